@@ -1,0 +1,65 @@
+import type { Plan } from '../schemas/types.ts';
+import type { Diagnostic } from './diagnostics.ts';
+import type { Dialect } from './dialects/dialect.ts';
+import { duckdb } from './dialects/duckdb.ts';
+import { lowerShared, lowerSync } from './lower.ts';
+import { lint, stableJson, withHash } from './plan.ts';
+import { loadProject } from './project/load.ts';
+import type { ResolvedProject } from './project/resolve.ts';
+import { createRenderer, statementText } from './render.ts';
+
+export interface CompileInput {
+  /** Text by path relative to the project. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Text by path below `templates/`. */
+  readonly templates: Readonly<Record<string, string>>;
+  readonly target?: string;
+  readonly vars?: Readonly<Record<string, string>>;
+  /** Another dialect than the target's own: the simulation shares one database file between holders. */
+  readonly dialect?: Dialect;
+}
+
+export interface Compiled {
+  readonly diagnostics: readonly Diagnostic[];
+  readonly project?: ResolvedProject;
+  readonly plan?: Plan;
+  /** Text by path below `compiled/<target>/`. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** files → parse → resolve → check → lower → render. Pure: same input, same bytes. */
+export function compile(input: CompileInput): Compiled {
+  const dialect = input.dialect ?? duckdb;
+  const { project, diagnostics } = loadProject(input.files, {
+    ...(input.target === undefined ? {} : { target: input.target }),
+    ...(input.vars === undefined ? {} : { vars: input.vars }),
+    needLock: true,
+    logicalType: (native) => dialect.logicalType(native),
+  });
+  if (!project || diagnostics.some((d) => d.severity === 'error')) return { diagnostics, files: {} };
+
+  const renderer = createRenderer(dialect, input.templates);
+  const place = { project: project.name, target: project.target.name, staging: project.target.warehouse.staging };
+  const shared = lowerShared(dialect, renderer, place);
+  const syncs = project.syncs.map((sync) => lowerSync(dialect, renderer, place, sync));
+  const statements = Object.assign({}, shared.statements, ...syncs.map((s) => s.statements)) as Plan['statements'];
+  const plan = withHash({
+    planVersion: 1,
+    project: place.project,
+    target: place.target,
+    warehouse: dialect.name,
+    staging: place.staging,
+    transaction: dialect.transaction,
+    session: [...dialect.session],
+    setup: shared.setup,
+    runs: shared.runs,
+    statements,
+    syncs: syncs.map((s) => s.plan),
+  });
+  const problems = lint(plan);
+  if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);
+
+  const files: Record<string, string> = { 'plan.json': stableJson(plan, 2) + '\n' };
+  for (const [file, statement] of Object.entries(statements)) files[file] = statementText(statement);
+  return { diagnostics, project, plan, files };
+}

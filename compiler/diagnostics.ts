@@ -1,0 +1,197 @@
+/** Diagnostics are values: found all at once, never thrown, printed by whoever has a terminal. */
+
+export interface Span {
+  readonly file: string;
+  /** One-based. */
+  readonly line: number;
+  readonly col: number;
+}
+
+export interface Diagnostic {
+  readonly code: DiagnosticCode;
+  readonly severity: 'error' | 'warning';
+  readonly message: string;
+  readonly hint?: string;
+  readonly span?: Span;
+}
+
+type Text = { readonly message: string; readonly hint?: string | undefined };
+
+const near = (name: string, names: readonly string[]): string | undefined => {
+  const found = nearest(name, names);
+  return found === undefined ? undefined : `did you mean \`${found}\`?`;
+};
+
+/** Every code with its parameters: a call site cannot pass wrong data. */
+const TEXTS = {
+  'yaml-syntax': (p: { text: string }): Text => ({ message: p.text }),
+  'file-missing': (p: { file: string }): Text => ({
+    message: `there is no ${p.file}`,
+    hint: 'run `syncline init` in an empty folder, or give --project-dir',
+  }),
+  'unknown-key': (p: { key: string; known: readonly string[] }): Text => ({
+    message: `unknown key \`${p.key}\``,
+    hint: near(p.key, p.known),
+  }),
+  'not-yet-supported': (p: { key: string }): Text => ({
+    message: `\`${p.key}\` is not supported by this version`,
+    hint: 'remove it, or wait for a release that has it in its CHANGELOG',
+  }),
+  'missing-key': (p: { key: string }): Text => ({ message: `\`${p.key}\` is missing` }),
+  'wrong-value': (p: { text: string; given?: string; allowed?: readonly string[] }): Text => ({
+    message: p.text,
+    hint: p.given === undefined ? undefined : near(p.given, p.allowed ?? []),
+  }),
+  'var-unset': (p: { name: string }): Text => ({
+    message: `variable \`${p.name}\` has no value`,
+    hint: 'set it under `vars:` or with --vars',
+  }),
+  'env-var-unset': (p: { name: string; key: string }): Text => ({
+    message: `environment variable ${p.name} is not set (used by ${p.key})`,
+    hint: `export ${p.name}, or give env_var a default`,
+  }),
+  'env-var-here': (p: { key: string }): Text => ({
+    message: `env_var is allowed only under \`targets:\`, not in ${p.key}`,
+    hint: 'use var instead: compiled SQL must not depend on the environment',
+  }),
+  'expression-invalid': (p: { text: string }): Text => ({
+    message: `cannot read the expression ${p.text}`,
+    hint: "use {{ var('name') }} or {{ env_var('NAME', 'default') }}",
+  }),
+  'target-not-found': (p: { name: string; known: readonly string[] }): Text => ({
+    message: `there is no target \`${p.name}\``,
+    hint: near(p.name, p.known) ?? `targets: ${p.known.join(', ')}`,
+  }),
+  'target-missing': (_: object): Text => ({
+    message: 'no target is given and there is no `default_target:`',
+    hint: 'use --target',
+  }),
+  'version-unsupported': (p: { wants: string; is: string }): Text => ({
+    message: `this project requires syncline ${p.wants}, this is ${p.is}`,
+  }),
+  'duplicate-sync-name': (p: { name: string; other: string }): Text => ({
+    message: `sync \`${p.name}\` is already declared in ${p.other}`,
+    hint: 'names are ids: give one of them another name',
+  }),
+  'bad-sync-name': (p: { name: string }): Text => ({
+    message: `\`${p.name}\` is no sync name`,
+    hint: 'a to z, digits and single underscores, a letter first, at most 40 characters',
+  }),
+  'bad-relation': (p: { relation: string }): Text => ({
+    message: `cannot read the relation ${p.relation}`,
+    hint: 'one to three dotted parts, each optionally double-quoted',
+  }),
+  'control-character': (p: { key: string }): Text => ({ message: `${p.key} contains a control character` }),
+  'source-not-locked': (p: { source: string; target: string }): Text => ({
+    message: `the lock has no columns of ${p.source} for target ${p.target}`,
+    hint: 'run `syncline lock`',
+  }),
+  'lock-invalid': (p: { text: string }): Text => ({
+    message: `syncline.lock.json: ${p.text}`,
+    hint: 'run `syncline lock` to write it anew',
+  }),
+  'column-not-found': (p: { column: string; source: string; known: readonly string[] }): Text => ({
+    message: `${p.source} has no column \`${p.column}\``,
+    hint: near(p.column, p.known) ?? 'run `syncline lock` if it is new',
+  }),
+  'column-reserved': (p: { column: string }): Text => ({
+    message: `source column \`${p.column}\` starts with syncline_, which is for syncline's own`,
+    hint: 'rename it in a view',
+  }),
+  'property-reserved': (p: { column: string }): Text => ({
+    message: `column \`${p.column}\` would become a property that Mixpanel reserves`,
+    hint: 'map it, or rename it in a view',
+  }),
+  'column-type': (p: { column: string; role: string; native: string; wants: string }): Text => ({
+    message: `column \`${p.column}\` is ${p.native}; ${p.role} needs ${p.wants}`,
+  }),
+  'column-type-unknown': (p: { column: string; native: string }): Text => ({
+    message: `column \`${p.column}\` has type ${p.native}, which cannot be synced`,
+    hint: 'cast it in a view',
+  }),
+  'mode-needs': (p: { mode: string; key: string }): Text => ({ message: `mode ${p.mode} needs \`${p.key}:\`` }),
+  'mode-refuses': (p: { mode: string; key: string; use: string }): Text => ({
+    message: `mode ${p.mode} has no use for \`${p.key}:\``,
+    hint: p.use,
+  }),
+  'mirror-without-key': (_: object): Text => ({
+    message: 'mirror without `key:`: a changed row is a tombstone and a new event, which costs two',
+    hint: 'give a unique key if the source has one',
+  }),
+  'insert-time-is-time': (_: object): Text => ({
+    message: '`insert_time` is the same column as `time`',
+    hint: 'a row that arrives late has an old time and would be missed; use a load timestamp',
+  }),
+} as const;
+
+export type DiagnosticCode = keyof typeof TEXTS;
+export const DIAGNOSTIC_CODES = Object.keys(TEXTS) as DiagnosticCode[];
+const WARNINGS: readonly DiagnosticCode[] = ['mirror-without-key', 'insert-time-is-time'];
+
+/** Makes a diagnostic of a code. */
+export function diagnostic<C extends DiagnosticCode>(
+  code: C,
+  params: Parameters<(typeof TEXTS)[C]>[0],
+  span?: Span,
+): Diagnostic {
+  const text = (TEXTS[code] as (p: unknown) => Text)(params);
+  return {
+    code,
+    severity: WARNINGS.includes(code) ? 'warning' : 'error',
+    message: text.message,
+    ...(text.hint === undefined ? {} : { hint: text.hint }),
+    ...(span ? { span } : {}),
+  };
+}
+
+/** `file:line:col: error[code]: message`, the line with a mark under it, and the hint. */
+export function formatText(d: Diagnostic, sources: Readonly<Record<string, string>>): string {
+  const head = `${d.severity}[${d.code}]: ${d.message}`;
+  const lines: string[] = [];
+  if (d.span) {
+    const { file, line, col } = d.span;
+    lines.push(`${file}:${line}:${col}: ${head}`);
+    const source = sources[file]?.split('\n')[line - 1];
+    if (source !== undefined) {
+      const number = String(line);
+      lines.push(`  ${number} | ${source}`, `  ${' '.repeat(number.length)} | ${' '.repeat(col - 1)}^`);
+    }
+  } else lines.push(head);
+  if (d.hint !== undefined) lines.push(`  hint: ${d.hint}`);
+  return lines.join('\n');
+}
+
+/** A workflow command of GitHub Actions (documentation: Workflow commands). */
+export function formatGithub(d: Diagnostic): string {
+  const escape = (text: string): string => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  const at = d.span ? ` file=${escape(d.span.file)},line=${d.span.line},col=${d.span.col}` : '';
+  return `::${d.severity}${at}::${escape(`[${d.code}] ${d.message}${d.hint === undefined ? '' : ` (${d.hint})`}`)}`;
+}
+
+/** The name that differs least, when it differs by at most a third of its letters. */
+export function nearest(name: string, names: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
+  for (const candidate of names) {
+    const d = distance(name.toLowerCase(), candidate.toLowerCase());
+    if (d < least) [best, least] = [candidate, d];
+  }
+  return best;
+}
+
+/** Edits between two words; two letters swapped count one. */
+function distance(a: string, b: string): number {
+  let last: number[] = [];
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      let d = Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) d = Math.min(d, (last[j - 2] ?? 0) + 1);
+      next.push(d);
+    }
+    [last, row] = [row, next];
+  }
+  return row[b.length] ?? 0;
+}

@@ -1,0 +1,83 @@
+/**
+ * What a warehouse's SQL looks like, as pure expressions. Templates hold statements, dialects hold expressions;
+ * nothing else in the compiler knows a warehouse by name.
+ */
+
+declare const sqlBrand: unique symbol;
+/** SQL text that a dialect made. Only this reaches a template's output. */
+export type Sql = string & { readonly [sqlBrand]: true };
+
+/** Marks text as SQL. Only dialects and constant SQL in the compiler may call it, never with outside text. */
+export const sql = (text: string): Sql => text as Sql;
+
+export type WarehouseKind = 'bigquery' | 'snowflake' | 'databricks' | 'redshift' | 'postgres' | 'duckdb';
+
+export type LogicalType =
+  | 'text'
+  | 'integer'
+  | 'decimal'
+  | 'float'
+  | 'boolean'
+  | 'date'
+  | 'time'
+  | 'timestamp'
+  | 'timestamp_utc'
+  | 'binary'
+  | 'json'
+  | 'nested'
+  | 'interval'
+  | 'geo';
+
+/** A source column with its type as the warehouse names it and as the compiler understands it. */
+export interface Column {
+  readonly name: string;
+  readonly native: string;
+  readonly type: LogicalType;
+}
+
+export interface Dialect {
+  readonly name: WarehouseKind;
+  /** Statements of a transaction, or null where a run has none. */
+  readonly transaction: { readonly begin: string; readonly commit: string; readonly rollback: string } | null;
+  /** Statements that pin what a session could change: zone, float digits. */
+  readonly session: readonly Sql[];
+  /** True where holding the database file proves that an earlier holder is dead. */
+  readonly fileLock: boolean;
+  /** Column types of our own tables. */
+  readonly types: Readonly<Record<'text' | 'integer', Sql>>;
+  /** The logical type of a native type; undefined when it cannot be synced. */
+  logicalType(native: string): LogicalType | undefined;
+  ident(name: string): Sql;
+  relation(parts: readonly string[]): Sql;
+  text(value: string): Sql;
+  /** A placeholder of the driver. */
+  bind(name: string, position: number): Sql;
+  /** Canonical text of a column: equal text if and only if equal value, independent of the session. Null stays null. */
+  keyText(column: Column): Sql;
+  /** Digest over the columns in order; trailing nulls left out, null equal to no value. */
+  checksum(columns: readonly Column[]): Sql;
+  md5(text: Sql): Sql;
+  /** Size in bytes of a text. */
+  bytes(text: Sql): Sql;
+  /** Milliseconds since the epoch, rounded down; null for what has none (infinity). */
+  epochMs(column: Column): Sql;
+  /** Milliseconds since the epoch by the warehouse's clock. */
+  nowMs(): Sql;
+  /** The column as text for the state, and a stored text back as a bound for comparing. */
+  watermark(column: Column): { readonly toText: Sql; fromText(bound: Sql): Sql; readonly now: Sql };
+  /** JSON text of a column as it is sent, or null where it is left out. */
+  jsonValue(column: Column): Sql;
+  /** JSON text of a text expression. */
+  jsonString(text: Sql): Sql;
+  /** JSON text of an object: `always` members first, then members whose value may be null and is then left out. */
+  jsonObject(members: readonly { readonly name: string; readonly value: Sql; readonly optional: boolean }[]): Sql;
+  jsonValid(text: Sql): Sql;
+  /** A table expression with the columns position and reason from a JSON text `[{"position":1,"reason":"…"}]`. */
+  refusals(text: Sql): Sql;
+  /** Text aggregate: values joined by newline in the given order. */
+  lines(text: Sql, order: Sql): Sql;
+  /** A select of the columns (name, native) of a relation. */
+  columns(parts: readonly string[]): Sql;
+  /** A condition that a table of the staging schema exists. */
+  tableExists(staging: string, table: Sql): Sql;
+}

@@ -1,0 +1,161 @@
+import type { Column, Dialect, LogicalType, Sql } from './dialect.ts';
+import { sql } from './dialect.ts';
+
+/** Native type names of DuckDB (documentation: Data Types) without their parameters. */
+const TYPES: Readonly<Record<string, LogicalType>> = {
+  VARCHAR: 'text',
+  CHAR: 'text',
+  UUID: 'text',
+  ENUM: 'text',
+  BIT: 'text',
+  TINYINT: 'integer',
+  SMALLINT: 'integer',
+  INTEGER: 'integer',
+  BIGINT: 'integer',
+  HUGEINT: 'integer',
+  UTINYINT: 'integer',
+  USMALLINT: 'integer',
+  UINTEGER: 'integer',
+  UBIGINT: 'integer',
+  UHUGEINT: 'integer',
+  BIGNUM: 'integer',
+  DECIMAL: 'decimal',
+  FLOAT: 'float',
+  DOUBLE: 'float',
+  BOOLEAN: 'boolean',
+  DATE: 'date',
+  TIME: 'time',
+  TIME_NS: 'time',
+  'TIME WITH TIME ZONE': 'time',
+  TIMESTAMP: 'timestamp',
+  TIMESTAMP_S: 'timestamp',
+  TIMESTAMP_MS: 'timestamp',
+  TIMESTAMP_NS: 'timestamp',
+  'TIMESTAMP WITH TIME ZONE': 'timestamp_utc',
+  BLOB: 'binary',
+  JSON: 'json',
+  STRUCT: 'nested',
+  MAP: 'nested',
+  UNION: 'nested',
+  INTERVAL: 'interval',
+  GEOMETRY: 'geo',
+};
+
+const ident = (name: string): Sql => sql(`"${name.replaceAll('"', '""')}"`);
+const text = (value: string): Sql => sql(`'${value.replaceAll("'", "''")}'`);
+const col = (column: Column): Sql => ident(column.name);
+const relation = (parts: readonly string[]): Sql => sql(parts.map(ident).join('.'));
+
+/** Years that an ISO date of four digits can name; infinities have none either. */
+const inCalendar = (c: Sql): string => `isfinite(${c}) and year(${c}) between 1 and 9999`;
+
+function keyText(column: Column): Sql {
+  const c = col(column);
+  switch (column.type) {
+    // The plain cast follows the session zone; microseconds do not (documentation: Timestamp Types).
+    case 'timestamp_utc':
+      return sql(`cast(epoch_us(${c}) as varchar)`);
+    // A display cast of nested values is not a format; JSON marks inner nulls and quotes strings.
+    case 'nested':
+      return sql(`cast(to_json(${c}) as varchar)`);
+    default:
+      return sql(`cast(${c} as varchar)`);
+  }
+}
+
+function jsonValue(column: Column): Sql {
+  const c = col(column);
+  switch (column.type) {
+    case 'integer':
+    case 'decimal':
+    case 'boolean':
+      return sql(`cast(${c} as varchar)`);
+    case 'float':
+      return sql(`case when isfinite(${c}) then cast(to_json(${c}) as varchar) end`);
+    case 'timestamp':
+    case 'timestamp_utc': {
+      const utc = sql(column.type === 'timestamp_utc' ? `(${c} at time zone 'UTC')` : `cast(${c} as timestamp)`);
+      return sql(
+        `case when ${inCalendar(utc)} then '"' || strftime(${utc}, case when date_trunc('second', ${utc}) = ${utc} then '%Y-%m-%dT%H:%M:%S' else '%Y-%m-%dT%H:%M:%S.%f' end) || '"' end`,
+      );
+    }
+    case 'date':
+      return sql(`case when ${inCalendar(c)} then '"' || strftime(${c}, '%Y-%m-%d') || '"' end`);
+    case 'json':
+      return sql(`nullif(cast(${c} as varchar), 'null')`);
+    case 'nested':
+      return sql(`cast(to_json(${c}) as varchar)`);
+    case 'binary':
+      return sql(`'"' || base64(${c}) || '"'`);
+    default:
+      return sql(`cast(to_json(cast(${c} as varchar)) as varchar)`);
+  }
+}
+
+/** DuckDB, the embedded default (documentation: duckdb.org/docs/stable). */
+export const duckdb: Dialect = {
+  name: 'duckdb',
+  transaction: { begin: 'begin transaction', commit: 'commit', rollback: 'rollback' },
+  session: [sql("set timezone = 'UTC'")],
+  fileLock: true,
+  types: { text: sql('varchar'), integer: sql('bigint') },
+  logicalType(native) {
+    if (native.endsWith(']')) return 'nested';
+    return TYPES[native.replace(/\(.*$/s, '').trim().toUpperCase()];
+  },
+  ident,
+  relation,
+  text,
+  bind: (name) => sql(`$${name}`),
+  keyText,
+  checksum: (columns) =>
+    sql(`md5(regexp_replace(cast(json_array(${columns.map(keyText).join(', ')}) as varchar), '(,null)+\\]$', ']'))`),
+  md5: (value) => sql(`md5(${value})`),
+  bytes: (value) => sql(`strlen(${value})`),
+  epochMs(column) {
+    const c = col(column);
+    const stamp = column.type === 'timestamp_utc' ? c : `cast(${c} as timestamp)`;
+    // Division of microseconds rounds towards zero; a floor keeps times before 1970 exact too.
+    return sql(`case when isfinite(${c}) then cast(floor(epoch_us(${stamp}) / 1000.0) as bigint) end`);
+  },
+  nowMs: () => sql('epoch_ms(now())'),
+  watermark(column) {
+    const c = col(column);
+    const utc = column.type === 'timestamp_utc';
+    const type = column.type === 'date' ? 'date' : utc ? 'timestamptz' : column.native;
+    const now = utc ? 'now()' : `cast(now() at time zone 'UTC' as ${type})`;
+    return {
+      toText: sql(`cast(max(${c}) as varchar)`),
+      fromText: (bound) => sql(`cast(${bound} as ${type})`),
+      now: sql(now),
+    };
+  },
+  jsonValue,
+  jsonString: (value) => sql(`cast(to_json(${value}) as varchar)`),
+  jsonObject(members) {
+    // concat() takes a null piece as empty, so a null member disappears with its name and comma.
+    const pieces = members.map((m, i) => {
+      const head = text(`${i === 0 ? '' : ','}${JSON.stringify(m.name)}:`);
+      return m.optional ? `${head} || ${m.value}` : `${head}, ${m.value}`;
+    });
+    return sql(`concat('{', ${pieces.join(', ')}, '}')`);
+  },
+  jsonValid: (value) => sql(`json_valid(${value})`),
+  refusals: (value) =>
+    sql(
+      `(select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(${value}) as r)`,
+    ),
+  lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
+  columns(parts) {
+    const [table, schema, database] = [...parts].reverse();
+    return sql(
+      `select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower(${text(table ?? '')}) and ${
+        schema === undefined ? 'schema_name = current_schema()' : `lower(schema_name) = lower(${text(schema)})`
+      } and ${database === undefined ? 'database_name = current_database()' : `lower(database_name) = lower(${text(database)})`} order by column_index`,
+    );
+  },
+  tableExists: (staging, table) =>
+    sql(
+      `exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower(${text(staging)}) and table_name = ${table})`,
+    ),
+};

@@ -1,0 +1,71 @@
+import { createHash } from 'node:crypto';
+import type { Plan, SyncPlan } from '../schemas/types.ts';
+
+/** JSON with sorted keys: same value, same bytes. */
+export function stableJson(value: unknown, indent = 0): string {
+  return JSON.stringify(sorted(value), null, indent);
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(
+      Object.entries(value)
+        .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+        .map(([k, v]) => [k, sorted(v)]),
+    );
+  }
+  return value;
+}
+
+export function withHash(plan: Omit<Plan, 'hash'>): Plan {
+  return { ...plan, hash: createHash('sha256').update(stableJson(plan)).digest('hex') };
+}
+
+/** Late values that the runtime itself gives, by the part of the run that gives them. */
+const RUN = ['run', 'version', 'holder', 'ttl_ms', 'quiet_ms', 'mixpanel', 'state_version', 'state_holder'];
+const STATE = ['id_space', 'epoch', 'watermark_from'];
+
+/**
+ * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
+ * @returns one sentence a violation
+ */
+export function lint(plan: Plan): string[] {
+  const problems: string[] = [];
+  const check = (sync: SyncPlan, file: string, given: ReadonlySet<string>): void => {
+    const statement = plan.statements[file];
+    if (!statement) return void problems.push(`${sync.name}: statement ${file} does not exist`);
+    const names = [...statement.binds, ...statement.sql.filter((p) => typeof p !== 'string')].map((l) => l.name);
+    for (const name of new Set(names))
+      if (!given.has(name)) problems.push(`${file} uses ${name}, which nothing before it gives`);
+    for (const result of statement.returns ?? []) (given as Set<string>).add(result.name);
+  };
+  for (const sync of plan.syncs) {
+    const run = new Set([...RUN, ...STATE]);
+    for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
+    for (const s of [...sync.capture.fill, ...sync.capture.checks]) for (const file of s.run) check(sync, file, run);
+    check(sync, sync.capture.totals, run);
+    check(sync, sync.preview.changes, run);
+    const plus = (names: readonly string[]): Set<string> => new Set([...run, ...names]);
+    check(sync, sync.capture.flip, plus(['pending']));
+    check(sync, sync.state.settle, plus(['pending']));
+    check(sync, sync.state.forget, plus(['names']));
+    check(sync, sync.deliver.pages, plus(['batch_from', 'batch_to']));
+    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
+    check(sync, sync.deliver.checkpoint, plus(['next_batch']));
+    const bare = new Set(RUN);
+    for (const s of [...sync.commit, ...sync.cleanup, ...sync.reset]) for (const file of s.run) check(sync, file, bare);
+    for (const file of [
+      sync.state.exists,
+      sync.state.owner,
+      sync.state.read,
+      sync.state.lease,
+      sync.state.renew,
+      sync.state.release,
+      sync.state.unlock,
+      sync.rejects,
+    ])
+      check(sync, file, bare);
+  }
+  return problems;
+}

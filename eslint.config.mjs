@@ -1,0 +1,55 @@
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/** Imports run one way: runtime/cli → compiler, runtime → schemas. Compiler and runtime meet only at the plan. */
+const forbid = (message, ...group) => ['error', { patterns: [{ group, message }] }];
+
+export default tseslint.config(
+  { ignores: ['dist', 'node_modules', '**/target', 'schemas/types.ts', '.library'] },
+  js.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { projectService: true } },
+    rules: {
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/no-confusing-void-expression': 'off',
+      '@typescript-eslint/no-meaningless-void-operator': 'off',
+      '@typescript-eslint/dot-notation': 'off',
+      'no-console': 'error',
+      'max-lines': ['error', { max: 500, skipBlankLines: true, skipComments: true }],
+    },
+  },
+  {
+    files: ['compiler/**/*.ts'],
+    rules: { 'no-restricted-imports': forbid('compiler and runtime meet only at the plan', '**/runtime/**') },
+  },
+  {
+    files: ['runtime/**/*.ts'],
+    ignores: ['runtime/cli/**'],
+    rules: {
+      'no-restricted-imports': forbid('only runtime/cli may import the compiler', '**/compiler/**', '**/cli/**'),
+    },
+  },
+  {
+    files: ['schemas/**/*.ts'],
+    rules: { 'no-restricted-imports': forbid('schemas import nothing', '**/compiler/**', '**/runtime/**') },
+  },
+  { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-non-null-assertion': 'off' } },
+  {
+    files: ['**/*.mjs'],
+    languageOptions: {
+      globals: {
+        process: 'readonly',
+        console: 'readonly',
+        URL: 'readonly',
+        setTimeout: 'readonly',
+        Buffer: 'readonly',
+        fetch: 'readonly',
+        performance: 'readonly',
+      },
+    },
+  },
+);

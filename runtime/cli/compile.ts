@@ -1,0 +1,41 @@
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { CommonOptions } from './context.ts';
+import { err, load } from './context.ts';
+
+/** Writes the compiled folder, or compares it. */
+export async function compileCommand(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
+  const { dir, plan, compiled } = await load(options);
+  const folder = path.join(dir, 'compiled', plan.target);
+  const before = await readFolder(folder);
+  const differing = Object.keys(compiled).filter((f) => before[f] !== compiled[f]);
+  const extra = Object.keys(before).filter((f) => compiled[f] === undefined);
+  if (options.check) {
+    if (differing.length + extra.length === 0) return 0;
+    err(
+      `compiled/${plan.target}/ differs from the project: ${[...differing, ...extra].slice(0, 5).join(', ')}. Run \`syncline compile\` and review the change.`,
+    );
+    return 1;
+  }
+  await Promise.all(
+    [...new Set(differing.map((f) => path.dirname(f)))].map((d) => mkdir(path.join(folder, d), { recursive: true })),
+  );
+  await Promise.all(differing.map((f) => writeFile(path.join(folder, f), compiled[f] ?? '')));
+  await Promise.all(extra.map((f) => rm(path.join(folder, f))));
+  if (!options.quiet)
+    err(
+      `compiled/${plan.target}/: ${plan.syncs.length} syncs, ${differing.length} files written, ${extra.length} removed.`,
+    );
+  return 0;
+}
+
+/** Text by path below a folder; empty when there is none. */
+export async function readFolder(folder: string): Promise<Readonly<Record<string, string>>> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  const files = entries.filter((e) => e.isFile()).map((e) => path.relative(folder, path.join(e.parentPath, e.name)));
+  return Object.fromEntries(
+    await Promise.all(
+      files.sort().map(async (f): Promise<[string, string]> => [f, await readFile(path.join(folder, f), 'utf8')]),
+    ),
+  );
+}

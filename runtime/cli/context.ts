@@ -1,0 +1,118 @@
+import path from 'node:path';
+import { compile } from '../../compiler/compile.ts';
+import { formatText } from '../../compiler/diagnostics.ts';
+import type { Diagnostic } from '../../compiler/diagnostics.ts';
+import { readProject } from '../../compiler/files.ts';
+import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import { renderConnection } from '../../compiler/project/resolve.ts';
+import { select } from '../../compiler/project/select.ts';
+import { readTemplates } from '../../compiler/templates.ts';
+import type { Plan, SyncPlan } from '../../schemas/types.ts';
+import { RunError } from '../errors.ts';
+import type { Warehouse } from '../warehouses/warehouse.ts';
+import { realWorld } from '../world.ts';
+
+export interface CommonOptions {
+  readonly projectDir: string;
+  readonly target?: string;
+  readonly vars?: string;
+  readonly quiet?: boolean;
+  readonly select?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly lockTimeout?: string;
+}
+
+/** Something in files, flags or environment is wrong, found before any connection (exit code 2). */
+export class FoundBefore extends Error {}
+
+export const out = (text: string): void => void process.stdout.write(`${text}\n`);
+export const err = (text: string): void => void process.stderr.write(`${text}\n`);
+
+const PACKAGE = path.join(import.meta.dirname, '../..');
+/** The folder of the package's templates: beside `runtime/` in the sources, one level up in `dist/`. */
+const templatesDir = (): string =>
+  path.basename(PACKAGE) === 'dist' ? path.join(PACKAGE, '../templates') : path.join(PACKAGE, 'templates');
+
+export async function parseVars(text: string | undefined): Promise<Readonly<Record<string, string>>> {
+  if (text === undefined) return {};
+  const { parse } = await import('yaml');
+  const value: unknown = parse(text);
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new FoundBefore('--vars must be a YAML map, such as "{name: value}".');
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, String(v)]));
+}
+
+/** Prints diagnostics to stderr. @throws FoundBefore when one is an error */
+export function report(
+  diagnostics: readonly Diagnostic[],
+  files: Readonly<Record<string, string>>,
+  quiet = false,
+): void {
+  for (const d of diagnostics) if (d.severity === 'error' || !quiet) err(formatText(d, files));
+  const errors = diagnostics.filter((d) => d.severity === 'error').length;
+  if (errors > 0) throw new FoundBefore(`${errors} error${errors === 1 ? '' : 's'}. Nothing was changed.`);
+}
+
+export interface Loaded {
+  readonly dir: string;
+  readonly project: ResolvedProject;
+  readonly plan: Plan;
+  /** Compiled files by path below `compiled/<target>/`. */
+  readonly compiled: Readonly<Record<string, string>>;
+  /** The syncs that --select and --exclude leave. */
+  readonly syncs: readonly SyncPlan[];
+}
+
+/** Reads and compiles the project of the common flags. */
+export async function load(options: CommonOptions): Promise<Loaded> {
+  const dir = path.resolve(options.projectDir);
+  const { files } = await readProject(dir);
+  const result = compile({
+    files,
+    templates: await readTemplates(templatesDir()),
+    vars: await parseVars(options.vars),
+    ...(options.target === undefined ? {} : { target: options.target }),
+  });
+  report(result.diagnostics, files, options.quiet);
+  const { project, plan } = result;
+  if (!project || !plan) throw new FoundBefore('The project has no plan.');
+  const chosen = new Set(
+    select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] }).map((s) => s.name),
+  );
+  if (chosen.size === 0 && project.syncs.length > 0)
+    throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
+  return { dir, project, plan, compiled: result.files, syncs: plan.syncs.filter((s) => chosen.has(s.name)) };
+}
+
+/** The target's connection settings, with environment variables rendered. */
+export function connection(project: ResolvedProject) {
+  const { value, diagnostics } = renderConnection(project.target, process.env);
+  report(diagnostics, {});
+  return value;
+}
+
+/** Opens the target's warehouse. */
+export async function openWarehouse(
+  dir: string,
+  project: ResolvedProject,
+  options: Pick<CommonOptions, 'lockTimeout' | 'quiet'> & { readonly readOnly: boolean },
+): Promise<Warehouse> {
+  const { path: file } = connection(project).warehouse;
+  const seconds = Number(options.lockTimeout ?? '60');
+  if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
+  const { openDuckDB } = await import('../warehouses/duckdb.ts');
+  const full = path.resolve(dir, file);
+  const { existsSync } = await import('node:fs');
+  if (!existsSync(full))
+    throw new RunError(
+      'warehouse-unavailable',
+      `There is no database file ${file}. Check \`path:\` of target ${project.target.name}.`,
+      { retryable: false },
+    );
+  return openDuckDB(realWorld, {
+    path: full,
+    readOnly: options.readOnly,
+    lockTimeoutMs: seconds * 1000,
+    onWait: (message) => err(message),
+  });
+}

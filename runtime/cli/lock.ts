@@ -1,0 +1,67 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { duckdb } from '../../compiler/dialects/duckdb.ts';
+import { readProject } from '../../compiler/files.ts';
+import { parseLock, writeLock } from '../../compiler/lock.ts';
+import { loadProject } from '../../compiler/project/load.ts';
+import { select } from '../../compiler/project/select.ts';
+import { RunError } from '../errors.ts';
+import type { CommonOptions } from './context.ts';
+import { err, FoundBefore, openWarehouse, parseVars, report } from './context.ts';
+
+/** Reads the columns of the sources into the lock, or compares them with it. */
+export async function lock(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
+  const dir = path.resolve(options.projectDir);
+  const { files } = await readProject(dir);
+  const { project, diagnostics } = loadProject(files, {
+    ...(options.target === undefined ? {} : { target: options.target }),
+    vars: await parseVars(options.vars),
+    needLock: false,
+    logicalType: (native) => duckdb.logicalType(native),
+  });
+  report(diagnostics, files, true);
+  if (!project) throw new FoundBefore('The project cannot be read.');
+  const syncs = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
+  const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
+  const sources: Record<string, { columns: { name: string; type: string }[] }> = {};
+  try {
+    const connection = await warehouse.connect();
+    for (const sync of syncs) {
+      const source = sync.relation.join('.');
+      const rows = await connection.rows({
+        sql: duckdb.columns(sync.relation),
+        binds: [],
+        label: `columns of ${source}`,
+      });
+      if (rows.length === 0)
+        throw new RunError(
+          'source-unreadable',
+          `${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`,
+          { retryable: false },
+        );
+      sources[sourceKey(sync.relation)] = {
+        columns: rows.map((r) => ({ name: String(r['name']), type: String(r['native']) })),
+      };
+    }
+    await connection.close();
+  } finally {
+    await warehouse.close();
+  }
+  const before = parseLock(files['syncline.lock.json']).lock;
+  const target = project.target.name;
+  const after = {
+    lockVersion: 1 as const,
+    targets: { ...before.targets, [target]: { sources: { ...before.targets[target]?.sources, ...sources } } },
+  };
+  const text = writeLock(after);
+  if (options.check) {
+    if (text === files['syncline.lock.json']) return 0;
+    err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
+    return 1;
+  }
+  await writeFile(path.join(dir, 'syncline.lock.json'), text);
+  if (!options.quiet) err(`syncline.lock.json: ${Object.keys(sources).length} sources of target ${target}.`);
+  return 0;
+}
+
+const sourceKey = (relation: readonly string[]): string => relation.join('.');

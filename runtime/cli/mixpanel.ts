@@ -1,0 +1,89 @@
+import path from 'node:path';
+import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import type { Mixpanel } from '../mixpanel/import.ts';
+import { createMixpanel } from '../mixpanel/import.ts';
+import type { World } from '../world.ts';
+import { realWorld } from '../world.ts';
+import { connection, FoundBefore } from './context.ts';
+
+export interface OpenMixpanel {
+  readonly mixpanel: Mixpanel;
+  readonly concurrency: number;
+  readonly requestTimeoutMs: number;
+  readonly secrets: readonly string[];
+  close(): Promise<void>;
+}
+
+const HOSTS: Readonly<Record<string, string>> = {
+  us: 'https://api.mixpanel.com',
+  eu: 'https://api-eu.mixpanel.com',
+  in: 'https://api-in.mixpanel.com',
+};
+const SENDERS = 8;
+
+/** Opens the target's Mixpanel project: the in-process sandbox, or a host. */
+export async function openMixpanel(dir: string, project: ResolvedProject): Promise<OpenMixpanel> {
+  const settings = connection(project).mixpanel;
+  if (settings === 'sandbox') return inProcess(dir);
+  const retry = settings.retry;
+  const requestTimeoutMs = settings.requestTimeoutMs ?? 30_000;
+  const host = settings.host ?? HOSTS[settings.region ?? 'us'];
+  if (host === undefined)
+    throw new FoundBefore(`There is no Mixpanel region ${String(settings.region)}: use us, eu or in.`);
+  const account = settings.serviceAccount;
+  if (!account && settings.token === undefined)
+    throw new FoundBefore(`Target ${project.target.name} needs a service_account or a token for Mixpanel.`);
+  const client = createMixpanel(realWorld, {
+    host,
+    ...(settings.projectId === undefined ? {} : { projectId: settings.projectId }),
+    ...(account ? { serviceAccount: account } : {}),
+    ...(settings.token === undefined ? {} : { token: settings.token }),
+    retry: { initialMs: retry?.initialMs ?? 2000, maxMs: retry?.maxMs ?? 60_000, attempts: retry?.attempts ?? 10 },
+    requestTimeoutMs,
+    ...(settings.rateLimit === undefined ? {} : { rateLimit: settings.rateLimit }),
+    concurrency: SENDERS,
+  });
+  return {
+    mixpanel: client,
+    concurrency: SENDERS,
+    requestTimeoutMs,
+    secrets: [account?.secret, settings.token].filter((s) => s !== undefined),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** The sandbox without a socket: its requests die with this process, so nobody has to wait for them. */
+async function inProcess(dir: string): Promise<OpenMixpanel> {
+  const { openSandbox } = await import('../sandbox/server.ts');
+  const sandbox = await openSandbox({ path: path.join(dir, 'sandbox.duckdb') });
+  const world: World = {
+    ...realWorld,
+    gzip: (text) => Promise.resolve(Buffer.from(text)),
+    fetch: async (url, init) => {
+      const body = typeof init.body === 'string' ? Buffer.from(init.body) : init.body;
+      const headers = Object.fromEntries(
+        Object.entries(init.headers)
+          .map(([k, v]): [string, string] => [k.toLowerCase(), v])
+          .filter(([k]) => k !== 'content-encoding'),
+      );
+      const { pathname, search } = new URL(url);
+      const answer = await sandbox.handle({ method: init.method, url: pathname + search, headers, body }, init.signal);
+      if (answer === 'reset') throw new Error('connection reset');
+      return {
+        status: answer.status,
+        headers: { get: (name) => answer.headers[name.toLowerCase()] ?? null },
+        text: () => Promise.resolve(answer.body),
+      };
+    },
+  };
+  const host = `http://sandbox-${sandbox.id}`;
+  const client = createMixpanel(world, {
+    host,
+    projectId: '1',
+    serviceAccount: { username: 'sandbox', secret: 'sandbox' },
+    retry: { initialMs: 100, maxMs: 1000, attempts: 5 },
+    requestTimeoutMs: 30_000,
+    concurrency: SENDERS,
+  });
+  return { mixpanel: client, concurrency: 2, requestTimeoutMs: 0, secrets: [], close: () => sandbox.close() };
+}

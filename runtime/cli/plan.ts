@@ -1,0 +1,93 @@
+import type { SyncPlan } from '../../schemas/types.ts';
+import { RunError } from '../errors.ts';
+import { Runner } from '../run.ts';
+import type { Baseline } from '../state.ts';
+import { toState } from '../state.ts';
+import type { Values } from '../values.ts';
+import type { Row } from '../warehouses/warehouse.ts';
+import type { CommonOptions, Loaded } from './context.ts';
+import { load, openWarehouse, out } from './context.ts';
+import { count } from './report.ts';
+
+interface Preview {
+  readonly sync: string;
+  readonly route: 'initial' | 'changes' | 'sending';
+  readonly inserts: number;
+  readonly updates: number;
+  readonly deletes: number;
+  readonly invalid: Readonly<Record<string, number>>;
+  /** Event records that Mixpanel will count. */
+  readonly billable: number;
+}
+
+/** Shows what apply would do: counts from the same SQL, and nothing written. */
+export async function planCommand(
+  options: CommonOptions & { readonly output?: string; readonly detailedExitcode?: boolean },
+): Promise<number> {
+  const loaded = await load(options);
+  const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
+  const previews: Preview[] = [];
+  try {
+    const runner = await Runner.open(loaded.plan, warehouse);
+    for (const sync of loaded.syncs) previews.push(await preview(runner, loaded, sync));
+    await runner.close();
+  } finally {
+    await warehouse.close();
+  }
+  if (options.output === 'json') out(JSON.stringify({ planHash: loaded.plan.hash, syncs: previews }, null, 2));
+  else for (const p of previews) out(text(p));
+  const changes = previews.some((p) => p.billable > 0 || p.route === 'sending');
+  return options.detailedExitcode && changes ? 3 : 0;
+}
+
+async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Preview> {
+  const [found] = await runner.rows(sync.state.exists);
+  let values: Values = { id_space: sync.name, epoch: 0, watermark_from: null };
+  let file = sync.preview.initial;
+  let route: Preview['route'] = 'initial';
+  if (Number(found?.['state_exists'] ?? 0) === 1) {
+    const [row] = await runner.rows(sync.state.read);
+    if (!row)
+      throw new RunError(
+        'state-missing',
+        `${sync.name} has no row in its state table in ${plan.staging}. Restore it.`,
+        { retryable: false },
+      );
+    const state = toState(row);
+    if (state.phase === 'sending') route = 'sending';
+    else if (state.baseline !== null) route = 'changes';
+    const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+    values = { id_space: state.idSpace, epoch: state.epoch, watermark_from: baseline?.watermark_to ?? null };
+    file = sync.preview.changes;
+  }
+  values = await runner.steps(sync.probe, values);
+  return { sync: sync.name, route, ...tally(await runner.rows(file, values)) };
+}
+
+function tally(rows: readonly Row[]): Omit<Preview, 'sync' | 'route'> {
+  const sum = (change: string): number =>
+    rows.filter((r) => r['change'] === change && r['reason'] === null).reduce((n, r) => n + Number(r['records']), 0);
+  const invalid: Record<string, number> = {};
+  for (const r of rows) {
+    if (r['reason'] === null || r['reason'] === undefined) continue;
+    const reason = String(r['reason']);
+    invalid[reason] = (invalid[reason] ?? 0) + Number(r['records']);
+  }
+  const [inserts, updates, deletes] = [sum('insert'), sum('update'), sum('delete')];
+  return { inserts, updates, deletes, invalid, billable: inserts + updates + deletes };
+}
+
+function text(p: Preview): string {
+  const route = { initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first, then' }[
+    p.route
+  ];
+  const lines = [
+    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}; ${count(p.billable, 'billable event')}`,
+  ];
+  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  if (p.updates + p.deletes > 0)
+    lines.push(
+      '  Mixpanel has no per-event delete and does not guarantee that the newest copy wins: updates and tombstones (syncline_deleted) are best effort; only its own connector truly deletes events.',
+    );
+  return lines.join('\n');
+}

@@ -1,0 +1,132 @@
+import { Command, CommanderError } from 'commander';
+import { VERSION } from '../../schemas/version.ts';
+import { RunError } from '../errors.ts';
+import type { CommonOptions } from './context.ts';
+import { FoundBefore } from './context.ts';
+
+type Action = (options: CommonOptions & Record<string, unknown>, args: readonly string[]) => Promise<number>;
+
+/** Parses the command line and runs the command. @returns the exit code: 0 ok, 2 found before any connection, 1 after it */
+export async function main(argv: readonly string[]): Promise<number> {
+  let code = 0;
+  const program = new Command('syncline')
+    .description('Keeps Mixpanel equal to the warehouse.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('(run with --help for the flags)');
+
+  const command = (name: string, description: string, load: () => Promise<Action>): Command =>
+    program
+      .command(name)
+      .description(description)
+      .option('--project-dir <dir>', 'folder with syncline.yml', '.')
+      .option('-t, --target <name>', 'target of syncline.yml (default: its default_target)')
+      .option('--vars <yaml>', 'variables, as YAML: "{name: value}"')
+      .option('-q, --quiet', 'print results and errors only')
+      .action(async (...all: unknown[]) => {
+        const self = all.at(-1) as Command;
+        const action = await load();
+        code = await action(self.opts(), self.args);
+      });
+  const selecting = (c: Command): Command =>
+    c
+      .option('-s, --select <syncs...>', 'name, glob, tag:, kind:, mode:, path: (space = union, comma = intersection)')
+      .option('--exclude <syncs...>', 'the same, left out');
+  const connecting = (c: Command): Command =>
+    c.option('--lock-timeout <seconds>', 'how long to wait for a database file in use', '60');
+
+  command(
+    'init',
+    'write a project that runs at once on DuckDB and the sandbox',
+    async () => (await import('./init.ts')).init,
+  );
+  connecting(
+    selecting(
+      command(
+        'lock',
+        "read the sources' columns into syncline.lock.json",
+        async () => (await import('./lock.ts')).lock,
+      ),
+    ),
+  ).option('--check', 'fail (1) if the warehouse differs from the lock');
+  command('validate', 'check the project without connecting', async () => (await import('./validate.ts')).validate);
+  selecting(command('ls', 'list the syncs', async () => (await import('./ls.ts')).ls)).option(
+    '--output <form>',
+    'text or json',
+    'text',
+  );
+  command(
+    'compile',
+    'write reviewable SQL and plan.json to compiled/<target>/',
+    async () => (await import('./compile.ts')).compileCommand,
+  ).option('--check', 'fail (1) if compiled/<target>/ differs');
+  connecting(selecting(command('setup', 'print the admin SQL', async () => (await import('./setup.ts')).setup))).option(
+    '--execute',
+    'run it',
+  );
+  connecting(
+    selecting(
+      command('plan', 'show what apply would do, without writing', async () => (await import('./plan.ts')).planCommand),
+    ),
+  )
+    .option('--output <form>', 'text or json', 'text')
+    .option('--detailed-exitcode', 'exit 3 when there are changes');
+  connecting(
+    selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
+  );
+  connecting(
+    command('show', 'first payloads of a sync, as they would be sent', async () => (await import('./show.ts')).show),
+  ).argument('<sync>');
+  connecting(
+    selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status)),
+  ).option('--output <form>', 'text or json', 'text');
+  connecting(
+    selecting(
+      command(
+        'rejects',
+        'records that were not sent or were refused, with reasons',
+        async () => (await import('./rejects.ts')).rejects,
+      ),
+    ),
+  ).option('--output <form>', 'text or json', 'text');
+  connecting(
+    command(
+      'reset',
+      'forget what Mixpanel shows: the next apply sends the whole table',
+      async () => (await import('./reset.ts')).reset,
+    ),
+  ).argument('<sync>');
+  connecting(
+    command(
+      'force-unlock',
+      'release the lease of a dead process',
+      async () => (await import('./force-unlock.ts')).forceUnlock,
+    ),
+  ).argument('<sync>');
+  program
+    .command('sandbox')
+    .description('the local Mixpanel, over HTTP')
+    .option('--port <port>', 'port on 127.0.0.1', '8765')
+    .option('--file <path>', 'where it keeps what it stores', 'sandbox.duckdb')
+    .option('--discard', 'count and answer, store nothing')
+    .option('--faults <list>', 'faults to inject, such as 429=0.1,5xx=0.05,reset-after=0.1')
+    .action(async (options: Record<string, string>) => {
+      code = await (await import('./sandbox.ts')).sandbox(options);
+    });
+
+  try {
+    await program.parseAsync([...argv]);
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof FoundBefore) {
+      process.stderr.write(`${error.message}\n`);
+      return 2;
+    }
+    if (error instanceof RunError) {
+      process.stderr.write(`error[${error.code}]: ${error.message}\n`);
+      return 1;
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,56 @@
+import type { RunCounts, RunEvent } from '../events.ts';
+import { err } from './context.ts';
+
+const number = new Intl.NumberFormat('en-US');
+export const count = (n: number, noun: string): string => `${number.format(n)} ${noun}${n === 1 ? '' : 's'}`;
+
+/** One line of what a run sent. */
+export function describeCounts(c: RunCounts): string {
+  const parts = [
+    count(c.accepted_inserts, 'insert'),
+    count(c.accepted_updates, 'update'),
+    count(c.accepted_deletes, 'delete'),
+  ];
+  if (c.refused > 0) parts.push(`${number.format(c.refused)} refused`);
+  if (c.invalid > 0) parts.push(`${number.format(c.invalid)} invalid`);
+  return parts.join(', ');
+}
+
+/** Prints a run's events as plain lines on stderr. */
+export function plainReport(quiet: boolean): (event: RunEvent) => void {
+  let next = 0;
+  return (event) => {
+    if (quiet && event.type !== 'note') return;
+    switch (event.type) {
+      case 'begin':
+        next = 0;
+        if (event.resumed) err(`${event.sync}: finishing interrupted run ${event.run}`);
+        break;
+      case 'waiting':
+      case 'note':
+        err(`${event.sync}: ${event.message}`);
+        break;
+      case 'captured':
+        if (event.records > 0)
+          err(
+            `${event.sync}: captured ${count(event.records, 'record')}${event.invalid > 0 ? `, ${number.format(event.invalid)} of them invalid` : ''}`,
+          );
+        break;
+      case 'sent': {
+        const now = Date.now();
+        if (now < next && event.records < event.total) break;
+        next = now + 2000;
+        err(`${event.sync}: sent ${number.format(event.records)} of ${number.format(event.total)}`);
+        break;
+      }
+      case 'committed':
+        err(`${event.sync}: run ${event.run} done: ${describeCounts(event.counts)}`);
+        break;
+      case 'unchanged':
+        err(`${event.sync}: nothing changed`);
+        break;
+      case 'step':
+        break;
+    }
+  };
+}

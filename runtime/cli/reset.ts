@@ -1,0 +1,53 @@
+import { RunError } from '../errors.ts';
+import { begin, ensureState } from '../sync.ts';
+import { realWorld } from '../world.ts';
+import type { CommonOptions } from './context.ts';
+import { connection, err, FoundBefore, load, openWarehouse } from './context.ts';
+import { openMixpanel } from './mixpanel.ts';
+
+/** Forgets what Mixpanel shows for a sync. Refused while a run is sending. */
+export async function reset(options: CommonOptions, [name]: readonly string[]): Promise<number> {
+  const loaded = await load(options);
+  const sync = loaded.plan.syncs.find((s) => s.name === name);
+  if (!sync) throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
+  try {
+    const remote = await openMixpanel(loaded.dir, loaded.project);
+    try {
+      const run = {
+        plan: loaded.plan,
+        sync,
+        warehouse,
+        mixpanel: remote.mixpanel,
+        concurrency: 1,
+        world: realWorld,
+        leaseTtlMs: connection(loaded.project).leaseTtlMs,
+        requestTimeoutMs: remote.requestTimeoutMs,
+        emit: () => undefined,
+        stop: new AbortController().signal,
+        mayCreate: false,
+      };
+      await ensureState(run);
+      const held = await begin(run, () => 0);
+      try {
+        if (held.state.phase === 'sending')
+          throw new RunError(
+            'check-failed',
+            `${sync.name} has an interrupted run. Run \`syncline apply -s ${sync.name}\` first, so that what it sent is known.`,
+            { retryable: false },
+          );
+        await held.lease.write(() => held.runner.steps(sync.reset, held.values));
+      } finally {
+        await held.release();
+      }
+    } finally {
+      await remote.close();
+    }
+  } finally {
+    await warehouse.close();
+  }
+  err(
+    `${sync.name}: forgotten. The next apply sends the whole table; events with equal ids are the same events in Mixpanel.`,
+  );
+  return 0;
+}

@@ -1,0 +1,25 @@
+import { Runner } from '../run.ts';
+import { ensureState } from '../sync.ts';
+import type { CommonOptions } from './context.ts';
+import { err, load, openWarehouse, out } from './context.ts';
+
+/** Prints the admin SQL, or runs it. */
+export async function setup(options: CommonOptions & { readonly execute?: boolean }): Promise<number> {
+  const loaded = await load(options);
+  const { plan, syncs } = loaded;
+  const files = [...plan.setup, ...syncs.flatMap((s) => s.setup)].flatMap((s) => s.run);
+  if (!options.execute) {
+    for (const file of files) out(`-- ${file}\n${loaded.compiled[file]?.trimEnd() ?? ''};\n`);
+    return 0;
+  }
+  const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
+  try {
+    const runner = await Runner.open(plan, warehouse);
+    await runner.steps(plan.setup, {}).finally(() => runner.close());
+    for (const sync of syncs) await ensureState({ plan, sync, warehouse, mayCreate: true });
+  } finally {
+    await warehouse.close();
+  }
+  err(`Set up ${syncs.length} syncs in ${plan.staging}.`);
+  return 0;
+}

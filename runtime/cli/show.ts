@@ -1,0 +1,20 @@
+import { Runner } from '../run.ts';
+import type { CommonOptions } from './context.ts';
+import { FoundBefore, load, openWarehouse, out } from './context.ts';
+
+/** Prints the first payloads of a sync exactly as an initial load would send them. */
+export async function show(options: CommonOptions, [name]: readonly string[]): Promise<number> {
+  const loaded = await load(options);
+  const sync = loaded.plan.syncs.find((s) => s.name === name);
+  if (!sync) throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
+  try {
+    const runner = await Runner.open(loaded.plan, warehouse);
+    const values = await runner.steps(sync.probe, { watermark_from: null });
+    for (const row of await runner.rows(sync.show, values)) out(String(row['payload']));
+    await runner.close();
+  } finally {
+    await warehouse.close();
+  }
+  return 0;
+}

@@ -1,0 +1,44 @@
+import { Runner } from '../run.ts';
+import { toState } from '../state.ts';
+import type { CommonOptions } from './context.ts';
+import { load, openWarehouse, out } from './context.ts';
+
+/** State and last runs of the selected syncs. */
+export async function status(options: CommonOptions & { readonly output?: string }): Promise<number> {
+  const loaded = await load(options);
+  const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
+  const result = [];
+  try {
+    const runner = await Runner.open(loaded.plan, warehouse);
+    for (const sync of loaded.syncs) {
+      const [found] = await runner.rows(sync.state.exists);
+      const [row] = Number(found?.['state_exists'] ?? 0) === 1 ? await runner.rows(sync.state.read) : [];
+      const runs = Number(found?.['runs_exists'] ?? 0) === 1 ? await runner.rows(loaded.plan.runs) : [];
+      const state = row ? toState(row) : null;
+      result.push({
+        sync: sync.name,
+        phase: state?.phase ?? 'not set up',
+        holder: state?.holder ?? null,
+        version: state?.version ?? null,
+        filter: `syncline_sync = "${sync.name}"`,
+        runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
+      });
+    }
+    await runner.close();
+  } finally {
+    await warehouse.close();
+  }
+  if (options.output === 'json') out(JSON.stringify(result, null, 2));
+  else
+    for (const s of result) {
+      out(
+        `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (a process holds its lease)'}`,
+      );
+      out(`  in Mixpanel: filter by ${s.filter}`);
+      for (const r of s.runs)
+        out(
+          `  run ${String(r['run'])} at ${new Date(Number(r['finished_ms'])).toISOString()}: ${String(r['accepted_inserts'])} inserts, ${String(r['accepted_updates'])} updates, ${String(r['accepted_deletes'])} deletes, ${String(r['refused'])} refused, ${String(r['invalid'])} invalid`,
+        );
+    }
+  return 0;
+}

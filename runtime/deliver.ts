@@ -1,0 +1,108 @@
+import type { Lease } from './lease.ts';
+import type { Mixpanel } from './mixpanel/import.ts';
+import type { Row } from './warehouses/warehouse.ts';
+
+/** Batches read ahead of the senders; one holds at most 8 MB. */
+const PAGES = 8;
+
+export interface DeliverPort {
+  pages(from: number, to: number): Promise<readonly Row[]>;
+  outcome(batch: number, outcome: 'refused' | 'maybe', refusals: string): Promise<void>;
+  checkpoint(next: number): Promise<void>;
+}
+
+export interface Delivery {
+  readonly batches: number;
+  readonly next: number;
+  /** True when an earlier attempt of this run may have sent: every outcome is then written again. */
+  readonly resumed: boolean;
+  readonly concurrency: number;
+  readonly progress: (records: number) => void;
+  readonly note: (text: string) => void;
+  readonly unanswered: (startedAt: number) => void;
+  /** Aborted when the person asks to stop: batches in flight end, none starts. */
+  readonly stop: AbortSignal;
+}
+
+interface Refusal {
+  readonly index: number;
+  readonly reason: string;
+}
+
+/**
+ * Sends the outbox's batches. The checkpoint is the contiguous prefix of finished batches, so a resend repeats
+ * whole batches with the same bytes. An accepted record leaves no trace but the checkpoint; a refused one is
+ * written to the outbox before the checkpoint passes it.
+ */
+export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Lease, d: Delivery): Promise<void> {
+  let read = d.next;
+  let prefix = d.next;
+  let written = d.next;
+  const done = new Set<number>();
+  const queue: Row[] = [];
+  let reading: Promise<void> | undefined;
+  let checkpointing: Promise<void> = Promise.resolve();
+  let failure: unknown;
+
+  const fill = async (): Promise<void> => {
+    const from = read;
+    read = Math.min(d.batches, from + PAGES);
+    const pages = await port.pages(from, read);
+    const present = new Set(pages.map((p) => Number(p['batch'])));
+    for (let b = from; b < read; b++) if (!present.has(b)) done.add(b);
+    queue.push(...pages);
+  };
+  const next = async (): Promise<Row | undefined> => {
+    while (queue.length === 0 && (reading || read < d.batches)) {
+      reading ??= fill().finally(() => (reading = undefined));
+      await reading;
+    }
+    const page = queue.shift();
+    if (queue.length < PAGES / 2 && read < d.batches) reading ??= fill().finally(() => (reading = undefined));
+    return page;
+  };
+  const advance = async (): Promise<void> => {
+    while (done.delete(prefix)) prefix++;
+    if (prefix === written) return;
+    // One checkpoint at a time; it takes whatever the prefix has become.
+    checkpointing = checkpointing.then(async () => {
+      if (prefix === written || failure !== undefined) return;
+      const to = prefix;
+      await lease.write(() => port.checkpoint(to));
+      written = to;
+    });
+    await checkpointing;
+  };
+
+  const worker = async (): Promise<void> => {
+    while (failure === undefined && !d.stop.aborted) {
+      const page = await next();
+      if (page === undefined) return;
+      const batch = Number(page['batch']);
+      const body = { body: String(page['body']), records: Number(page['records']) };
+      const result = await mixpanel.importBatch(body, {
+        signal: lease.signal,
+        beforeRequest: () => lease.assertFresh(),
+        unanswered: d.unanswered,
+      });
+      result.notes.forEach(d.note);
+      if (result.refused.length > 0 || d.resumed)
+        await port.outcome(batch, result.maybe || d.resumed ? 'maybe' : 'refused', refusals(result.refused));
+      done.add(batch);
+      d.progress(body.records);
+      await advance();
+    }
+  };
+  const senders = Array.from({ length: d.concurrency }, () =>
+    worker().catch((error: unknown) => {
+      failure ??= error;
+    }),
+  );
+  await Promise.all(senders);
+  if (failure !== undefined) throw failure;
+  await advance();
+}
+
+function refusals(refused: readonly Refusal[]): string {
+  return JSON.stringify(refused.map((r) => ({ position: r.index + 1, reason: r.reason.slice(0, 500) })));
+}

@@ -1,0 +1,99 @@
+import type { Expect, Plan, SqlStep, SyncPlan } from '../schemas/types.ts';
+import { RunError } from './errors.ts';
+import type { Values } from './values.ts';
+import { toQuery } from './values.ts';
+import type { Connection, Row, Warehouse } from './warehouses/warehouse.ts';
+
+/** Walks a plan's statements on one connection. It knows what a statement promises, not what it says. */
+export class Runner {
+  readonly #plan: Plan;
+  readonly #connection: Connection;
+
+  private constructor(plan: Plan, connection: Connection) {
+    this.#plan = plan;
+    this.#connection = connection;
+  }
+
+  static async open(plan: Plan, warehouse: Warehouse): Promise<Runner> {
+    const connection = await warehouse.connect();
+    for (const [i, sql] of plan.session.entries())
+      await connection.execute({ sql, binds: [], label: `session statement ${i + 1}` });
+    return new Runner(plan, connection);
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async rows(file: string, values: Values = {}): Promise<readonly Row[]> {
+    return this.#connection.rows(toQuery(this.#statement(file), values, file));
+  }
+
+  /** Runs one statement under its own fence. @returns what it `returns`, else nothing */
+  async statement(file: string, values: Values = {}): Promise<Values> {
+    const statement = this.#statement(file);
+    const query = toQuery(statement, values, file);
+    if (statement.returns) {
+      const [row] = await this.#connection.rows(query);
+      return Object.fromEntries(statement.returns.map((late) => [late.name, row?.[late.name] ?? null]));
+    }
+    if (statement.expect && 'rows' in statement.expect) {
+      const rows = await this.#connection.rows(query);
+      if (rows.length > 0) throw violated(statement.expect, rows);
+      return {};
+    }
+    const affected = await this.#connection.execute(query);
+    if (statement.expect && 'affected' in statement.expect && affected !== 1)
+      throw new RunError(
+        statement.expect.otherwise,
+        statement.expect.otherwise === 'lease-lost'
+          ? 'The lease was lost: another process has it now. The next apply finishes this run.'
+          : 'Another process took the lease first.',
+        { retryable: true },
+      );
+    return {};
+  }
+
+  /** Runs the steps in order; what one returns is a late value of those after it. */
+  async steps(steps: readonly SqlStep[], values: Values, onStatement?: (file: string) => void): Promise<Values> {
+    let known = values;
+    for (const step of steps) {
+      const transaction = step.atomic ? this.#plan.transaction : null;
+      if (transaction) await this.#control(transaction.begin);
+      try {
+        for (const file of step.run) {
+          onStatement?.(file);
+          known = { ...known, ...(await this.statement(file, known)) };
+        }
+      } catch (error) {
+        // An error in a fenced statement ends the attempt: no commit after it, which might report success.
+        if (transaction) await this.#control(transaction.rollback).catch(() => undefined);
+        throw error;
+      }
+      if (transaction) await this.#control(transaction.commit);
+    }
+    return known;
+  }
+
+  #control(sql: string): Promise<number> {
+    return this.#connection.execute({ sql, binds: [], label: sql });
+  }
+
+  #statement(file: string) {
+    const statement = this.#plan.statements[file];
+    if (!statement) throw new Error(`the plan has no statement ${file}`);
+    return statement;
+  }
+}
+
+function violated(expect: Extract<Expect, { rows: 0 }>, rows: readonly Row[]): RunError {
+  const shown = rows.slice(0, 3).map((row) => Object.values(row).join(' '));
+  return new RunError(expect.otherwise, `${expect.message} (${shown.join('; ')})`, { retryable: false });
+}
+
+/** Finds a sync of a plan by name. */
+export function syncOf(plan: Plan, name: string): SyncPlan {
+  const sync = plan.syncs.find((s) => s.name === name);
+  if (!sync) throw new Error(`the plan has no sync ${name}`);
+  return sync;
+}

@@ -1,0 +1,82 @@
+import { RunError } from './errors.ts';
+import type { Row } from './warehouses/warehouse.ts';
+
+/** Layout of the staging tables that this version reads and writes. */
+const LAYOUT = 1;
+
+/** The one row of a sync's state table. */
+export interface State {
+  readonly version: number;
+  readonly holder: string | null;
+  /** True while the holder's lease lasts by the warehouse's clock. */
+  readonly held: boolean;
+  readonly leaseUntil: number;
+  readonly quietLeftMs: number;
+  readonly phase: 'idle' | 'sending';
+  readonly run: number | null;
+  readonly baseline: string | null;
+  readonly pending: string | null;
+  readonly nextBatch: number;
+  readonly idSpace: string;
+  readonly epoch: number;
+  readonly layout: number;
+  readonly project: string;
+  readonly target: string;
+  readonly mixpanel: string;
+  /** Run numbers whose objects may still exist. */
+  readonly names: readonly number[];
+}
+
+/** What a committed run leaves for the next one; opaque to the warehouse. */
+export interface Baseline {
+  readonly watermark_to?: string | null;
+  readonly mapping: readonly { readonly column: string; readonly checksum: string; readonly payload: string }[];
+}
+
+export function toState(row: Row): State {
+  const text = (name: string): string => String(row[name] ?? '');
+  const integer = (name: string): number => Number(row[name] ?? 0);
+  return {
+    version: integer('version'),
+    holder: row['holder'] === null ? null : text('holder'),
+    held: integer('held') === 1,
+    leaseUntil: integer('lease_until'),
+    quietLeftMs: integer('quiet_left_ms'),
+    phase: text('phase') === 'sending' ? 'sending' : 'idle',
+    run: row['run'] === null ? null : integer('run'),
+    baseline: row['baseline'] === null ? null : text('baseline'),
+    pending: row['pending'] === null ? null : text('pending'),
+    nextBatch: integer('next_batch'),
+    idSpace: text('id_space'),
+    epoch: integer('epoch'),
+    layout: integer('layout'),
+    project: text('project'),
+    target: text('target'),
+    mixpanel: text('mixpanel'),
+    names: text('names').split(' ').filter(Boolean).map(Number),
+  };
+}
+
+/** Refuses a state that belongs to someone else or to a newer syncline. */
+export function verifyState(
+  sync: string,
+  state: State,
+  expected: { readonly project: string; readonly target: string; readonly mixpanel: string },
+): void {
+  const foreign = (what: string, has: string, wants: string): RunError =>
+    new RunError(
+      'state-foreign',
+      `The state of ${sync} belongs to ${what} ${has}, this is ${wants}. Use another staging schema, or the ${what} it was made for.`,
+      { retryable: false },
+    );
+  if (state.layout > LAYOUT)
+    throw new RunError(
+      'state-newer',
+      `The state of ${sync} was written by a newer syncline (layout ${state.layout}). Upgrade syncline.`,
+      { retryable: false },
+    );
+  if (state.project !== expected.project) throw foreign('project', state.project, expected.project);
+  if (state.target !== expected.target) throw foreign('target', state.target, expected.target);
+  if (state.mixpanel !== '' && state.mixpanel !== expected.mixpanel)
+    throw foreign('Mixpanel project', state.mixpanel, expected.mixpanel);
+}

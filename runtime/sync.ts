@@ -1,0 +1,318 @@
+import type { Plan, SyncPlan } from '../schemas/types.ts';
+import { deliver } from './deliver.ts';
+import { RunError } from './errors.ts';
+import type { RunCounts, RunEvent } from './events.ts';
+import { Lease } from './lease.ts';
+import type { Mixpanel } from './mixpanel/import.ts';
+import { Runner } from './run.ts';
+import type { Baseline, State } from './state.ts';
+import { toState, verifyState } from './state.ts';
+import type { Values } from './values.ts';
+import type { Warehouse } from './warehouses/warehouse.ts';
+import type { World } from './world.ts';
+
+export interface SyncRun {
+  readonly plan: Plan;
+  readonly sync: SyncPlan;
+  readonly warehouse: Warehouse;
+  readonly mixpanel: Mixpanel;
+  readonly concurrency: number;
+  readonly world: World;
+  readonly leaseTtlMs: number;
+  /** How long one request may take; after it none of its copies can land. Zero where requests die with the process. */
+  readonly requestTimeoutMs: number;
+  readonly emit: (event: RunEvent) => void;
+  /** Aborted when the person asks to stop. */
+  readonly stop: AbortSignal;
+  /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
+  readonly mayCreate: boolean;
+}
+
+/** One apply of one sync: finishes an interrupted run, then runs anew, so that nothing stays pending. */
+export async function applySync(run: SyncRun): Promise<void> {
+  await ensureState(run);
+  const first = await attempt(run);
+  if (first === 'resumed' && !run.stop.aborted) await attempt(run);
+}
+
+/** Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table. */
+export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'>): Promise<void> {
+  const { plan, sync } = run;
+  const runner = await Runner.open(plan, run.warehouse);
+  try {
+    const [found] = await runner.rows(sync.state.exists);
+    const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
+    const [owner] = has('runs_exists') ? await runner.rows(sync.state.owner) : [];
+    const foreign = owner?.['foreign_owner'] ?? null;
+    if (foreign !== null)
+      throw new RunError(
+        'state-foreign',
+        `The staging schema ${plan.staging} is used by ${foreign}, this is ${plan.project} / ${plan.target}. Give this target a staging schema of its own.`,
+        { retryable: false },
+      );
+    if (has('state_exists')) return;
+    if (!run.mayCreate || has('ledger_exists') || Number(owner?.['recorded'] ?? 0) === 1)
+      throw new RunError(
+        'state-missing',
+        `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
+        { retryable: false },
+      );
+    await runner.steps(plan.setup, {});
+    await runner.steps(sync.setup, {});
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Reads the state and proves that this plan may use it. */
+export async function readState(runner: Runner, plan: Plan, sync: SyncPlan, mixpanel: string): Promise<State> {
+  const [row] = await runner.rows(sync.state.read);
+  if (!row)
+    throw new RunError('state-missing', `${sync.name} has no row in its state table. Restore it.`, {
+      retryable: false,
+    });
+  const state = toState(row);
+  verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel });
+  return state;
+}
+
+/** The right to run a sync, with what a holder needs to use it. */
+export interface Held {
+  readonly runner: Runner;
+  readonly lease: Lease;
+  readonly state: State;
+  readonly values: Values;
+  release(): Promise<void>;
+}
+
+/**
+ * Wins the lease, or throws `lease-held`. What was read before the win is not used after it.
+ * @param quiet milliseconds that nobody may send after this release
+ */
+export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
+  const { plan, sync, world } = run;
+  const runner = await Runner.open(plan, run.warehouse);
+  const renewals = await Runner.open(plan, run.warehouse);
+  const close = async (): Promise<void> => {
+    await renewals.close();
+    await runner.close();
+  };
+  try {
+    const seen = await readState(runner, plan, sync, run.mixpanel.name);
+    const holder = world.randomId();
+    const sent = { wall: world.now(), monotonic: world.monotonic() };
+    const fence = { version: seen.version + 1, run: seen.version + 1, holder, ttl_ms: run.leaseTtlMs };
+    await runner
+      .statement(sync.state.lease, {
+        ...fence,
+        state_version: seen.version,
+        state_holder: seen.holder ?? '',
+        quiet_ms: run.requestTimeoutMs,
+        mixpanel: run.mixpanel.name,
+      })
+      .catch(async (error: unknown) => {
+        // An unknown answer is settled by reading who holds it.
+        const now = await readState(runner, plan, sync, run.mixpanel.name);
+        if (now.holder === holder && now.version === fence.version) return;
+        throw error instanceof RunError && error.code === 'lease-held' ? held(sync.name, now) : error;
+      });
+    const state = await readState(runner, plan, sync, run.mixpanel.name);
+    if (state.version !== fence.version || state.holder !== holder) throw held(sync.name, state);
+    const lease = new Lease(
+      world,
+      run.leaseTtlMs,
+      () => renewals.statement(sync.state.renew, fence).then(() => undefined),
+      sent,
+    );
+    lease.start();
+    const release = async (): Promise<void> => {
+      await lease.stop();
+      await lease
+        .write(() => runner.statement(sync.state.release, { ...fence, quiet_ms: quiet() }))
+        .catch((error: unknown) => {
+          if (!(error instanceof RunError && error.code === 'lease-lost')) throw error;
+        })
+        .finally(close);
+    };
+    return { runner, lease, state, values: { ...fence, id_space: state.idSpace, epoch: state.epoch }, release };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function held(sync: string, state: State): RunError {
+  return new RunError(
+    'lease-held',
+    `${sync} is being applied by another process until ${new Date(state.leaseUntil).toISOString()}. Wait for it; if it is dead, run \`syncline force-unlock ${sync}\`.`,
+    { retryable: true },
+  );
+}
+
+async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
+  const { sync, world, emit } = run;
+  let unanswered = Number.NEGATIVE_INFINITY;
+  const quiet = (): number => Math.max(0, Math.ceil(unanswered + run.requestTimeoutMs - world.now()));
+  const me = await begin(run, quiet);
+  const { runner, lease, state } = me;
+  const story = {
+    ...run,
+    ...me,
+    onUnanswered: (startedAt: number) => (unanswered = Math.max(unanswered, startedAt)),
+    onStatement: (file: string) => emit({ type: 'step', sync: sync.name, step: file }),
+  };
+  let resumed = false;
+  let release = true;
+  try {
+    resumed = state.phase === 'sending' && state.run !== null;
+    emit({ type: 'begin', sync: sync.name, run: resumed ? Number(state.run) : state.version, resumed });
+    if (resumed) await finish(story, { ...me.values, run: state.run }, state.nextBatch, true);
+    else {
+      await drop(story, state, (n) => n < state.version && n !== state.run);
+      await fresh(story);
+    }
+    // Only what is below its own number, and its own only after its commit, is a holder's to drop.
+    const after = await readState(runner, run.plan, sync, run.mixpanel.name);
+    if (after.version === state.version && after.phase === 'idle') await drop(story, after, () => true);
+  } catch (error) {
+    // After an unknown answer to a flip the process ends and drops nothing: the next holder's lease fences it.
+    if (error instanceof FlipUnknown) release = false;
+    throw error instanceof FlipUnknown ? error.cause : error;
+  } finally {
+    if (release)
+      await me.release().catch((error: unknown) => emit({ type: 'note', sync: sync.name, message: String(error) }));
+    else await lease.stop();
+  }
+  return resumed ? 'resumed' : 'done';
+}
+
+class FlipUnknown extends Error {}
+
+type Story = SyncRun & Held & { onUnanswered(startedAt: number): void; onStatement(file: string): void };
+
+async function drop(story: Story, state: State, gone: (n: number) => boolean): Promise<void> {
+  const dead = state.names.filter(gone);
+  if (dead.length === 0) return;
+  for (const run of dead) await story.runner.steps(story.sync.cleanup, { ...story.values, run }, story.onStatement);
+  const names = state.names
+    .filter((n) => !gone(n))
+    .map((n) => `${n} `)
+    .join('');
+  await story.lease.write(() => story.runner.statement(story.sync.state.forget, { ...story.values, names }));
+}
+
+/** probe → capture → deliver → commit */
+async function fresh(story: Story): Promise<void> {
+  const { sync, runner, lease, state, emit } = story;
+  const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+  refuseChangedMapping(sync, baseline);
+  let values: Values = { ...story.values, watermark_from: baseline?.watermark_to ?? null };
+  values = await runner.steps(sync.probe, values, story.onStatement);
+  values = await runner.steps(sync.capture.fill, values, story.onStatement);
+  await runner.steps(sync.capture.checks, values, story.onStatement);
+  const [totals] = await runner.rows(sync.capture.totals, values);
+  const captured = Number(totals?.['captured'] ?? 0);
+  const invalid = Number(totals?.['invalid'] ?? 0);
+  const next: Baseline = { mapping: sync.mapping, watermark_to: (values['watermark_to'] ?? null) as string | null };
+  const pending = JSON.stringify(next);
+  emit({ type: 'captured', sync: sync.name, records: captured, invalid, batches: Number(totals?.['batches'] ?? 0) });
+  if (captured === 0) {
+    // Commits autocommit here, one statement each: the record is insert-only, and the position is idempotent.
+    await lease.write(() => runner.statement(sync.record.write, values));
+    await lease.write(() => runner.statement(sync.state.settle, { ...values, pending }));
+    emit({ type: 'unchanged', sync: sync.name, run: state.version });
+    return;
+  }
+  try {
+    await lease.write(() => runner.statement(sync.capture.flip, { ...values, pending }));
+  } catch (error) {
+    if (error instanceof RunError && error.code === 'lease-lost') throw error;
+    const now = await readState(runner, story.plan, sync, story.mixpanel.name).catch(() => undefined);
+    if (!(now?.phase === 'sending' && now.run === state.version && now.version === state.version))
+      throw new FlipUnknown('flip', { cause: error });
+  }
+  await finish(story, values, 0, false);
+}
+
+/** Delivers and commits a run that is `sending`, whatever the current plan says about new ones. */
+async function finish(story: Story, values: Values, nextBatch: number, resumed: boolean): Promise<void> {
+  const { sync, runner, lease, emit, world } = story;
+  const [totals] = await runner.rows(sync.capture.totals, values);
+  const batches = Number(totals?.['batches'] ?? 0);
+  const total = Number(totals?.['captured'] ?? 0) - Number(totals?.['invalid'] ?? 0);
+  if (nextBatch < batches) {
+    if (story.state.quietLeftMs > 0) {
+      emit({
+        type: 'waiting',
+        sync: sync.name,
+        message: `waiting ${Math.ceil(story.state.quietLeftMs / 1000)} s, until no request of an earlier process can land`,
+      });
+      await world.sleep(story.state.quietLeftMs, lease.signal);
+    }
+    let sent = 0;
+    const pages = await Runner.open(story.plan, story.warehouse);
+    const outcomes = new Serial();
+    try {
+      await deliver(
+        {
+          pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
+          outcome: (batch, outcome, refusals) =>
+            outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals })),
+          checkpoint: (next_batch) =>
+            outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
+        },
+        story.mixpanel,
+        lease,
+        {
+          batches,
+          next: nextBatch,
+          resumed,
+          concurrency: story.concurrency,
+          unanswered: (startedAt) => story.onUnanswered(startedAt),
+          stop: story.stop,
+          note: (message) => emit({ type: 'note', sync: sync.name, message }),
+          progress: (records) => emit({ type: 'sent', sync: sync.name, records: (sent += records), total }),
+        },
+      );
+    } finally {
+      await pages.close();
+    }
+    if (story.stop.aborted)
+      throw new RunError('interrupted', 'Stopped. What was sent is recorded; the next apply finishes this run.', {
+        retryable: true,
+      });
+  }
+  await lease.write(() => runner.steps(sync.commit, values, story.onStatement));
+  const [counts] = await runner.rows(sync.record.read, values);
+  emit({ type: 'committed', sync: sync.name, run: Number(values['run']), counts: counts as unknown as RunCounts });
+}
+
+/** Statements of several senders on one connection, one at a time. */
+class Serial {
+  #last: Promise<unknown> = Promise.resolve();
+
+  run(statement: () => Promise<unknown>): Promise<void> {
+    const result = this.#last.then(statement).then(() => undefined);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** Rows that did not change would differ under another mapping: sending them anew is a person's decision. */
+function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null): void {
+  if (!baseline) return;
+  const before = new Map(baseline.mapping.map((m) => [m.column, m]));
+  const names: string[] = [];
+  for (const m of sync.mapping) {
+    const old = before.get(m.column);
+    before.delete(m.column);
+    if (old?.checksum !== m.checksum || old.payload !== m.payload) names.push(m.column);
+  }
+  names.push(...before.keys());
+  if (names.length === 0) return;
+  throw new RunError(
+    'mapping-changed',
+    `The mapping of ${sync.name} changed since its last run (columns ${names.join(', ')}), so rows that did not change would be sent again. Restore the mapping, or \`syncline reset ${sync.name}\` to send the whole table.`,
+    { retryable: false },
+  );
+}

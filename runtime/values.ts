@@ -1,0 +1,44 @@
+import type { Late, Statement } from '../schemas/types.ts';
+import { RunError } from './errors.ts';
+import type { Bind, Query } from './warehouses/warehouse.ts';
+
+export type Values = Readonly<Record<string, number | string | null>>;
+
+const invalid = (late: Late, label: string): RunError =>
+  new RunError('value-invalid', `${label}: the value of ${late.name} is no ${late.type}. Please report this.`, {
+    retryable: false,
+  });
+
+function valueOf(late: Late, values: Values, label: string): number | string | null {
+  const value = values[late.name];
+  if (value === undefined) throw invalid(late, label);
+  if (value === null) return null;
+  if (late.type === 'integer' ? !Number.isSafeInteger(value) : typeof value !== 'string') throw invalid(late, label);
+  return value;
+}
+
+/** Late values that are inlined: each type has one strict form, and null has none. */
+const INLINE: Readonly<Record<Late['type'], RegExp | null>> = {
+  integer: /^-?\d+$/,
+  word: /^[A-Za-z0-9_./-]+$/,
+  text: null,
+  ranges: null,
+  expression: null,
+};
+
+/** A compiled statement with this run's values: holes inlined after their validator, the rest bound by the driver. */
+export function toQuery(statement: Statement, values: Values, label: string): Query {
+  const sql = statement.sql
+    .map((part) => {
+      if (typeof part === 'string') return part;
+      const text = String(valueOf(part, values, label));
+      if (!INLINE[part.type]?.test(text)) throw invalid(part, label);
+      return text;
+    })
+    .join('');
+  const binds = statement.binds.map((late): Bind => {
+    if (late.type !== 'integer' && late.type !== 'text') throw invalid(late, label);
+    return { name: late.name, type: late.type, value: valueOf(late, values, label) };
+  });
+  return { sql, binds, label };
+}

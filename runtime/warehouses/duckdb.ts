@@ -1,0 +1,126 @@
+import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import { RunError } from '../errors.ts';
+import type { World } from '../world.ts';
+import type { Bind, Connection, Query, Row, Warehouse } from './warehouse.ts';
+
+export interface DuckDBOptions {
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** How long to wait while another process holds the file, milliseconds. */
+  readonly lockTimeoutMs: number;
+  /** Called once when waiting begins. */
+  readonly onWait?: (message: string) => void;
+  readonly memoryLimit?: string;
+}
+
+/** Opens a database file. One process at a time can hold it for writing (documentation: Concurrency). */
+export async function openDuckDB(world: World, options: DuckDBOptions): Promise<Warehouse> {
+  const { DuckDBInstance } = await import('@duckdb/node-api');
+  const config: Record<string, string> = {
+    ...(options.readOnly ? { access_mode: 'READ_ONLY' } : {}),
+    ...(options.memoryLimit === undefined ? {} : { memory_limit: options.memoryLimit }),
+  };
+  const deadline = world.monotonic() + options.lockTimeoutMs;
+  for (let waits = 0; ; waits++) {
+    try {
+      return new DuckDBWarehouse(await DuckDBInstance.create(options.path, config));
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (!message.includes('Could not set lock')) throw unreadable(options.path, message);
+      if (world.monotonic() >= deadline) throw locked(options.path, message);
+      if (waits === 0) options.onWait?.(`${options.path} is in use by another process${holderOf(message)}; waiting`);
+      await world.sleep(250);
+    }
+  }
+}
+
+const holderOf = (message: string): string => {
+  const pid = /\(PID (\d+)\)/.exec(message)?.[1];
+  return pid === undefined ? '' : ` (PID ${pid})`;
+};
+
+function locked(path: string, message: string): RunError {
+  return new RunError(
+    'file-locked',
+    `The database file ${path} is still in use by another process${holderOf(message)}. Wait for it to end, or raise --lock-timeout.`,
+    { retryable: true },
+  );
+}
+
+function unreadable(path: string, message: string): RunError {
+  const newer = /newer|storage version|serialization version|version number/i.test(message);
+  return new RunError(
+    'warehouse-unavailable',
+    newer
+      ? `The database file ${path} was written by a newer DuckDB than this one can read (storage versions 64 to 68). Write it with DuckDB 1.x.`
+      : `The database file ${path} cannot be opened: ${firstLine(message)}. Check that the path is right and that it is a DuckDB file.`,
+    { retryable: false },
+  );
+}
+
+const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
+
+class DuckDBWarehouse implements Warehouse {
+  readonly #instance: DuckDBInstance;
+
+  constructor(instance: DuckDBInstance) {
+    this.#instance = instance;
+  }
+
+  async connect(): Promise<Connection> {
+    return new DuckDBConnectionAdapter(await this.#instance.connect());
+  }
+
+  close(): Promise<void> {
+    this.#instance.closeSync();
+    return Promise.resolve();
+  }
+}
+
+class DuckDBConnectionAdapter implements Connection {
+  readonly #connection: DuckDBConnection;
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection;
+  }
+
+  async execute(query: Query): Promise<number> {
+    const result = await this.#run(query, () => this.#connection.run(query.sql, values(query.binds)));
+    return result.rowsChanged;
+  }
+
+  async rows(query: Query): Promise<readonly Row[]> {
+    const reader = await this.#run(query, () => this.#connection.runAndReadAll(query.sql, values(query.binds)));
+    return reader
+      .getRowObjectsJS()
+      .map((row) => Object.fromEntries(Object.entries(row).map(([k, v]) => [k, plain(v)])));
+  }
+
+  close(): Promise<void> {
+    this.#connection.closeSync();
+    return Promise.resolve();
+  }
+
+  async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      throw new RunError('warehouse-error', `${query.label}: ${firstLine(message)}`, {
+        retryable: message.startsWith('TransactionContext Error'),
+      });
+    }
+  }
+}
+
+function values(binds: readonly Bind[]): Record<string, string | bigint | null> {
+  return Object.fromEntries(binds.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value]));
+}
+
+function plain(value: unknown): string | number | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value === 'number' || typeof value === 'string') return value;
+  if (typeof value === 'boolean') return value ? 1 : 0;
+  return JSON.stringify(value);
+}

@@ -1,0 +1,30 @@
+/** A value that a driver binds. */
+export interface Bind {
+  readonly name: string;
+  readonly type: 'integer' | 'text';
+  readonly value: number | string | null;
+}
+
+/** One statement, ready for a driver. `label` is its file in the compiled folder. */
+export interface Query {
+  readonly sql: string;
+  readonly binds: readonly Bind[];
+  readonly label: string;
+}
+
+/** A row by column name; integers come as numbers, everything else as text. */
+export type Row = Readonly<Record<string, string | number | null>>;
+
+/** One connection runs one statement at a time. */
+export interface Connection {
+  /** @returns the number of rows that the statement changed */
+  execute(query: Query): Promise<number>;
+  rows(query: Query): Promise<readonly Row[]>;
+  close(): Promise<void>;
+}
+
+/** A warehouse as the runtime sees it: connections, and no SQL of its own. */
+export interface Warehouse {
+  connect(): Promise<Connection>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  text(): Promise<string>;
+}
+
+export interface RequestInit {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+  readonly signal: AbortSignal;
+}
+
+/** The one door to clock, sleep, random, network and disk, so that a seed can replay a run. */
+export interface World {
+  /** Wall clock, milliseconds since the epoch. */
+  now(): number;
+  /** A clock that is never set, milliseconds. */
+  monotonic(): number;
+  /** Rejects with the signal's reason when it aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  random(): number;
+  /** 32 hexadecimal digits. */
+  randomId(): string;
+  fetch(url: string, init: RequestInit): Promise<Answer>;
+  gzip(text: string): Promise<Uint8Array>;
+  readFile(file: string): Promise<string | undefined>;
+  /** Makes the folder, writes beside, syncs, renames: a reader sees the old text or the new. */
+  writeFileAtomic(file: string, text: string): Promise<void>;
+}
+
+const compress = promisify(gzip) as (text: string, options: { level: number }) => Promise<Uint8Array>;
+
+export const realWorld: World = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error);
+      const abort = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason as Error);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      }, ms);
+      signal?.addEventListener('abort', abort, { once: true });
+    }),
+  random: () => Math.random(),
+  randomId: () => randomBytes(16).toString('hex'),
+  fetch: (url, init) => fetch(url, { ...init, body: init.body as Uint8Array<ArrayBuffer> }),
+  gzip: (text) => compress(text, { level: 1 }),
+  readFile: (file) => readFile(file, 'utf8').catch(() => undefined),
+  async writeFileAtomic(file, text) {
+    await mkdir(path.dirname(file), { recursive: true });
+    const temporary = `${file}.${process.pid}.tmp`;
+    try {
+      const handle = await open(temporary, 'w');
+      try {
+        await handle.writeFile(text);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, file);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  },
+};

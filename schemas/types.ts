@@ -1,0 +1,245 @@
+// Generated from the JSON Schemas beside this file by `npm run gen`. Do not edit.
+
+/**
+ * syncline.lock.json: each source's ordered columns and native types as last read
+ */
+export interface Lock {
+  lockVersion: 1;
+  targets: {
+    [k: string]: {
+      sources: {
+        [k: string]: {
+          columns: {
+            name: string;
+            type: string;
+          }[];
+        };
+      };
+    };
+  };
+}
+
+export type Expect =
+  | {
+      affected: 1;
+      otherwise: 'lease-lost' | 'lease-held';
+    }
+  | {
+      rows: 0;
+      otherwise: 'check-failed' | 'guard' | 'columns-drifted' | 'accounts-differ' | 'state-foreign';
+      message: string;
+      guard?: string;
+    };
+
+/**
+ * The compiled, versioned plan that the runtime executes. It holds no connection and no secret.
+ */
+export interface Plan {
+  planVersion: 1;
+  project: string;
+  target: string;
+  warehouse: 'bigquery' | 'snowflake' | 'databricks' | 'redshift' | 'postgres' | 'duckdb';
+  staging: string;
+  /**
+   * sha256 of the plan without this field
+   */
+  hash: string;
+  transaction: null | {
+    begin: string;
+    commit: string;
+    rollback: string;
+  };
+  /**
+   * Statements sent once on each new connection
+   */
+  session: string[];
+  setup: SqlStep[];
+  /**
+   * Statement that lists the latest runs
+   */
+  runs: string;
+  statements: {
+    [k: string]: Statement;
+  };
+  syncs: SyncPlan[];
+}
+export interface SqlStep {
+  kind: 'sql';
+  run: string[];
+  atomic: boolean;
+}
+/**
+ * SQL as text and holes; a hole is inlined after its strict validator, a bind is given to the driver
+ */
+export interface Statement {
+  sql: (string | Late)[];
+  binds: Late[];
+  sha256: string;
+  /**
+   * Exactly one row, by name
+   */
+  returns?: Late[];
+  expect?: Expect;
+  repeatable: boolean;
+}
+/**
+ * A value that exists only at run time
+ */
+export interface Late {
+  name: string;
+  type: 'integer' | 'text' | 'word' | 'ranges' | 'expression';
+}
+export interface SyncPlan {
+  name: string;
+  kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
+  mode: 'mirror' | 'append' | 'full' | 'one_time';
+  strategy: 'snapshot' | 'checksum' | 'stream' | 'change_feed' | 'watermark' | 'all';
+  /**
+   * Why this strategy was chosen
+   */
+  why: string;
+  source: string;
+  tags: string[];
+  frequency: string | null;
+  mapping: {
+    column: string;
+    checksum: string;
+    payload: string;
+  }[];
+  columns: {
+    name: string;
+    native: string;
+  }[];
+  state: {
+    exists: string;
+    owner: string;
+    read: string;
+    lease: string;
+    renew: string;
+    release: string;
+    unlock: string;
+    forget: string;
+    /**
+     * Takes the position of a run that captured nothing
+     */
+    settle: string;
+  };
+  setup: SqlStep[];
+  probe: SqlStep[];
+  capture: {
+    fill: SqlStep[];
+    totals: string;
+    checks: SqlStep[];
+    flip: string;
+  };
+  deliver: DeliverStep;
+  commit: SqlStep[];
+  cleanup: SqlStep[];
+  record: {
+    write: string;
+    read: string;
+  };
+  preview: {
+    initial: string;
+    changes: string;
+  };
+  show: string;
+  rejects: string;
+  reset: SqlStep[];
+}
+export interface DeliverStep {
+  kind: 'deliver';
+  endpoint: 'import';
+  /**
+   * rows: batch, records, body (newline-joined)
+   */
+  pages: string;
+  outcome: string;
+  checkpoint: string;
+}
+
+/**
+ * syncline.yml
+ */
+export interface Project {
+  name: string;
+  require_syncline?: string;
+  default_target?: string;
+  vars?: {
+    [k: string]: string | number | boolean;
+  };
+  targets: {
+    [k: string]: Target;
+  };
+}
+export interface Target {
+  protected?: boolean;
+  vars?: {
+    [k: string]: string | number | boolean;
+  };
+  warehouse: WarehouseSettings;
+  mixpanel: 'sandbox' | MixpanelSettings;
+  lease?: {
+    ttl?: string;
+  };
+}
+export interface WarehouseSettings {
+  type: 'duckdb';
+  path: string;
+  staging?: string;
+}
+export interface MixpanelSettings {
+  host?: string;
+  region?: 'us' | 'eu' | 'in';
+  project_id?: string | number;
+  token?: string;
+  service_account?: {
+    username: string;
+    secret: string;
+  };
+  id_management?: 'simplified' | 'original';
+  retry?: {
+    initial?: string;
+    max?: string;
+    attempts?: number;
+  };
+  request_timeout?: string;
+  rate_limit?: {
+    events_per_second?: number;
+    bytes_per_minute?: string | number;
+  };
+}
+
+/**
+ * One entry of syncs: in syncs/*.yml
+ */
+export interface Sync {
+  name: string;
+  kind: 'events';
+  mode: 'mirror' | 'append';
+  strategy?: 'auto' | 'checksum' | 'watermark';
+  source: {
+    relation: string;
+  };
+  event:
+    | string
+    | {
+        column: string;
+      };
+  time: string;
+  user_id?: string;
+  key?: string | string[];
+  insert_time?: string;
+  on_delete?: 'tombstone';
+  guard?: {
+    max_deletes?: number | string;
+    max_changes?: number;
+    on_empty_source?: 'fail' | 'allow';
+  };
+  tags?: string[];
+  owner?: {
+    name?: string;
+    email?: string;
+  };
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+}

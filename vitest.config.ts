@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    testTimeout: 120_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/*.test.ts'] } },
+      { extends: true, test: { name: 'golden', include: ['test/golden/*.test.ts'] } },
+      { extends: true, test: { name: 'story', include: ['test/story/*.test.ts'], testTimeout: 600_000 } },
+      { extends: true, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], testTimeout: 600_000 } },
+    ],
+  },
+});
