@@ -2,7 +2,7 @@ import type { Plan } from '../schemas/types.ts';
 import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { duckdb } from './dialects/duckdb.ts';
-import { lowerShared, lowerSync } from './lower.ts';
+import { BATCH_BYTES, BATCH_RECORDS, lowerShared, lowerSync } from './lower.ts';
 import { lint, stableJson, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject } from './project/resolve.ts';
@@ -17,6 +17,8 @@ export interface CompileInput {
   readonly vars?: Readonly<Record<string, string>>;
   /** Another dialect than the target's own: the simulation shares one database file between holders. */
   readonly dialect?: Dialect;
+  /** Other limits of a batch than Mixpanel's: the simulation needs many batches of few records. */
+  readonly limits?: { readonly records: number; readonly bytes: number };
 }
 
 export interface Compiled {
@@ -39,7 +41,12 @@ export function compile(input: CompileInput): Compiled {
   if (!project || diagnostics.some((d) => d.severity === 'error')) return { diagnostics, files: {} };
 
   const renderer = createRenderer(dialect, input.templates);
-  const place = { project: project.name, target: project.target.name, staging: project.target.warehouse.staging };
+  const place = {
+    project: project.name,
+    target: project.target.name,
+    staging: project.target.warehouse.staging,
+    limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
+  };
   const shared = lowerShared(dialect, renderer, place);
   const syncs = project.syncs.map((sync) => lowerSync(dialect, renderer, place, sync));
   const statements = Object.assign({}, shared.statements, ...syncs.map((s) => s.statements)) as Plan['statements'];

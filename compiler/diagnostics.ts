@@ -62,7 +62,7 @@ const TEXTS = {
     message: `there is no target \`${p.name}\``,
     hint: near(p.name, p.known) ?? `targets: ${p.known.join(', ')}`,
   }),
-  'target-missing': (_: object): Text => ({
+  'target-missing': (): Text => ({
     message: 'no target is given and there is no `default_target:`',
     hint: 'use --target',
   }),
@@ -114,11 +114,11 @@ const TEXTS = {
     message: `mode ${p.mode} has no use for \`${p.key}:\``,
     hint: p.use,
   }),
-  'mirror-without-key': (_: object): Text => ({
+  'mirror-without-key': (): Text => ({
     message: 'mirror without `key:`: a changed row is a tombstone and a new event, which costs two',
     hint: 'give a unique key if the source has one',
   }),
-  'insert-time-is-time': (_: object): Text => ({
+  'insert-time-is-time': (): Text => ({
     message: '`insert_time` is the same column as `time`',
     hint: 'a row that arrives late has an old time and would be missed; use a load timestamp',
   }),
@@ -131,7 +131,7 @@ const WARNINGS: readonly DiagnosticCode[] = ['mirror-without-key', 'insert-time-
 /** Makes a diagnostic of a code. */
 export function diagnostic<C extends DiagnosticCode>(
   code: C,
-  params: Parameters<(typeof TEXTS)[C]>[0],
+  params: Parameters<(typeof TEXTS)[C]> extends [infer P] ? P : object,
   span?: Span,
 ): Diagnostic {
   const text = (TEXTS[code] as (p: unknown) => Text)(params);

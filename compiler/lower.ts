@@ -17,6 +17,7 @@ export interface Place {
   readonly project: string;
   readonly target: string;
   readonly staging: string;
+  readonly limits: { readonly records: number; readonly bytes: number };
 }
 
 export interface Lowered {
@@ -80,7 +81,7 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
     { name: sql('insert_id'), type: dialect.types.text },
   ];
   const insertTime = typed.find((c) => c.name === sync.insertTime);
-  const watermark = insertTime && dialect.watermark(insertTime);
+  const watermark = insertTime && { ...dialect.watermark(insertTime), column: dialect.ident(insertTime.name) };
 
   const base: Record<string, TemplateValue> = {
     sync: dialect.text(sync.name),
@@ -103,8 +104,8 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
     identity_nulls: sql(known.identity.map(() => 'null').join(', ')),
     changes_template: sql(mirror ? 'changes_compare' : 'changes_all'),
     payload_bytes: dialect.bytes(sql('j.payload')),
-    batch_records: BATCH_RECORDS,
-    batch_bytes: BATCH_BYTES,
+    batch_records: place.limits.records,
+    batch_bytes: place.limits.bytes,
     lines: dialect.lines(sql('payload'), sql('ordinal')),
     refusals: dialect.refusals(bind('refusals')),
     positions: sql(
@@ -118,9 +119,9 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
-    ...(watermark && insertTime
+    ...(watermark
       ? {
-          insert_time: dialect.ident(insertTime.name),
+          insert_time: watermark.column,
           watermark: { toText: watermark.toText, now: watermark.now },
           watermark_from: watermark.fromText(bind('watermark_from')),
           watermark_to: watermark.fromText(bind('watermark_to')),

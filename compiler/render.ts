@@ -80,7 +80,7 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
       throw new Error(`no template ${name} for ${dialect.name}`);
     },
   };
-  const environment = new nunjucks.Environment(loader as unknown as nunjucks.ILoader, {
+  const environment = new nunjucks.Environment(loader, {
     autoescape: false,
     throwOnUndefined: true,
     trimBlocks: true,

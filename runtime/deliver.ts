@@ -99,7 +99,7 @@ export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Leas
     }),
   );
   await Promise.all(senders);
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
   await advance();
 }
 

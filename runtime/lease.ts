@@ -15,7 +15,7 @@ export class Lease {
   #sentWall: number;
   #sentMonotonic: number;
   #writing: Promise<unknown> = Promise.resolve();
-  #loop: Promise<void> = Promise.resolve();
+  #loop: Promise<unknown> = Promise.resolve();
   #lost: Error | undefined;
 
   constructor(world: World, ttlMs: number, renew: () => Promise<void>, sent: { wall: number; monotonic: number }) {
@@ -54,12 +54,25 @@ export class Lease {
   }
 
   start(): void {
-    this.#loop = this.#run();
+    this.#loop = Promise.all([this.#run(), this.#watch()]);
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
+  }
+
+  /** Ends what is in flight once the last renewal is too old, also while a renewal hangs. */
+  async #watch(): Promise<void> {
+    try {
+      while (this.fresh) {
+        const left = this.#ttlMs - this.#margin - (this.#world.monotonic() - this.#sentMonotonic);
+        await this.#world.sleep(Math.max(10, left), this.#stop.signal);
+      }
+    } catch {
+      return;
+    }
+    this.#abort.abort(this.#lost ?? lost('its last renewal is too old'));
   }
 
   async #run(): Promise<void> {
@@ -70,8 +83,6 @@ export class Lease {
       } catch {
         return;
       }
-      if (stopped.aborted) return;
-      if (!this.fresh && !this.#abort.signal.aborted) this.#abort.abort(lost('its last renewal is too old'));
       await this.write(async () => {
         if (stopped.aborted) return;
         const sent = { wall: this.#world.now(), monotonic: this.#world.monotonic() };

@@ -59,18 +59,19 @@ export class Runner {
     let known = values;
     for (const step of steps) {
       const transaction = step.atomic ? this.#plan.transaction : null;
-      if (transaction) await this.#control(transaction.begin);
       try {
+        // Inside the try: when only its answer was lost, the transaction is open and must not swallow what follows.
+        if (transaction) await this.#control(transaction.begin);
         for (const file of step.run) {
           onStatement?.(file);
           known = { ...known, ...(await this.statement(file, known)) };
         }
+        if (transaction) await this.#control(transaction.commit);
       } catch (error) {
         // An error in a fenced statement ends the attempt: no commit after it, which might report success.
         if (transaction) await this.#control(transaction.rollback).catch(() => undefined);
         throw error;
       }
-      if (transaction) await this.#control(transaction.commit);
     }
     return known;
   }

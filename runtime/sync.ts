@@ -82,7 +82,7 @@ export interface Held {
   readonly lease: Lease;
   readonly state: State;
   readonly values: Values;
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
 }
 
 /**
@@ -161,11 +161,10 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
     onUnanswered: (startedAt: number) => (unanswered = Math.max(unanswered, startedAt)),
     onStatement: (file: string) => emit({ type: 'step', sync: sync.name, step: file }),
   };
-  let resumed = false;
+  const resumed = state.phase === 'sending' && state.run !== null;
   let release = true;
   try {
-    resumed = state.phase === 'sending' && state.run !== null;
-    emit({ type: 'begin', sync: sync.name, run: resumed ? Number(state.run) : state.version, resumed });
+    emit({ type: 'begin', sync: sync.name, run: resumed ? state.run : state.version, resumed });
     if (resumed) await finish(story, { ...me.values, run: state.run }, state.nextBatch, true);
     else {
       await drop(story, state, (n) => n < state.version && n !== state.run);
@@ -188,7 +187,8 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
 
 class FlipUnknown extends Error {}
 
-type Story = SyncRun & Held & { onUnanswered(startedAt: number): void; onStatement(file: string): void };
+type Story = SyncRun &
+  Held & { readonly onUnanswered: (startedAt: number) => void; readonly onStatement: (file: string) => void };
 
 async function drop(story: Story, state: State, gone: (n: number) => boolean): Promise<void> {
   const dead = state.names.filter(gone);

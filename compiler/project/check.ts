@@ -33,7 +33,7 @@ const RESERVED = new Set([
   'mp_original_event_name',
   '$import',
 ]);
-const isControl = (text: string): boolean => [...text].some((c) => c < ' ' || c === '\u007f');
+const isControl = (text: string): boolean => Array.from(text).some((c) => c < ' ' || c === '\u007f');
 
 /** Rules over one sync as declared, one entry a rule. */
 const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
@@ -107,9 +107,9 @@ export function joinLock(
   const source = sync.relation.join('.');
   const locked = lock.targets[target]?.sources[source]?.columns;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
-  let ok = true;
+  let failures = 0;
   const fail = (d: Diagnostic): void => {
-    ok = false;
+    failures++;
     report(d);
   };
   const known = locked.map((c) => c.name);
@@ -151,5 +151,5 @@ export function joinLock(
     if (types(column.type) === undefined)
       fail(diagnostic('column-type-unknown', { column: column.name, native: column.type }, span));
   }
-  return ok ? joined : undefined;
+  return failures === 0 ? joined : undefined;
 }

@@ -13,7 +13,7 @@ export type Path = readonly (string | number)[];
 export interface Source<T> {
   readonly file: string;
   readonly value: T;
-  locate(path: Path, what?: 'key' | 'value'): Span;
+  readonly locate: (path: Path, what?: 'key' | 'value') => Span;
 }
 
 /** Keys that later versions know: named as such instead of as typos. */

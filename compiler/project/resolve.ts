@@ -39,7 +39,7 @@ export interface ResolvedSync {
   readonly frequency: string | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
-  locate(path: Path, what?: 'key' | 'value'): Span;
+  readonly locate: (path: Path, what?: 'key' | 'value') => Span;
 }
 
 type Vars = Readonly<Record<string, string>>;

@@ -3,7 +3,7 @@ import type { ResolvedSync } from './resolve.ts';
 
 /** One term of dbt's selection grammar, for a sync. */
 function matches(sync: ResolvedSync, term: string): boolean {
-  const [, method, value] = /^(tag|kind|mode|path):(.*)$/.exec(term) ?? [];
+  const [, method = '', value] = /^(tag|kind|mode|path):(.*)$/.exec(term) ?? [];
   switch (method) {
     case 'tag':
       return sync.tags.includes(value ?? '');

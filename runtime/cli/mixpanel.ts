@@ -25,8 +25,7 @@ const SENDERS = 8;
 export async function openMixpanel(dir: string, project: ResolvedProject): Promise<OpenMixpanel> {
   const settings = connection(project).mixpanel;
   if (settings === 'sandbox') return inProcess(dir);
-  const retry = settings.retry;
-  const requestTimeoutMs = settings.requestTimeoutMs ?? 30_000;
+  const { retry, requestTimeoutMs, rateLimit } = settings;
   const host = settings.host ?? HOSTS[settings.region ?? 'us'];
   if (host === undefined)
     throw new FoundBefore(`There is no Mixpanel region ${String(settings.region)}: use us, eu or in.`);
@@ -38,9 +37,9 @@ export async function openMixpanel(dir: string, project: ResolvedProject): Promi
     ...(settings.projectId === undefined ? {} : { projectId: settings.projectId }),
     ...(account ? { serviceAccount: account } : {}),
     ...(settings.token === undefined ? {} : { token: settings.token }),
-    retry: { initialMs: retry?.initialMs ?? 2000, maxMs: retry?.maxMs ?? 60_000, attempts: retry?.attempts ?? 10 },
+    retry,
     requestTimeoutMs,
-    ...(settings.rateLimit === undefined ? {} : { rateLimit: settings.rateLimit }),
+    rateLimit,
     concurrency: SENDERS,
   });
   return {

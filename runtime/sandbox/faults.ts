@@ -43,24 +43,24 @@ export type ChanceFault = 'error429' | 'error5xx' | 'resetBefore' | 'resetAfter'
 
 type Writable = { -readonly [K in keyof Faults]: Faults[K] };
 
-const chanceNames: Readonly<Record<string, ChanceFault>> = {
-  '429': 'error429',
-  '5xx': 'error5xx',
-  'reset-before': 'resetBefore',
-  'reset-after': 'resetAfter',
-  compaction: 'compaction',
-};
+const chanceNames: ReadonlyMap<string, ChanceFault> = new Map([
+  ['429', 'error429'],
+  ['5xx', 'error5xx'],
+  ['reset-before', 'resetBefore'],
+  ['reset-after', 'resetAfter'],
+  ['compaction', 'compaction'],
+]);
 
-const numberNames: Readonly<Record<string, 'retryAfter' | 'slowMs' | 'rateLimit'>> = {
-  'retry-after': 'retryAfter',
-  slow: 'slowMs',
-  'rate-limit': 'rateLimit',
-};
+const numberNames: ReadonlyMap<string, 'retryAfter' | 'slowMs' | 'rateLimit'> = new Map([
+  ['retry-after', 'retryAfter'],
+  ['slow', 'slowMs'],
+  ['rate-limit', 'rateLimit'],
+]);
 
-const listNames: Readonly<Record<string, 'refuse' | 'lexiconDrop'>> = {
-  refuse: 'refuse',
-  'lexicon-drop': 'lexiconDrop',
-};
+const listNames: ReadonlyMap<string, 'refuse' | 'lexiconDrop'> = new Map([
+  ['refuse', 'refuse'],
+  ['lexicon-drop', 'lexiconDrop'],
+]);
 
 /**
  * Reads `429=0.1,5xx=0.05,reset-before=3x,slow=200,oldest-wins,refuse=id1|id2`: `0.1` is a probability, `3x` the
@@ -70,10 +70,10 @@ export function parseFaults(text: string): Faults {
   const faults: Writable = {};
   for (const item of text.split(',').map((part) => part.trim())) {
     if (item === '') continue;
-    const [name = '', value = ''] = splitOnce(item);
-    const chance = chanceNames[name];
-    const number = numberNames[name];
-    const list = listNames[name];
+    const [name, value] = splitOnce(item);
+    const chance = chanceNames.get(name);
+    const number = numberNames.get(name);
+    const list = listNames.get(name);
     if (chance) faults[chance] = parseChance(name, value);
     else if (number) faults[number] = parseNumber(name, value);
     else if (list) faults[list] = value.split('|').filter(Boolean);
@@ -83,12 +83,7 @@ export function parseFaults(text: string): Faults {
   return faults;
 }
 
-const known = (): string[] => [
-  ...Object.keys(chanceNames),
-  ...Object.keys(numberNames),
-  ...Object.keys(listNames),
-  'oldest-wins',
-];
+const known = (): string[] => [...chanceNames.keys(), ...numberNames.keys(), ...listNames.keys(), 'oldest-wins'];
 
 function splitOnce(item: string): [string, string] {
   const at = item.indexOf('=');

@@ -21,6 +21,8 @@ export interface IngestOptions {
   readonly refuse: (record: RefusableRecord) => { field: string; message: string } | undefined;
   /** True when the body had bytes that are not UTF-8; they were decoded to U+FFFD. */
   readonly malformed: boolean;
+  /** Size of the inflated body; an event can only be too large in a body that is at least as large. */
+  readonly bytes: number;
 }
 
 type Properties = Record<string, unknown>;
@@ -192,8 +194,7 @@ function checkProperties(properties: Properties, options: IngestOptions): { read
     if (isProblem(kept)) return kept;
     if (kept.value !== given && !IDENTITY_KEYS.has(name)) value = { ...value, [name]: kept.value };
   }
-  const text = JSON.stringify(properties);
-  if (text.length * 3 > LIMITS.eventBytes && Buffer.byteLength(text) >= LIMITS.eventBytes) {
+  if (options.bytes >= LIMITS.eventBytes && Buffer.byteLength(JSON.stringify(properties)) >= LIMITS.eventBytes) {
     return problem('event', 'must be smaller than 1 MB');
   }
   return { value };
@@ -231,7 +232,7 @@ function checkValue(
 /** Cuts at 255 characters, never within one. Source: Mixpanel docs "Import Events". */
 function truncate(text: string): string {
   if (text.length <= LIMITS.text) return text;
-  const characters = [...text];
+  const characters = Array.from(text);
   return characters.length <= LIMITS.text ? text : characters.slice(0, LIMITS.text).join('');
 }
 

@@ -1,0 +1,138 @@
+import path from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import type { Sandbox } from '../../runtime/sandbox/server.ts';
+import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
+import { random } from '../story/scheduler.ts';
+import { cli, duck, project, start } from './cli.ts';
+
+const ROUNDS = Number(process.env['ROUNDS'] ?? 30);
+const SEED = Number(process.env['SEED'] ?? 7);
+
+let sandbox: Sandbox | undefined;
+let server: { port: number; close(): Promise<void> } | undefined;
+afterAll(async () => {
+  await server?.close();
+  await sandbox?.close();
+});
+
+test(`real processes: ${ROUNDS} rounds of kill -9, SIGSTOP and a faulty server end in equality (seed ${SEED})`, async () => {
+  const rng = random(SEED);
+  const faults = { '429': 0.1, '5xx': 0.1, 'reset-before': 0.1, 'reset-after': 0.15 };
+  const { parseFaults } = await import('../../runtime/sandbox/faults.ts');
+  sandbox = await openSandbox({
+    path: ':memory:',
+    faults: parseFaults(
+      Object.entries(faults)
+        .map(([k, v]) => `${k}=${v}`)
+        .join(','),
+    ),
+    random: rng,
+  });
+  server = await serveSandbox(sandbox, { port: 0 });
+  const dir = await project({
+    'syncline.yml': `name: shop
+default_target: dev
+targets:
+  dev:
+    warehouse: { type: duckdb, path: warehouse.duckdb }
+    lease: { ttl: 2s }
+    mixpanel:
+      host: http://127.0.0.1:${server.port}
+      project_id: 1
+      service_account: { username: a, secret: b }
+      retry: { initial: 20ms, max: 100ms, attempts: 6 }
+      request_timeout: 1s
+`,
+    'syncs/shop.yml': `syncs:
+  - name: purchases
+    kind: events
+    mode: mirror
+    source: { relation: orders }
+    event: Purchase
+    time: t
+    user_id: u
+    key: id
+`,
+  });
+  const file = path.join(dir, 'warehouse.duckdb');
+  await duck(
+    file,
+    `create table orders as select i::integer as id, timestamp '2024-01-01' + to_seconds(i::integer) as t, 'u' || (i % 99) as u, 0 as v from range(30000) as t(i)`,
+  );
+  for (const args of [['lock'], ['setup', '--execute']]) expect((await cli(dir, ...args)).code).toBe(0);
+
+  for (let round = 0; round < ROUNDS; round++) {
+    await duck(
+      file,
+      `update orders set v = v + 1 where id % 97 = ${Math.floor(rng() * 97)}`,
+      `update orders set u = 'v' || v where id % 211 = ${Math.floor(rng() * 211)}`,
+      `delete from orders where id % 307 = ${Math.floor(rng() * 307)}`,
+      `insert into orders select 100000 + ${round} * 1000 + i, timestamp '2024-03-01' + to_seconds(i::integer), 'n', 0 from range(50) as t(i)`,
+    );
+    const { child, ended } = start(dir, 'apply', '--quiet');
+    await new Promise((resolve) => setTimeout(resolve, 150 + rng() * 900));
+    if (rng() < 0.3) {
+      child.kill('SIGSTOP');
+      await new Promise((resolve) => setTimeout(resolve, 2500 * rng()));
+      child.kill('SIGCONT');
+      if (rng() < 0.5) await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    child.kill('SIGKILL');
+    await ended;
+  }
+  let last = { code: 1, err: '', out: '' };
+  for (let i = 0; i < 6 && !last.err.includes('nothing changed'); i++) last = await cli(dir, 'apply');
+  expect(last.err).toContain('nothing changed');
+
+  const rows = await duck(
+    file,
+    `select string_agg(id || '|' || epoch_ms(t) || '|' || u || '|' || v, chr(10) order by id) as t from orders`,
+  );
+  const shown = await sandbox.query(
+    `select string_agg((properties ->> 'id') || '|' || time_ms || '|' || distinct_id || '|' || (properties ->> 'v'), chr(10) order by cast(properties ->> 'id' as integer)) as t
+     from events where properties ->> 'syncline_deleted' is null`,
+  );
+  expect(
+    shown[0]?.['t'] === rows[0]?.['t'] ? 'equal' : difference(String(rows[0]?.['t']), String(shown[0]?.['t'])),
+  ).toBe('equal');
+  const names = await sandbox.query(
+    `select distinct k from (select unnest(json_keys(properties)) as k from events) order by k`,
+  );
+  expect(names.map((n) => n['k'])).toEqual([
+    '$insert_id',
+    '$user_id',
+    'distinct_id',
+    'id',
+    'ip',
+    'syncline_deleted',
+    'syncline_sync',
+    'syncline_warehouse',
+    'time',
+    'v',
+  ]);
+});
+
+function difference(table: string, mixpanel: string): string {
+  const [a, b] = [new Set(table.split('\n')), new Set(mixpanel.split('\n'))];
+  const lost = [...a].filter((x) => !b.has(x));
+  const extra = [...b].filter((x) => !a.has(x));
+  return `lost ${lost.length}: ${lost.slice(0, 5).join(' ; ')}\nextra ${extra.length}: ${extra.slice(0, 5).join(' ; ')}`;
+}
+
+test('two applies at once: the second waits for the file, and nothing is sent twice', async () => {
+  const dir = await project({
+    'syncline.yml': `name: shop\ndefault_target: dev\ntargets:\n  dev:\n    warehouse: { type: duckdb, path: warehouse.duckdb }\n    mixpanel: sandbox\n`,
+    'syncs/shop.yml': `syncs:\n  - { name: p, kind: events, mode: mirror, source: { relation: orders }, event: E, time: t, key: id }\n`,
+  });
+  await duck(
+    path.join(dir, 'warehouse.duckdb'),
+    `create table orders as select i::integer as id, timestamp '2024-01-01' as t from range(20000) as t(i)`,
+  );
+  await cli(dir, 'lock');
+  const both = await Promise.all([cli(dir, 'apply'), cli(dir, 'apply')]);
+  expect(both.map((r) => r.code)).toEqual([0, 0]);
+  expect(both.filter((r) => r.err.includes('is in use by another process'))).toHaveLength(1);
+  expect(both.filter((r) => r.err.includes('nothing changed'))).toHaveLength(1);
+  const raw = await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events_raw');
+  expect(raw).toEqual([{ n: 20000 }]);
+});

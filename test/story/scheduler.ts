@@ -1,0 +1,362 @@
+import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import { RunError } from '../../runtime/errors.ts';
+import type { Bind, Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import type { Answer, RequestInit, World } from '../../runtime/world.ts';
+
+/** mulberry32: a seed replays a history. */
+export function random(seed: number): () => number {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = a;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+interface Point {
+  readonly actor: Actor;
+  readonly kind: 'statement' | 'sleep' | 'request';
+  readonly label: string;
+  readonly at: number;
+  /** Does it; what it returns is handed to the actor. */
+  readonly run: () => Promise<() => void>;
+  /** For a request: what the network may still do once nobody waits. */
+  readonly land?: () => void;
+  gone: boolean;
+}
+
+export interface Actor {
+  readonly name: string;
+  dead: boolean;
+  pausedUntil: number;
+  readonly inbox: (() => void)[];
+  readonly connections: SimConnection[];
+}
+
+export interface Server {
+  /** Stores the batch and answers. */
+  store(body: string): { status: number; body: string };
+}
+
+/** Probabilities of one history. */
+export interface Chaos {
+  kill: number;
+  pause: number;
+  mutate: number;
+  lostStatement: number;
+  network: number;
+}
+
+/**
+ * One step at a time: every statement, sleep and request of every process is a point, and the seed decides which
+ * comes next, what goes wrong with it and what the world does in between. Time is virtual, in the warehouse too.
+ */
+export class Scheduler {
+  now = 1_700_000_000_000;
+  readonly points: Point[] = [];
+  readonly actors: Actor[] = [];
+  readonly trace: string[] = [];
+  chaos: Chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
+  mutate: () => Promise<void> = () => Promise.resolve();
+  sent = 0;
+  readonly #rng: () => number;
+  readonly #clock: DuckDBConnection;
+  readonly #server: Server;
+  readonly #timeout: number;
+  readonly #late: { at: number; run: () => void | Promise<void> }[] = [];
+
+  constructor(rng: () => number, clock: DuckDBConnection, server: Server, timeoutMs: number) {
+    this.#rng = rng;
+    this.#clock = clock;
+    this.#server = server;
+    this.#timeout = timeoutMs;
+  }
+
+  chance(p: number): boolean {
+    return p > 0 && this.#rng() < p;
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[Math.floor(this.#rng() * list.length)]!;
+  }
+  log(text: string): void {
+    this.trace.push(`${this.now - 1_700_000_000_000} ${text}`);
+  }
+
+  actor(name: string): Actor {
+    const actor: Actor = { name, dead: false, pausedUntil: 0, inbox: [], connections: [] };
+    this.actors.push(actor);
+    return actor;
+  }
+
+  async setTime(now: number): Promise<void> {
+    this.now = now;
+    await this.#clock.run(`update clock set t = epoch_ms(${now}::bigint) at time zone 'UTC'`);
+  }
+
+  world(actor: Actor): World {
+    return {
+      now: () => this.now,
+      monotonic: () => this.now,
+      random: this.#rng,
+      randomId: () => Array.from({ length: 32 }, () => Math.floor(this.#rng() * 16).toString(16)).join(''),
+      gzip: (text) => Promise.resolve(Buffer.from(text)),
+      readFile: () => Promise.resolve(undefined),
+      writeFileAtomic: () => Promise.resolve(),
+      sleep: (ms, signal) => this.#sleep(actor, ms, signal),
+      fetch: (_url, init) => this.#fetch(actor, init),
+    };
+  }
+
+  warehouse(actor: Actor, instance: DuckDBInstance): Warehouse {
+    return {
+      connect: () =>
+        this.statement(actor, undefined, 'connect', async () => {
+          const connection = new SimConnection(this, actor, await instance.connect());
+          actor.connections.push(connection);
+          return connection;
+        }),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  /** Puts a point before an actor; it goes on when the scheduler says so. */
+  statement<T>(actor: Actor, connection: SimConnection | undefined, label: string, run: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.points.push({
+        actor,
+        kind: 'statement',
+        label,
+        at: this.now,
+        gone: false,
+        run: async () => {
+          const control =
+            !connection || label.startsWith('session') || (connection.inTransaction && label !== 'commit');
+          const fate =
+            !control && this.chance(this.chaos.lostStatement)
+              ? this.pick(['before', 'after', 'late'] as const)
+              : 'fine';
+          const lost = (): void =>
+            reject(new RunError('warehouse-unavailable', `${label}: connection lost (${fate})`, { retryable: true }));
+          if (fate === 'before') return lost;
+          if (fate === 'late') {
+            this.log(`${actor.name} ${label} answer lost, runs later`);
+            this.#late.push({
+              at: this.now + this.#rng() * 20_000,
+              run: () =>
+                run().then(
+                  () => undefined,
+                  () => undefined,
+                ),
+            });
+            return lost;
+          }
+          try {
+            const value = await run();
+            if (fate === 'after') this.log(`${actor.name} ${label} answer lost`);
+            return fate === 'after' ? lost : () => resolve(value);
+          } catch (error) {
+            return () => reject(error);
+          }
+        },
+      });
+    });
+  }
+
+  #sleep(actor: Actor, ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const point: Point = {
+        actor,
+        kind: 'sleep',
+        label: `sleep ${ms}`,
+        at: this.now + ms,
+        gone: false,
+        run: () => Promise.resolve(resolve),
+      };
+      signal?.addEventListener('abort', () => {
+        point.gone = true;
+        reject(signal.reason);
+      });
+      this.points.push(point);
+    });
+  }
+
+  #fetch(actor: Actor, init: RequestInit): Promise<Answer> {
+    this.sent++;
+    const body = Buffer.from(init.body).toString('utf8');
+    const startedAt = this.now;
+    return new Promise((resolve, reject) => {
+      const answer = (a: { status: number; body: string }) => (): void =>
+        resolve({ status: a.status, headers: { get: () => null }, text: () => Promise.resolve(a.body) });
+      const store = (): { status: number; body: string } => {
+        this.log(`server stores a request of ${actor.name}`);
+        return this.#server.store(body);
+      };
+      const later = (): void => {
+        if (this.chance(0.5))
+          this.#late.push({ at: startedAt + this.#rng() * (this.#timeout - 1), run: () => void store() });
+      };
+      const point: Point = {
+        actor,
+        kind: 'request',
+        label: 'request',
+        at: this.now + this.#rng() * 300,
+        gone: false,
+        land: later,
+        run: () => {
+          const reset = (): void => reject(new Error('socket hang up'));
+          const fate =
+            this.now >= startedAt + this.#timeout
+              ? 'lost'
+              : this.chance(this.chaos.network)
+                ? this.pick(['lost', 'after', 'late', '429', '503'] as const)
+                : 'fine';
+          if (fate === 'fine') return Promise.resolve(answer(store()));
+          if (fate === '429' || fate === '503')
+            return Promise.resolve(answer({ status: Number(fate), body: '<html>' }));
+          if (fate === 'after') store();
+          if (fate === 'late') later();
+          return Promise.resolve(reset);
+        },
+      };
+      init.signal.addEventListener('abort', () => {
+        if (!point.gone) later();
+        point.gone = true;
+        reject(init.signal.reason);
+      });
+      this.points.push(point);
+    });
+  }
+
+  async kill(actor: Actor): Promise<void> {
+    this.log(`${actor.name} is killed`);
+    actor.dead = true;
+    for (const point of this.points.filter((p) => p.actor === actor && !p.gone)) {
+      point.gone = true;
+      point.land?.();
+      // A statement on its way may still be carried out, but not one inside a transaction of a dead session.
+      if (point.kind === 'statement' && !actor.connections.some((c) => c.inTransaction) && this.chance(0.5))
+        this.#late.push({ at: this.now + this.#rng() * 20_000, run: () => point.run().then(() => undefined) });
+    }
+    for (const connection of actor.connections) await connection.abandon();
+  }
+
+  /** Lets everything that is still on its way happen. */
+  async settle(): Promise<void> {
+    for (const late of this.#late.splice(0)) await late.run();
+  }
+
+  /** Runs until the given processes have ended. */
+  async until(ended: () => boolean): Promise<void> {
+    for (let steps = 0; ; steps++) {
+      if (steps > 20_000) throw new Error('a history does not end');
+      // Everything that is not a point is a chain of promises; it is over within a turn of the event loop.
+      await new Promise(setImmediate);
+      await new Promise(setImmediate);
+      for (let i = this.points.length - 1; i >= 0; i--) if (this.points[i]!.gone) this.points.splice(i, 1);
+      for (const actor of this.actors.filter((a) => !a.dead && a.pausedUntil <= this.now))
+        for (const deliver of actor.inbox.splice(0)) deliver();
+      await new Promise(setImmediate);
+      if (ended()) return;
+      for (let i = this.#late.length - 1; i >= 0; i--)
+        if (this.#late[i]!.at <= this.now) await this.#late.splice(i, 1)[0]!.run();
+      if (this.chance(this.chaos.mutate)) await this.mutate();
+      const alive = this.actors.filter((a) => !a.dead);
+      if (alive.length > 0 && this.chance(this.chaos.pause)) {
+        const actor = this.pick(alive);
+        actor.pausedUntil = this.now + Math.floor(this.#rng() * 30_000);
+        this.log(`${actor.name} pauses`);
+      }
+      if (alive.length > 0 && this.chance(this.chaos.kill)) {
+        await this.kill(this.pick(alive));
+        continue;
+      }
+      const ready = this.points.filter(
+        (p) =>
+          !p.gone && !p.actor.dead && p.at <= this.now && (p.kind === 'request' || p.actor.pausedUntil <= this.now),
+      );
+      const point = ready.length > 0 ? this.pick(ready) : undefined;
+      if (point) {
+        point.gone = true;
+        if (point.kind !== 'sleep') this.log(`${point.actor.name} ${point.label}`);
+        const deliver = await point.run();
+        if (!point.actor.dead) point.actor.inbox.push(deliver);
+        if (this.chance(0.3)) await this.setTime(this.now + Math.floor(this.#rng() * 200));
+        continue;
+      }
+      const next = Math.min(
+        ...this.points
+          .filter((p) => !p.gone && !p.actor.dead)
+          .map((p) => Math.max(p.at, p.kind === 'request' ? 0 : p.actor.pausedUntil)),
+        ...this.actors.filter((a) => !a.dead && a.inbox.length > 0).map((a) => a.pausedUntil),
+        ...this.#late.map((l) => l.at),
+      );
+      if (!Number.isFinite(next)) throw new Error(`nothing can happen any more\n${this.trace.slice(-30).join('\n')}`);
+      if (next > this.now) await this.setTime(Math.ceil(next));
+    }
+  }
+}
+
+export class SimConnection implements Connection {
+  inTransaction = false;
+  readonly #scheduler: Scheduler;
+  readonly #actor: Actor;
+  readonly #connection: DuckDBConnection;
+  #closed = false;
+
+  constructor(scheduler: Scheduler, actor: Actor, connection: DuckDBConnection) {
+    this.#scheduler = scheduler;
+    this.#actor = actor;
+    this.#connection = connection;
+  }
+
+  execute(query: Query): Promise<number> {
+    return this.#point(query, async () => {
+      const result = await this.#connection.run(query.sql, binds(query.binds));
+      if (query.label === 'begin transaction') this.inTransaction = true;
+      if (query.label === 'commit' || query.label === 'rollback') this.inTransaction = false;
+      return result.rowsChanged;
+    });
+  }
+
+  rows(query: Query): Promise<readonly Row[]> {
+    return this.#point(query, async () => {
+      const reader = await this.#connection.runAndReadAll(query.sql, binds(query.binds));
+      return reader
+        .getRowObjectsJS()
+        .map((row) =>
+          Object.fromEntries(
+            Object.entries(row).map(([k, v]) => [k, typeof v === 'bigint' ? Number(v) : (v as string | null)]),
+          ),
+        );
+    });
+  }
+
+  close(): Promise<void> {
+    // A statement that finishes late still needs its connection; the database closes them all.
+    return Promise.resolve();
+  }
+
+  /** The server notices that the client is gone. */
+  async abandon(): Promise<void> {
+    if (this.inTransaction && !this.#closed) await this.#connection.run('rollback').catch(() => undefined);
+    this.inTransaction = false;
+  }
+
+  #point<T>(query: Query, run: () => Promise<T>): Promise<T> {
+    return this.#scheduler.statement(this.#actor, this, query.label, () =>
+      run().catch((error: unknown) => {
+        throw new RunError(
+          'warehouse-error',
+          `${query.label}: ${error instanceof Error ? error.message : String(error)}`,
+          { retryable: true },
+        );
+      }),
+    );
+  }
+}
+
+const binds = (list: readonly Bind[]): Record<string, string | bigint | null> =>
+  Object.fromEntries(list.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value]));
