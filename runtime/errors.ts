@@ -22,20 +22,47 @@ export type RunErrorCode =
   | 'value-invalid'
   | 'disk';
 
+export interface RunErrorOptions {
+  readonly retryable: boolean;
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+}
+
 /** What ended a run. The message is one sentence or two, for a person, and says what to do. */
 export class RunError extends Error {
+  override readonly name = 'RunError';
   readonly code: RunErrorCode;
+  /** What more a person may try or look at. */
+  readonly hint?: string;
   /** True when the same command may succeed later without a change by a person. */
   readonly retryable: boolean;
 
-  constructor(code: RunErrorCode, message: string, options: { readonly retryable: boolean; readonly cause?: unknown }) {
+  constructor(code: RunErrorCode, message: string, options: RunErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable;
+    if (options.hint !== undefined) this.hint = options.hint;
   }
 }
 
-/** Replaces secrets before a text leaves the runtime. */
+/**
+ * Replaces secrets before a text leaves the runtime, also as they look inside JSON, a URL or a Basic header.
+ * One pass, longest first: a secret that contains another one disappears whole.
+ */
 export function maskSecrets(text: string, secrets: readonly string[]): string {
-  return secrets.filter((s) => s.length > 0).reduce((t, s) => t.replaceAll(s, '***'), text);
+  const looks = secrets
+    .filter((s) => s.length > 0)
+    .flatMap((s) => [
+      s,
+      JSON.stringify(s).slice(1, -1),
+      encodeURIComponent(s.replace(/\p{Surrogate}/gu, '\ufffd')),
+      base64(s),
+      base64(`${s}:`),
+    ]);
+  if (looks.length === 0) return text;
+  const longestFirst = [...new Set(looks)].sort((a, b) => b.length - a.length);
+  return text.replace(new RegExp(longestFirst.map(escapeRegExp).join('|'), 'g'), '***');
 }
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+const escapeRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&');

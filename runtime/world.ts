@@ -13,7 +13,7 @@ export interface Answer {
 export interface RequestInit {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array;
+  readonly body: Uint8Array | string;
   readonly signal: AbortSignal;
 }
 
@@ -30,6 +30,7 @@ export interface World {
   randomId(): string;
   fetch(url: string, init: RequestInit): Promise<Answer>;
   gzip(text: string): Promise<Uint8Array>;
+  /** Undefined when there is no such file; any other trouble is thrown. */
   readFile(file: string): Promise<string | undefined>;
   /** Makes the folder, writes beside, syncs, renames: a reader sees the old text or the new. */
   writeFileAtomic(file: string, text: string): Promise<void>;
@@ -37,32 +38,47 @@ export interface World {
 
 const compress = promisify(gzip) as (text: string, options: { level: number }) => Promise<Uint8Array>;
 
+/** What setTimeout can hold; beyond it Node would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export const realWorld: World = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason as Error);
+      if (signal?.aborted) return reject(signal.reason);
       const abort = (): void => {
         clearTimeout(timer);
-        reject(signal?.reason as Error);
+        reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', abort);
-        resolve();
-      }, ms);
+      const timer = setTimeout(
+        () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        },
+        Math.min(ms, LONGEST_TIMER_MS),
+      );
       signal?.addEventListener('abort', abort, { once: true });
     }),
   random: () => Math.random(),
   randomId: () => randomBytes(16).toString('hex'),
-  fetch: (url, init) => fetch(url, { ...init, body: init.body as Uint8Array<ArrayBuffer> }),
+  // A redirect is an answer: followed, a POST would become a GET whose 200 says nothing about the batch.
+  fetch: (url, init) =>
+    fetch(url, { ...init, body: init.body as string | Uint8Array<ArrayBuffer>, redirect: 'manual' }),
   gzip: (text) => compress(text, { level: 1 }),
-  readFile: (file) => readFile(file, 'utf8').catch(() => undefined),
+  async readFile(file) {
+    try {
+      return await readFile(file, 'utf8');
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  },
   async writeFileAtomic(file, text) {
     await mkdir(path.dirname(file), { recursive: true });
-    const temporary = `${file}.${process.pid}.tmp`;
+    const temporary = `${file}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
     try {
-      const handle = await open(temporary, 'w');
+      const handle = await open(temporary, 'wx');
       try {
         await handle.writeFile(text);
         await handle.sync();

@@ -75,8 +75,10 @@ function jsonValue(column: Column): Sql {
     case 'timestamp':
     case 'timestamp_utc': {
       const utc = sql(column.type === 'timestamp_utc' ? `(${c} at time zone 'UTC')` : `cast(${c} as timestamp)`);
+      // strftime takes only a constant format, so the choice is made outside it.
+      const shown = (format: string): string => `strftime(${utc}, '${format}')`;
       return sql(
-        `case when ${inCalendar(utc)} then '"' || strftime(${utc}, case when date_trunc('second', ${utc}) = ${utc} then '%Y-%m-%dT%H:%M:%S' else '%Y-%m-%dT%H:%M:%S.%f' end) || '"' end`,
+        `case when ${inCalendar(utc)} then '"' || case when date_trunc('second', ${utc}) = ${utc} then ${shown('%Y-%m-%dT%H:%M:%S')} else ${shown('%Y-%m-%dT%H:%M:%S.%f')} end || '"' end`,
       );
     }
     case 'date':

@@ -120,12 +120,15 @@ export function joinLock(
   };
   for (const [role, columnsOf, wants, allowed] of ROLES) {
     for (const column of columnsOf(sync)) {
-      const found = locked.find((c) => c.name === exact(column, role));
+      const name = exact(column, role);
+      const found = locked.find((c) => c.name === name);
       const type = found && types(found.type);
       if (found && type !== undefined && !allowed.includes(type))
         fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, sync.locate([role])));
     }
   }
+  // A column that is not there was reported above; looking it up again would report it twice.
+  if (failures > 0) return undefined;
   const joined: ResolvedSync = {
     ...sync,
     event: 'column' in sync.event ? { column: exact(sync.event.column, 'event') } : sync.event,

@@ -68,7 +68,9 @@ function parseFile(file: string, text: string, diagnostics: Diagnostic[]): Sourc
   const counter = new LineCounter();
   const document = parseDocument(text, { lineCounter: counter, prettyErrors: false, uniqueKeys: true });
   const at = (offset: number): Span => ({ file, ...counter.linePos(offset) });
-  for (const e of document.errors) diagnostics.push(diagnostic('yaml-syntax', { text: e.message }, at(e.pos[0])));
+  // What follows the first error of a file is mostly its echo.
+  for (const e of document.errors.slice(0, 1))
+    diagnostics.push(diagnostic('yaml-syntax', { text: e.message }, at(e.pos[0])));
   if (document.errors.length > 0) return undefined;
   const locate = (path: Path, what: 'key' | 'value' = 'value'): Span => {
     let node: Node | null = document.contents;

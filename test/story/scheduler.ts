@@ -135,7 +135,11 @@ export class Scheduler {
             !connection || label.startsWith('session') || (connection.inTransaction && label !== 'commit');
           const fate =
             !control && this.chance(this.chaos.lostStatement)
-              ? this.pick(['before', 'after', 'late'] as const)
+              ? this.pick(
+                  label === 'begin transaction'
+                    ? (['before', 'after'] as const)
+                    : (['before', 'after', 'late'] as const),
+                )
               : 'fine';
           const lost = (): void =>
             reject(new RunError('warehouse-unavailable', `${label}: connection lost (${fate})`, { retryable: true }));
@@ -236,8 +240,13 @@ export class Scheduler {
     for (const point of this.points.filter((p) => p.actor === actor && !p.gone)) {
       point.gone = true;
       point.land?.();
-      // A statement on its way may still be carried out, but not one inside a transaction of a dead session.
-      if (point.kind === 'statement' && !actor.connections.some((c) => c.inTransaction) && this.chance(0.5))
+      // A statement on its way may still be carried out, but a transaction of a dead session is rolled back.
+      if (
+        point.kind === 'statement' &&
+        point.label !== 'begin transaction' &&
+        !actor.connections.some((c) => c.inTransaction) &&
+        this.chance(0.5)
+      )
         this.#late.push({ at: this.now + this.#rng() * 20_000, run: () => point.run().then(() => undefined) });
     }
     for (const connection of actor.connections) await connection.abandon();

@@ -1,0 +1,122 @@
+import { DuckDBInstance } from '@duckdb/node-api';
+import { expect, test } from 'vitest';
+import { duckdb } from '../compiler/dialects/duckdb.ts';
+import type { Column } from '../compiler/dialects/dialect.ts';
+import { sql } from '../compiler/dialects/dialect.ts';
+import { parseRelation } from '../compiler/project/resolve.ts';
+import { toQuery } from '../runtime/values.ts';
+
+async function query(text: string): Promise<unknown[][]> {
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  await connection.run("set timezone = 'America/New_York'");
+  const rows = (await connection.runAndReadAll(text)).getRowsJson() as unknown[][];
+  connection.closeSync();
+  instance.closeSync();
+  return rows;
+}
+const column = (name: string, native: string): Column => ({ name, native, type: duckdb.logicalType(native)! });
+
+test('checksum: the lookup table of the documentation, a NULL column that appears, and what must differ', async () => {
+  const sum = (values: readonly string[]): string => {
+    const columns = values.map((_, i) => column(`c${i}`, 'VARCHAR'));
+    return `(select ${duckdb.checksum(columns)} from (select ${values.map((v, i) => `cast(${v} as varchar) as c${i}`).join(', ')}))`;
+  };
+  const equal: [string[], string[]][] = [
+    [
+      ["'12345'", "'One Dance'", "'Drake'", 'null'],
+      ["'12345'", "'One Dance'", "'Drake'"],
+    ],
+    [
+      ["'83921'", 'null', 'null', "'Classical'"],
+      ["'83921'", 'null', 'null', "'Classical'", 'null'],
+    ],
+    [['null', 'null'], ['null']],
+  ];
+  const unequal: [string[], string[]][] = [
+    [
+      ["'12345'", "'One Dance'", "'Drake'", 'null', "'tag1'"],
+      ["'12345'", "'One Dance'", "'Drake'", "'tag1'"],
+    ],
+    [
+      ["'1'", "'a'"],
+      ["'1'", "'a'", "''"],
+    ],
+    [
+      ["'1'", "'a'"],
+      ["'1'", "'a'", "'null'"],
+    ],
+    [
+      ["'1'", "'a,null'"],
+      ["'1'", "'a'", 'null'],
+    ],
+    [
+      ["'1'", 'null', "'a'"],
+      ["'1'", "'a'"],
+    ],
+  ];
+  for (const [a, b] of equal) expect(await query(`select ${sum(a)} = ${sum(b)}`), a.join()).toEqual([[true]]);
+  for (const [a, b] of unequal) expect(await query(`select ${sum(a)} = ${sum(b)}`), a.join()).toEqual([[false]]);
+  // The digest is stored in ledgers: another one would resend every table.
+  expect(await query(`select ${sum(["'12345'", "'One Dance'", "'Drake'"])}`)).toEqual([
+    ['f412217511d132eff1a4c7505d234ef8'],
+  ]);
+});
+
+test.each([
+  ['BIGINT', '9007199254740993', '9007199254740993'],
+  ['HUGEINT', '170141183460469231731687303715884105727', '170141183460469231731687303715884105727'],
+  ['DECIMAL(9,2)', '1.50', '1.50'],
+  ['DOUBLE', "'nan'", null],
+  ['DOUBLE', "'infinity'", null],
+  ['DOUBLE', '0.1', '0.1'],
+  ['BOOLEAN', 'true', 'true'],
+  ['VARCHAR', "'a\"b\\' || chr(10)", '"a\\"b\\\\\\n"'],
+  ['TIMESTAMP', "'2024-01-02 03:04:05'", '"2024-01-02T03:04:05"'],
+  ['TIMESTAMP', "'2024-01-02 03:04:05.123456'", '"2024-01-02T03:04:05.123456"'],
+  ['TIMESTAMP', "'infinity'", null],
+  ['TIMESTAMP WITH TIME ZONE', "'2024-01-02 03:04:05+02'", '"2024-01-02T01:04:05"'],
+  ['DATE', "'2024-02-29'", '"2024-02-29"'],
+  ['DATE', "'20240-02-29'", null],
+  ['JSON', `'{"a":null}'`, '{"a":null}'],
+  ['JSON', "'null'", null],
+  ['INTEGER[]', '[1, null]', '[1,null]'],
+  ['BLOB', "'\\xFF'", '"/w=="'],
+  ['UUID', "'6b1a0a0e-0000-4000-8000-000000000000'", '"6b1a0a0e-0000-4000-8000-000000000000"'],
+  ['INTERVAL', "'1 day'", '"1 day"'],
+])('%s %s is sent as %s', async (native, value, sent) => {
+  const text = `select ${duckdb.jsonValue(column('c', native))} from (select cast(${value} as ${native}) as c)`;
+  expect(await query(text)).toEqual([[sent]]);
+});
+
+test('time is floored to milliseconds, infinity has none', async () => {
+  const ms = (native: string, value: string) =>
+    query(`select ${duckdb.epochMs(column('c', native))} from (select cast(${value} as ${native}) as c)`);
+  expect(await ms('TIMESTAMP', "'2024-01-02 03:04:05.123999'")).toEqual([['1704164645123']]);
+  expect(await ms('TIMESTAMP', "'1969-12-31 23:59:59.9999'")).toEqual([['-1']]);
+  expect(await ms('TIMESTAMP WITH TIME ZONE', "'2024-01-02 03:04:05+02'")).toEqual([['1704157445000']]);
+  expect(await ms('DATE', "'2024-01-02'")).toEqual([['1704153600000']]);
+  expect(await ms('TIMESTAMP', "'infinity'")).toEqual([[null]]);
+});
+
+test('hostile names and values stay inside their quotes', async () => {
+  const evil = `a"b'c\\d;--\${x}{{ y }}\n🎉`;
+  expect(await query(`select ${duckdb.text(evil)} as ${duckdb.ident(evil)}`)).toEqual([[evil]]);
+  expect(duckdb.relation(['a.b', 'c"'])).toBe('"a.b"."c"""');
+  expect(parseRelation('"a.b".c')).toEqual(['a.b', 'c']);
+  expect(parseRelation('a..c')).toBeUndefined();
+});
+
+test('a late value that is inlined has one strict form', () => {
+  const statement = {
+    sql: ['drop table "s__outbox_', { name: 'run', type: 'integer' }, '"'],
+    binds: [],
+    sha256: '',
+    repeatable: true,
+  } as const;
+  const make = (run: number | string) =>
+    toQuery({ ...statement, sql: [...statement.sql], binds: [] }, { run }, 'x').sql;
+  expect(make(7)).toBe('drop table "s__outbox_7"');
+  for (const bad of ['7"; drop', 1.5, Number.NaN]) expect(() => make(bad)).toThrow('run is no integer');
+  expect(sql('x')).toBe('x');
+});

@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest';
+import { DIAGNOSTIC_CODES, formatGithub, formatText } from '../../compiler/diagnostics.ts';
+import type { DiagnosticCode } from '../../compiler/diagnostics.ts';
+import { loadProject } from '../../compiler/project/load.ts';
+import { renderConnection } from '../../compiler/project/resolve.ts';
+import { COLUMNS, compileFiles, lock, PROJECT, sync } from './project.ts';
+
+type Files = Record<string, string>;
+const files = (change: Files = {}): Files => ({
+  'syncline.yml': PROJECT,
+  'syncs/shop.yml': sync('    key: order_id\n'),
+  'syncline.lock.json': lock(),
+  ...change,
+});
+const shop = (from: string, to: string): Files =>
+  files({ 'syncs/shop.yml': sync('    key: order_id\n').replace(from, to) });
+const main = (from: string, to: string): Files => files({ 'syncline.yml': PROJECT.replace(from, to) });
+const columns = (name: string, type: string): Files =>
+  files({ 'syncline.lock.json': lock([...COLUMNS, [name, type]]) });
+
+const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> = {
+  'yaml-syntax': shop('{ relation: main.orders }', '{ relation: main.orders'),
+  'file-missing': { 'syncs/shop.yml': sync() },
+  'unknown-key': shop('user_id', 'user_idd'),
+  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    device_id: device'),
+  'missing-key': shop('    time: ordered_at\n', ''),
+  'wrong-value': shop('mode: mirror', 'mode: miror'),
+  'var-unset': shop('Purchase Completed', `"{{ var('event') }}"`),
+  'env-var-here': shop('Purchase Completed', `"{{ env_var('EVENT') }}"`),
+  'expression-invalid': shop('Purchase Completed', '"{{ 1 + 1 }}"'),
+  'target-not-found': main('default_target: dev', 'default_target: dve'),
+  'target-missing': main('default_target: dev\n', ''),
+  'version-unsupported': main('name: shop', 'name: shop\nrequire_syncline: ">=9.0"'),
+  'duplicate-sync-name': files({ 'syncs/zz.yml': sync('    key: order_id\n') }),
+  'bad-sync-name': shop('purchases', 'Purchases__2'),
+  'bad-relation': shop('main.orders', 'a.b.c.d'),
+  'control-character': shop('Purchase Completed', '"Purchase\\u0001"'),
+  'source-not-locked': shop('main.orders', 'main.other'),
+  'lock-invalid': files({ 'syncline.lock.json': '{' }),
+  'column-not-found': shop('time: ordered_at', 'time: order_at'),
+  'column-reserved': columns('syncline_x', 'VARCHAR'),
+  'property-reserved': columns('distinct_id', 'VARCHAR'),
+  'column-type': shop('time: ordered_at', 'time: customer_id'),
+  'column-type-unknown': columns('odd', 'VARIANT'),
+  'mode-needs': shop('mode: mirror', 'mode: append'),
+  'mode-refuses': shop('    key: order_id', '    key: order_id\n    insert_time: loaded_at'),
+  'mirror-without-key': files({ 'syncs/shop.yml': sync() }),
+  'insert-time-is-time': shop('mode: mirror', 'mode: append\n    insert_time: ordered_at'),
+};
+
+test('every code has a case, and every case reports its code', async () => {
+  expect(Object.keys(CASES).sort()).toEqual(DIAGNOSTIC_CODES.filter((c) => c !== 'env-var-unset').sort());
+  const texts: string[] = [];
+  for (const [code, input] of Object.entries(CASES)) {
+    const { diagnostics } = await compileFiles(input);
+    expect(
+      diagnostics.map((d) => d.code),
+      code,
+    ).toContain(code);
+    texts.push(
+      `# ${code}`,
+      ...diagnostics.map((d) => formatText(d, input)),
+      ...diagnostics.slice(0, 1).map(formatGithub),
+      '',
+    );
+  }
+  await expect(texts.join('\n')).toMatchFileSnapshot('expected/diagnostics.txt');
+});
+
+test('an unset environment variable is named when connecting, and only then', () => {
+  const input = main('path: warehouse.duckdb', `path: "{{ env_var('DB') }}"`);
+  const { project, diagnostics } = loadProject(input, { needLock: false, logicalType: () => 'text' });
+  expect(diagnostics).toEqual([]);
+  expect(renderConnection(project!.target, {}).diagnostics.map((d) => d.message)).toEqual([
+    'environment variable DB is not set (used by warehouse.path)',
+  ]);
+  expect(renderConnection(project!.target, { DB: 'x' }).value.warehouse.path).toBe('x');
+});

@@ -1,0 +1,588 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterEach, describe, expect, test } from 'vitest';
+import { maskSecrets, RunError } from '../runtime/errors.ts';
+import { Concurrency, RateLimiter } from '../runtime/mixpanel/http.ts';
+import type { Batch, MixpanelOptions } from '../runtime/mixpanel/import.ts';
+import { createMixpanel } from '../runtime/mixpanel/import.ts';
+import type { World } from '../runtime/world.ts';
+import { realWorld } from '../runtime/world.ts';
+
+const START = Date.parse('2026-01-01T00:00:00Z');
+const SECRET = 's3cr3t-of-the-account';
+const TIMEOUT = 30_000;
+
+/** Sleeps are recorded and move the clock; the request timeout runs only when a test lets it. */
+function fakeWorld(options: { readonly timeouts?: boolean; readonly random?: number } = {}) {
+  const sleeps: number[] = [];
+  let elapsed = 0;
+  const world: World = {
+    ...realWorld,
+    now: () => START + elapsed,
+    monotonic: () => elapsed,
+    random: () => options.random ?? 0,
+    sleep: (ms, signal) => {
+      if (ms === TIMEOUT) return realWorld.sleep(options.timeouts ? 60 : 60_000, signal);
+      if (signal?.aborted) return Promise.reject(signal.reason as Error);
+      sleeps.push(ms);
+      elapsed += ms;
+      return Promise.resolve();
+    },
+  };
+  return { world, sleeps, advance: (ms: number) => (elapsed += ms) };
+}
+
+interface Request {
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+  readonly raw: Buffer;
+}
+type Answer = { status: number; body?: unknown; headers?: Record<string, string> } | 'reset' | 'hang';
+
+const closing: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+async function server(answer: (request: Request, n: number) => Answer) {
+  const requests: Request[] = [];
+  const http = createServer((req, res) => {
+    const chunks: Buffer[] = [];
+    req.on('data', (chunk: Buffer) => chunks.push(chunk));
+    req.on('end', () => {
+      const raw = Buffer.concat(chunks);
+      const request = { url: req.url ?? '', headers: req.headers, raw, body: gunzipSync(raw).toString('utf8') };
+      requests.push(request);
+      const a = answer(request, requests.length);
+      if (a === 'hang') return;
+      if (a === 'reset') return void req.socket.destroy();
+      res.writeHead(a.status, a.headers);
+      res.end(typeof a.body === 'string' ? a.body : JSON.stringify(a.body ?? {}));
+    });
+  });
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  closing.push(
+    () =>
+      new Promise((resolve) => {
+        http.closeAllConnections();
+        http.close(() => resolve());
+      }),
+  );
+  return { requests, host: `http://127.0.0.1:${(http.address() as AddressInfo).port}` };
+}
+
+const ok = (n: number): Answer => ({ status: 200, body: { code: 200, num_records_imported: n, status: 'OK' } });
+const count = (request: Request): number => (JSON.parse(request.body) as unknown[]).length;
+const lines = (n: number): string[] => Array.from({ length: n }, (_, i) => `{"event":"e","properties":{"i":${i}}}`);
+const joined = (n: number) => ({ body: lines(n).join('\n'), records: n });
+
+function client(world: World, host: string, options: Partial<MixpanelOptions> = {}) {
+  return createMixpanel(world, {
+    host,
+    projectId: '42',
+    serviceAccount: { username: 'user', secret: SECRET },
+    ...options,
+  });
+}
+
+function watch(signal: AbortSignal = new AbortController().signal) {
+  const calls: (string | number)[] = [];
+  return {
+    calls,
+    signal,
+    beforeRequest: () => void calls.push('before'),
+    unanswered: (startedAt: number) => void calls.push(startedAt - START),
+    answered: () => void calls.push('answered'),
+  };
+}
+
+async function failure(promise: Promise<unknown>): Promise<RunError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (e: unknown) => e,
+  );
+  if (!(error instanceof RunError)) throw new Error(`expected a RunError, got ${String(error)}`);
+  expect(error.message).not.toContain(SECRET);
+  return error;
+}
+
+describe('the request', () => {
+  test('is a gzipped JSON array under the service account, and never parsed: digits stay exact', async () => {
+    const s = await server((r) => ok(count(r)));
+    const exact = '{"event":"ü","properties":{"n":12345678901234567890.10}}';
+    const mixpanel = client(fakeWorld().world, s.host);
+    const w = watch();
+    const result = await mixpanel.importBatch({ body: `${exact}\n${exact}`, records: 2 }, w);
+    expect(result).toEqual({ refused: [], maybe: false, notes: [] });
+    const [request] = s.requests;
+    expect(request?.url).toBe('/import?strict=1&project_id=42');
+    expect(request?.headers).toMatchObject({
+      'content-type': 'application/json',
+      'content-encoding': 'gzip',
+      authorization: `Basic ${Buffer.from(`user:${SECRET}`).toString('base64')}`,
+    });
+    expect(request?.body).toBe(`[${exact},\n${exact}]`);
+    expect(w.calls).toEqual(['before', 'answered']);
+    expect(mixpanel.name).toBe(`${s.host}#42`);
+  });
+
+  test('lines and the joined body are the same bytes', async () => {
+    const s = await server((r) => ok(count(r)));
+    const mixpanel = client(fakeWorld().world, `${s.host}/`);
+    await mixpanel.importBatch(lines(3), watch());
+    await mixpanel.importBatch(joined(3), watch());
+    expect(s.requests[0]?.raw.equals(s.requests[1]!.raw)).toBe(true);
+  });
+
+  test('a token goes as user with an empty password and names no project', async () => {
+    const s = await server((r) => ok(count(r)));
+    const options = { serviceAccount: undefined, projectId: undefined };
+    const a = client(fakeWorld().world, s.host, { ...options, token: 'tokenA' });
+    const b = client(fakeWorld().world, s.host, { ...options, token: 'tokenB' });
+    await a.importBatch(lines(1), watch());
+    expect(s.requests[0]?.url).toBe('/import?strict=1');
+    expect(s.requests[0]?.headers.authorization).toBe(`Basic ${Buffer.from('tokenA:').toString('base64')}`);
+    expect(a.name).not.toBe(b.name);
+    expect(a.name).not.toContain('tokenA');
+  });
+
+  test('an empty batch is no request', async () => {
+    const s = await server(() => ok(0));
+    const w = watch();
+    expect((await client(fakeWorld().world, s.host).importBatch([], w)).refused).toEqual([]);
+    expect([s.requests.length, w.calls.length]).toEqual([0, 0]);
+  });
+
+  test.each([
+    [{ serviceAccount: undefined }, 'mixpanel-unauthorized', /service_account or a token/],
+    [{ projectId: undefined }, 'mixpanel-unauthorized', /project_id/],
+    [{ host: 'api.mixpanel.com' }, 'mixpanel-unreachable', /https:\/\/api\.mixpanel\.com/],
+    [{ host: `https://u:${SECRET}@m` }, 'mixpanel-unreachable', /without credentials/],
+  ] as const)('settings that cannot work are told at once: %j', async (options, code, message) => {
+    const error = await failure(
+      Promise.resolve().then(() => client(fakeWorld().world, 'http://m', options as Partial<MixpanelOptions>)),
+    );
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+  });
+});
+
+describe('refusals', () => {
+  const partial = (failed: unknown, imported?: number): Answer => ({
+    status: 400,
+    body: {
+      code: 400,
+      error: 'some data points in the request failed validation',
+      failed_records: failed,
+      ...(imported === undefined ? {} : { num_records_imported: imported }),
+    },
+  });
+
+  test('a 400 refuses exactly the records that it names, by index, under either key', async () => {
+    const s = await server(() =>
+      partial(
+        [
+          { index: 3, $insert_id: 'b', field: '$insert_id' },
+          { index: 1, insert_id: 'a', field: 'properties.time', message: "'properties.time' is invalid" },
+          { index: 3, field: 'event', message: 'blank' },
+        ],
+        3,
+      ),
+    );
+    const result = await client(fakeWorld().world, s.host).importBatch(joined(5), watch());
+    expect(result).toEqual({
+      refused: [
+        { index: 1, reason: "'properties.time' is invalid" },
+        { index: 3, reason: '$insert_id is invalid; blank' },
+      ],
+      maybe: false,
+      notes: [],
+    });
+    expect(s.requests.length).toBe(1);
+  });
+
+  test('a different count becomes a note', async () => {
+    const s = await server((_, n) =>
+      n === 1 ? partial([{ index: 0, message: 'm' }], 1) : n === 2 ? ok(2) : { status: 200, body: '1' },
+    );
+    const mixpanel = client(fakeWorld().world, s.host);
+    const first = await mixpanel.importBatch(joined(3), watch());
+    expect(first.refused).toEqual([{ index: 0, reason: 'm' }]);
+    expect(first.notes).toEqual(['Mixpanel says that it imported 1 records where 2 were accepted.']);
+    expect((await mixpanel.importBatch(joined(3), watch())).notes).toEqual([
+      'Mixpanel says that it imported 2 records where 3 were accepted.',
+    ]);
+    expect((await mixpanel.importBatch(joined(3), watch())).notes[0]).toMatch(/without saying how many/);
+  });
+
+  test.each([
+    ['plain texts', ['identity events are not allowed'], 'identity events are not allowed'],
+    ['no list', undefined, 'some data points in the request failed validation'],
+    ['an index outside of the batch', [{ index: 99, message: 'far' }], 'far'],
+  ])('a 400 with %s is bisected down to the row', async (_, failed, reason) => {
+    const bad = new Set([2, 9]);
+    const stored: number[] = [];
+    const s = await server((request) => {
+      const sent = (JSON.parse(request.body) as { properties: { i: number } }[]).map((r) => r.properties.i);
+      if (sent.some((i) => bad.has(i))) return partial(failed, 0);
+      stored.push(...sent);
+      return ok(sent.length);
+    });
+    const result = await client(fakeWorld().world, s.host).importBatch(joined(11), watch());
+    expect(result.refused).toEqual([
+      { index: 2, reason },
+      { index: 9, reason },
+    ]);
+    expect(stored.sort((a, b) => a - b)).toEqual([0, 1, 3, 4, 5, 6, 7, 8, 10]);
+    expect(result.notes).toEqual([]);
+  });
+
+  test('413 splits in halves; a single record that is too large is refused, HTML or not', async () => {
+    const s = await server((r) => {
+      if (r.body.includes('huge')) return { status: 413, body: '<html><h1>413 Request Entity\n Too Large</h1></html>' };
+      return count(r) > 2 ? { status: 413, body: { code: 413, error: 'request exceeds max limit' } } : ok(count(r));
+    });
+    const batch: Batch = [...lines(4), '{"event":"huge"}'];
+    const w = watch();
+    const result = await client(fakeWorld().world, s.host).importBatch(batch, w);
+    expect(result).toEqual({
+      refused: [{ index: 4, reason: '413 Request Entity Too Large' }],
+      maybe: false,
+      notes: [],
+    });
+    // The lease is asked before each of the split requests, too.
+    expect(w.calls.filter((c) => c === 'before').length).toBe(s.requests.length);
+  });
+
+  test('a refusal that quotes a credential is masked', async () => {
+    const s = await server(() => partial([{ index: 0, message: `bad ${SECRET}` }], 0));
+    const result = await client(fakeWorld().world, s.host).importBatch(lines(1), watch());
+    expect(result.refused).toEqual([{ index: 0, reason: 'bad ***' }]);
+  });
+});
+
+describe('retries', () => {
+  test('back off exponentially up to the ceiling, ten attempts by default, then give up', async () => {
+    const s = await server(() => ({ status: 429, body: { code: 429 } }));
+    const f = fakeWorld();
+    const w = watch();
+    const error = await failure(client(f.world, s.host).importBatch(joined(2), w));
+    expect(f.sleeps).toEqual([2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000]);
+    expect(s.requests.length).toBe(10);
+    expect(new Set(s.requests.map((r) => r.raw.toString('hex'))).size).toBe(1);
+    expect([error.code, error.retryable]).toEqual(['retries-exhausted', true]);
+    expect(error.message).toContain('10 attempts (last: status 429)');
+    expect(w.calls.filter((c) => typeof c === 'number')).toEqual([]);
+  });
+
+  test('jitter comes on top', async () => {
+    const s = await server((r, n) => (n <= 2 ? { status: 429 } : ok(count(r))));
+    const f = fakeWorld({ random: 0.5 });
+    await client(f.world, s.host).importBatch(joined(1), watch());
+    expect(f.sleeps).toEqual([2500, 5000]);
+  });
+
+  test('Retry-After is honoured, as seconds and as a date, and is never below the backoff', async () => {
+    const asked = ['7', new Date(START + 7000 + 20_000).toUTCString(), '1', 'soon', '999999999'];
+    const s = await server((r, n) =>
+      n <= asked.length ? { status: 429, headers: { 'retry-after': asked[n - 1]! } } : ok(count(r)),
+    );
+    const f = fakeWorld();
+    await client(f.world, s.host).importBatch(joined(1), watch());
+    expect(f.sleeps).toEqual([7000, 20_000, 8000, 16_000, 3_600_000]);
+  });
+
+  test.each([408, 500, 502, 503, 504, 524])('%i is tried again, and may have been stored', async (status) => {
+    const s = await server((r, n) => (n === 1 ? { status, body: '<html>' } : ok(count(r))));
+    const w = watch();
+    const result = await client(fakeWorld().world, s.host).importBatch(joined(2), w);
+    expect(result.maybe).toBe(true);
+    expect(w.calls).toEqual(['before', 0, 'before', 'answered']);
+  });
+
+  test('a 429 was not stored', async () => {
+    const s = await server((r, n) => (n === 1 ? { status: 429 } : ok(count(r))));
+    const w = watch();
+    const result = await client(fakeWorld().world, s.host).importBatch(joined(2), w);
+    expect(result.maybe).toBe(false);
+    expect(w.calls).toEqual(['before', 'answered', 'before', 'answered']);
+  });
+
+  test('a reset tells the wall time of the start, and what is then refused is maybe shown', async () => {
+    const s = await server((_, n) =>
+      n <= 2
+        ? 'reset'
+        : { status: 400, body: { failed_records: [{ index: 1, message: 'm' }], num_records_imported: 1 } },
+    );
+    const f = fakeWorld();
+    const w = watch();
+    const result = await client(f.world, s.host).importBatch(joined(2), w);
+    expect(result).toEqual({ refused: [{ index: 1, reason: 'm' }], maybe: true, notes: [] });
+    expect(w.calls).toEqual(['before', 0, 'before', 2000, 'before', 'answered']);
+    expect(f.sleeps).toEqual([2000, 4000]);
+  });
+
+  test('maybe survives a split', async () => {
+    const s = await server((r, n) => (n === 1 ? 'reset' : n === 2 ? { status: 413 } : ok(count(r))));
+    expect((await client(fakeWorld().world, s.host).importBatch(joined(4), watch())).maybe).toBe(true);
+  });
+
+  test('a request without an answer is given up after the timeout', async () => {
+    const s = await server((r, n) => (n === 1 ? 'hang' : ok(count(r))));
+    const w = watch();
+    const result = await client(fakeWorld({ timeouts: true }).world, s.host).importBatch(joined(2), w);
+    expect(result.maybe).toBe(true);
+    expect(w.calls).toEqual(['before', 0, 'before', 'answered']);
+  });
+
+  test('a server that is not there is retried, and the reason is told', async () => {
+    const error = await failure(
+      client(fakeWorld().world, 'http://127.0.0.1:1', { retry: { attempts: 2 } }).importBatch(joined(1), watch()),
+    );
+    expect(error.code).toBe('retries-exhausted');
+    expect(error.message).toMatch(/2 attempts \(last: .+\)/);
+  });
+});
+
+describe('what ends a run', () => {
+  test.each([401, 403])('%i stops at once and says which credentials to check', async (status) => {
+    const s = await server(() => ({ status, body: { error: `no ${SECRET}` } }));
+    const error = await failure(client(fakeWorld().world, s.host).importBatch(joined(2), watch()));
+    expect([error.code, error.retryable, s.requests.length]).toEqual(['mixpanel-unauthorized', false, 1]);
+    expect(error.message).toContain('service account user');
+    expect(error.message).toContain('project_id 42');
+  });
+
+  test.each([
+    [{ status: 404 }, /has no \/import/],
+    [{ status: 405, body: { error: `use PUT, ${SECRET}` } }, /status 405 \(use PUT, \*\*\*\)/],
+    [
+      { status: 302, headers: { location: 'https://eu.example.com/x?y=1' } },
+      /redirect \(status 302 to https:\/\/eu\.example\.com\)/,
+    ],
+  ] as const)('%j is told at once', async (answer, message) => {
+    const s = await server(() => answer);
+    const error = await failure(client(fakeWorld().world, s.host).importBatch(joined(2), watch()));
+    expect([error.code, error.retryable, s.requests.length]).toEqual(['mixpanel-rejected', false, 1]);
+    expect(error.message).toMatch(message);
+  });
+
+  test('a stale lease starts no request, not even a second attempt', async () => {
+    const s = await server(() => ({ status: 503 }));
+    const lost = new RunError('lease-lost', 'lost', { retryable: true });
+    let fresh = 1;
+    const w = { ...watch(), beforeRequest: () => void (fresh-- > 0 || throwing(lost)) };
+    await expect(client(fakeWorld().world, s.host).importBatch(joined(2), w)).rejects.toBe(lost);
+    expect(s.requests.length).toBe(1);
+  });
+
+  test('an abort ends a request in flight, which had no answer', async () => {
+    const abort = new AbortController();
+    const why = new Error('lease lost');
+    const s = await server(() => {
+      abort.abort(why);
+      return 'hang';
+    });
+    const w = watch(abort.signal);
+    await expect(client(fakeWorld().world, s.host).importBatch(joined(2), w)).rejects.toBe(why);
+    expect(w.calls).toEqual(['before', 0]);
+  });
+
+  test('an abort ends a wait between attempts', async () => {
+    const abort = new AbortController();
+    const why = new Error('lease lost');
+    const s = await server(() => ({ status: 429 }));
+    const { world } = fakeWorld();
+    const sleepy: World = {
+      ...world,
+      sleep: (ms, signal) => {
+        if (ms !== TIMEOUT) setTimeout(() => abort.abort(why), 10);
+        return realWorld.sleep(60_000, signal);
+      },
+    };
+    await expect(client(sleepy, s.host).importBatch(joined(2), watch(abort.signal))).rejects.toBe(why);
+    expect(s.requests.length).toBe(1);
+  });
+});
+
+const throwing = (error: unknown): never => {
+  throw error;
+};
+
+describe('the rate limiter', () => {
+  const signal = new AbortController().signal;
+
+  test('lets one second through, then spaces requests in order', async () => {
+    const f = fakeWorld();
+    const waits: number[] = [];
+    const limiter = new RateLimiter(
+      { ...f.world, sleep: (ms) => Promise.resolve(void waits.push(ms)) },
+      { eventsPerSecond: 1000 },
+    );
+    for (let i = 0; i < 4; i++) await limiter.take(1000, 1, signal);
+    // The bucket is empty after the first, which a second may still follow; from there each waits for the one before.
+    expect(waits).toEqual([1000, 2000]);
+    f.advance(60_000);
+    await limiter.take(1000, 1, signal);
+    expect(waits.length).toBe(2);
+  });
+
+  test('counts bytes over a minute and lets a request that is larger than the burst go first', async () => {
+    const f = fakeWorld();
+    const limiter = new RateLimiter(f.world, { bytesPerMinute: 60_000 });
+    await limiter.take(1, 10_000, signal);
+    expect(f.sleeps).toEqual([]);
+    await limiter.take(1, 1000, signal);
+    expect(f.sleeps).toEqual([9000]);
+  });
+
+  test('never passes more than the limit, a burst and one request in any minute', async () => {
+    const f = fakeWorld();
+    const limiter = new RateLimiter(f.world, { eventsPerSecond: 30_000 });
+    let sent = 0;
+    while (f.world.monotonic() < 60_000) {
+      await limiter.take(2000, 1, signal);
+      sent += 2000;
+    }
+    expect(sent).toBeLessThanOrEqual(30_000 * 61 + 4000);
+    expect(sent).toBeGreaterThan(30_000 * 59);
+  });
+
+  test('is off when there is no limit', async () => {
+    const f = fakeWorld();
+    const limiter = new RateLimiter(f.world, undefined);
+    for (let i = 0; i < 10; i++) await limiter.take(1e9, 1e12, signal);
+    expect(f.sleeps).toEqual([]);
+  });
+
+  test('is shared by the batches of one client', async () => {
+    const s = await server((r) => ok(count(r)));
+    const f = fakeWorld();
+    const mixpanel = client(f.world, s.host, { rateLimit: { eventsPerSecond: 10 } });
+    for (let i = 0; i < 3; i++) await mixpanel.importBatch(joined(10), watch());
+    expect(f.sleeps).toEqual([1000]);
+  });
+});
+
+describe('the concurrency', () => {
+  const signal = new AbortController().signal;
+
+  test('holds back what is above the limit, first come first served', async () => {
+    const c = new Concurrency(2);
+    const order: number[] = [];
+    const slots = await Promise.all([c.acquire(signal), c.acquire(signal)]);
+    const waiting = [1, 2].map((i) => c.acquire(signal).then((slot) => (order.push(i), slot)));
+    await Promise.resolve();
+    expect(order).toEqual([]);
+    c.release(slots[0], 'good');
+    await waiting[0];
+    expect(order).toEqual([1]);
+    c.release(slots[1], 'unused');
+    await waiting[1];
+    expect(order).toEqual([1, 2]);
+  });
+
+  test('is halved once by a burst of failures, again by a later one, and grows back slowly to its maximum', async () => {
+    const c = new Concurrency(8);
+    const slots = await Promise.all(Array.from({ length: 8 }, () => c.acquire(signal)));
+    for (const slot of slots) c.release(slot, 'trouble');
+    expect(c.limit).toBe(4);
+    c.release(await c.acquire(signal), 'trouble');
+    expect(c.limit).toBe(2);
+    for (let i = 0; i < 20; i++) c.release(await c.acquire(signal), 'good');
+    expect(c.limit).toBe(3);
+    for (let i = 0; i < 1000; i++) c.release(await c.acquire(signal), 'good');
+    expect(c.limit).toBe(8);
+    for (let i = 0; i < 10; i++) c.release(await c.acquire(signal), 'trouble');
+    expect(c.limit).toBe(1);
+  });
+
+  test('an abort leaves the queue and keeps no slot', async () => {
+    const c = new Concurrency(1);
+    const slot = await c.acquire(signal);
+    const abort = new AbortController();
+    const why = new Error('stop');
+    const waiting = c.acquire(abort.signal);
+    const next = c.acquire(signal);
+    abort.abort(why);
+    await expect(waiting).rejects.toBe(why);
+    c.release(slot, 'good');
+    expect(await next).toEqual({ round: 0 });
+  });
+
+  test('bounds what a client has on its way', async () => {
+    let busy = 0;
+    let most = 0;
+    const { world } = fakeWorld();
+    const counted: World = {
+      ...world,
+      fetch: async () => {
+        most = Math.max(most, ++busy);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        busy--;
+        return { status: 200, headers: { get: () => null }, text: () => Promise.resolve('{"num_records_imported":1}') };
+      },
+    };
+    const mixpanel = client(counted, 'http://m', { concurrency: 3 });
+    expect(mixpanel.concurrency).toBe(3);
+    await Promise.all(Array.from({ length: 20 }, () => mixpanel.importBatch(lines(1), watch())));
+    expect(most).toBe(3);
+  });
+});
+
+describe('secrets', () => {
+  test('are masked whole, as they look in JSON, in a URL and in a header', () => {
+    const secret = 'a"b/c+d';
+    const texts = [
+      secret,
+      JSON.stringify(secret),
+      encodeURIComponent(secret),
+      Buffer.from(`${secret}:`).toString('base64'),
+    ];
+    for (const text of texts) expect(maskSecrets(`<${text}>`, [secret])).toMatch(/^<"?\*\*\*"?>$/);
+    expect(maskSecrets('key key-long', ['key', 'key-long', ''])).toBe('*** ***');
+    expect(maskSecrets('a.c abc', ['a.c'])).toBe('*** abc');
+    expect(maskSecrets('text', [])).toBe('text');
+  });
+});
+
+describe('the real world', () => {
+  test('reads nothing where there is no file, and throws on other trouble', async () => {
+    const dir = await mkdtemp(path.join(os.tmpdir(), 'syncline-'));
+    closing.push(() => rm(dir, { recursive: true }));
+    expect(await realWorld.readFile(path.join(dir, 'none'))).toBeUndefined();
+    await expect(realWorld.readFile(dir)).rejects.toThrow('EISDIR');
+  });
+
+  test('writes whole files, makes the folder and leaves nothing beside', async () => {
+    const dir = await mkdtemp(path.join(os.tmpdir(), 'syncline-'));
+    closing.push(() => rm(dir, { recursive: true }));
+    const file = path.join(dir, 'a/b/state.json');
+    await Promise.all(['one', 'two', 'six'].map((text) => realWorld.writeFileAtomic(file, text)));
+    expect(['one', 'two', 'six']).toContain(await readFile(file, 'utf8'));
+    expect(await readdir(path.dirname(file))).toEqual(['state.json']);
+    await expect(realWorld.writeFileAtomic(path.join(dir, 'a/b'), 'x')).rejects.toThrow();
+    expect(await readdir(path.join(dir, 'a'))).toEqual(['b']);
+  });
+
+  test('a sleep is ended by its signal with the reason', async () => {
+    const abort = new AbortController();
+    const why = new Error('enough');
+    const sleeping = realWorld.sleep(60_000, abort.signal);
+    abort.abort(why);
+    await expect(sleeping).rejects.toBe(why);
+    await expect(realWorld.sleep(1, abort.signal)).rejects.toBe(why);
+    await realWorld.sleep(1);
+  });
+
+  test('ids are 32 hexadecimal digits and gzip is gzip', async () => {
+    expect(realWorld.randomId()).toMatch(/^[0-9a-f]{32}$/);
+    expect(gunzipSync(await realWorld.gzip('ünï')).toString('utf8')).toBe('ünï');
+  });
+});

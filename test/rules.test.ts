@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { ESLint } from 'eslint';
+import { expect, test } from 'vitest';
+import { VERSION } from '../schemas/version.ts';
+
+const root = path.join(import.meta.dirname, '..');
+
+test('the version is that of the package', () => {
+  expect(VERSION).toBe(
+    (JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string }).version,
+  );
+});
+
+test.each([
+  ['compiler/plan.ts', '../runtime/world.ts'],
+  ['runtime/run.ts', '../compiler/plan.ts'],
+  ['schemas/version.ts', '../runtime/world.ts'],
+])('%s must not import %s', async (file, from) => {
+  const eslint = new ESLint({ cwd: root });
+  const [result] = await eslint.lintText(`import '${from}';\n`, { filePath: path.join(root, file) });
+  expect(result?.messages.map((m) => m.ruleId)).toContain('no-restricted-imports');
+});
+
+test('the runtime contains no SQL', () => {
+  const files = ['sync', 'run', 'deliver', 'lease', 'state', 'values', 'manifest', 'events'];
+  for (const file of files) {
+    const text = readFileSync(path.join(root, `runtime/${file}.ts`), 'utf8');
+    expect(/['"`]\s*(select|insert|update|delete|create|drop|begin|commit)\s/i.exec(text)?.[0] ?? '', file).toBe('');
+  }
+});
