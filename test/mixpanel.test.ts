@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import { maskSecrets, RunError } from '../runtime/errors.ts';
@@ -67,13 +68,10 @@ async function server(answer: (request: Request, n: number) => Answer) {
     });
   });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-  closing.push(
-    () =>
-      new Promise((resolve) => {
-        http.closeAllConnections();
-        http.close(() => resolve());
-      }),
-  );
+  closing.push(() => {
+    http.closeAllConnections();
+    return promisify(http.close.bind(http))();
+  });
   return { requests, host: `http://127.0.0.1:${(http.address() as AddressInfo).port}` };
 }
 
@@ -100,6 +98,15 @@ function watch(signal: AbortSignal = new AbortController().signal) {
     unanswered: (startedAt: number) => void calls.push(startedAt - START),
     answered: () => void calls.push('answered'),
   };
+}
+
+/** One batch to a server of its own. */
+async function run(answer: (request: Request, n: number) => Answer, batch: Batch = joined(2), random = 0) {
+  const s = await server(answer);
+  const f = fakeWorld({ random });
+  const w = watch();
+  const sent = client(f.world, s.host).importBatch(batch, w);
+  return { requests: s.requests, sleeps: f.sleeps, calls: w.calls, sent };
 }
 
 async function failure(promise: Promise<unknown>): Promise<RunError> {
@@ -178,24 +185,26 @@ describe('refusals', () => {
     status: 400,
     body: {
       code: 400,
-      error: 'some data points in the request failed validation',
+      error: 'failed validation',
       failed_records: failed,
-      ...(imported === undefined ? {} : { num_records_imported: imported }),
+      num_records_imported: imported,
     },
   });
 
   test('a 400 refuses exactly the records that it names, by index, under either key', async () => {
-    const s = await server(() =>
-      partial(
-        [
-          { index: 3, $insert_id: 'b', field: '$insert_id' },
-          { index: 1, insert_id: 'a', field: 'properties.time', message: "'properties.time' is invalid" },
-          { index: 3, field: 'event', message: 'blank' },
-        ],
-        3,
-      ),
+    const r = await run(
+      () =>
+        partial(
+          [
+            { index: 3, $insert_id: 'b', field: '$insert_id' },
+            { index: 1, insert_id: 'a', field: 'properties.time', message: "'properties.time' is invalid" },
+            { index: 3, field: 'event', message: 'blank' },
+          ],
+          3,
+        ),
+      joined(5),
     );
-    const result = await client(fakeWorld().world, s.host).importBatch(joined(5), watch());
+    const result = await r.sent;
     expect(result).toEqual({
       refused: [
         { index: 1, reason: "'properties.time' is invalid" },
@@ -204,7 +213,7 @@ describe('refusals', () => {
       maybe: false,
       notes: [],
     });
-    expect(s.requests.length).toBe(1);
+    expect(r.requests.length).toBe(1);
   });
 
   test('a different count becomes a note', async () => {
@@ -223,18 +232,18 @@ describe('refusals', () => {
 
   test.each([
     ['plain texts', ['identity events are not allowed'], 'identity events are not allowed'],
-    ['no list', undefined, 'some data points in the request failed validation'],
+    ['no list', undefined, 'failed validation'],
     ['an index outside of the batch', [{ index: 99, message: 'far' }], 'far'],
   ])('a 400 with %s is bisected down to the row', async (_, failed, reason) => {
     const bad = new Set([2, 9]);
     const stored: number[] = [];
-    const s = await server((request) => {
+    const r = await run((request) => {
       const sent = (JSON.parse(request.body) as { properties: { i: number } }[]).map((r) => r.properties.i);
       if (sent.some((i) => bad.has(i))) return partial(failed, 0);
       stored.push(...sent);
       return ok(sent.length);
-    });
-    const result = await client(fakeWorld().world, s.host).importBatch(joined(11), watch());
+    }, joined(11));
+    const result = await r.sent;
     expect(result.refused).toEqual([
       { index: 2, reason },
       { index: 9, reason },
@@ -261,76 +270,69 @@ describe('refusals', () => {
   });
 
   test('a refusal that quotes a credential is masked', async () => {
-    const s = await server(() => partial([{ index: 0, message: `bad ${SECRET}` }], 0));
-    const result = await client(fakeWorld().world, s.host).importBatch(lines(1), watch());
+    const r = await run(() => partial([{ index: 0, message: `bad ${SECRET}` }], 0), lines(1));
+    const result = await r.sent;
     expect(result.refused).toEqual([{ index: 0, reason: 'bad ***' }]);
   });
 });
 
 describe('retries', () => {
   test('back off exponentially up to the ceiling, ten attempts by default, then give up', async () => {
-    const s = await server(() => ({ status: 429, body: { code: 429 } }));
-    const f = fakeWorld();
-    const w = watch();
-    const error = await failure(client(f.world, s.host).importBatch(joined(2), w));
-    expect(f.sleeps).toEqual([2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000]);
-    expect(s.requests.length).toBe(10);
-    expect(new Set(s.requests.map((r) => r.raw.toString('hex'))).size).toBe(1);
+    const r = await run(() => ({ status: 429, body: { code: 429 } }));
+    const error = await failure(r.sent);
+    expect(r.sleeps).toEqual([2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000]);
+    expect(r.requests.length).toBe(10);
+    expect(new Set(r.requests.map((q) => q.raw.toString('hex'))).size).toBe(1);
     expect([error.code, error.retryable]).toEqual(['retries-exhausted', true]);
     expect(error.message).toContain('10 attempts (last: status 429)');
-    expect(w.calls.filter((c) => typeof c === 'number')).toEqual([]);
+    expect(r.calls.filter((c) => typeof c === 'number')).toEqual([]);
   });
 
   test('jitter comes on top', async () => {
-    const s = await server((r, n) => (n <= 2 ? { status: 429 } : ok(count(r))));
-    const f = fakeWorld({ random: 0.5 });
-    await client(f.world, s.host).importBatch(joined(1), watch());
-    expect(f.sleeps).toEqual([2500, 5000]);
+    const r = await run((r, n) => (n <= 2 ? { status: 429 } : ok(count(r))), joined(1), 0.5);
+    await r.sent;
+    expect(r.sleeps).toEqual([2500, 5000]);
   });
 
   test('Retry-After is honoured, as seconds and as a date, and is never below the backoff', async () => {
     const asked = ['7', new Date(START + 7000 + 20_000).toUTCString(), '1', 'soon', '999999999'];
-    const s = await server((r, n) =>
-      n <= asked.length ? { status: 429, headers: { 'retry-after': asked[n - 1]! } } : ok(count(r)),
+    const r = await run(
+      (r, n) => (n <= asked.length ? { status: 429, headers: { 'retry-after': asked[n - 1]! } } : ok(count(r))),
+      joined(1),
     );
-    const f = fakeWorld();
-    await client(f.world, s.host).importBatch(joined(1), watch());
-    expect(f.sleeps).toEqual([7000, 20_000, 8000, 16_000, 3_600_000]);
+    await r.sent;
+    expect(r.sleeps).toEqual([7000, 20_000, 8000, 16_000, 3_600_000]);
   });
 
   test.each([408, 500, 502, 503, 504, 524])('%i is tried again, and may have been stored', async (status) => {
-    const s = await server((r, n) => (n === 1 ? { status, body: '<html>' } : ok(count(r))));
-    const w = watch();
-    const result = await client(fakeWorld().world, s.host).importBatch(joined(2), w);
+    const r = await run((r, n) => (n === 1 ? { status, body: '<html>' } : ok(count(r))));
+    const result = await r.sent;
     expect(result.maybe).toBe(true);
-    expect(w.calls).toEqual(['before', 0, 'before', 'answered']);
+    expect(r.calls).toEqual(['before', 0, 'before', 'answered']);
   });
 
   test('a 429 was not stored', async () => {
-    const s = await server((r, n) => (n === 1 ? { status: 429 } : ok(count(r))));
-    const w = watch();
-    const result = await client(fakeWorld().world, s.host).importBatch(joined(2), w);
+    const r = await run((r, n) => (n === 1 ? { status: 429 } : ok(count(r))));
+    const result = await r.sent;
     expect(result.maybe).toBe(false);
-    expect(w.calls).toEqual(['before', 'answered', 'before', 'answered']);
+    expect(r.calls).toEqual(['before', 'answered', 'before', 'answered']);
   });
 
   test('a reset tells the wall time of the start, and what is then refused is maybe shown', async () => {
-    const s = await server((_, n) =>
+    const r = await run((_, n) =>
       n <= 2
         ? 'reset'
         : { status: 400, body: { failed_records: [{ index: 1, message: 'm' }], num_records_imported: 1 } },
     );
-    const f = fakeWorld();
-    const w = watch();
-    const result = await client(f.world, s.host).importBatch(joined(2), w);
+    const result = await r.sent;
     expect(result).toEqual({ refused: [{ index: 1, reason: 'm' }], maybe: true, notes: [] });
-    expect(w.calls).toEqual(['before', 0, 'before', 2000, 'before', 'answered']);
-    expect(f.sleeps).toEqual([2000, 4000]);
+    expect(r.calls).toEqual(['before', 0, 'before', 2000, 'before', 'answered']);
+    expect(r.sleeps).toEqual([2000, 4000]);
   });
 
   test('maybe survives a split', async () => {
-    const s = await server((r, n) => (n === 1 ? 'reset' : n === 2 ? { status: 413 } : ok(count(r))));
-    expect((await client(fakeWorld().world, s.host).importBatch(joined(4), watch())).maybe).toBe(true);
+    const r = await run((r, n) => (n === 1 ? 'reset' : n === 2 ? { status: 413 } : ok(count(r))), joined(4));
+    expect((await r.sent).maybe).toBe(true);
   });
 
   test('a request without an answer is given up after the timeout', async () => {
@@ -352,9 +354,9 @@ describe('retries', () => {
 
 describe('what ends a run', () => {
   test.each([401, 403])('%i stops at once and says which credentials to check', async (status) => {
-    const s = await server(() => ({ status, body: { error: `no ${SECRET}` } }));
-    const error = await failure(client(fakeWorld().world, s.host).importBatch(joined(2), watch()));
-    expect([error.code, error.retryable, s.requests.length]).toEqual(['mixpanel-unauthorized', false, 1]);
+    const r = await run(() => ({ status, body: { error: `no ${SECRET}` } }));
+    const error = await failure(r.sent);
+    expect([error.code, error.retryable, r.requests.length]).toEqual(['mixpanel-unauthorized', false, 1]);
     expect(error.message).toContain('service account user');
     expect(error.message).toContain('project_id 42');
   });
@@ -367,9 +369,9 @@ describe('what ends a run', () => {
       /redirect \(status 302 to https:\/\/eu\.example\.com\)/,
     ],
   ] as const)('%j is told at once', async (answer, message) => {
-    const s = await server(() => answer);
-    const error = await failure(client(fakeWorld().world, s.host).importBatch(joined(2), watch()));
-    expect([error.code, error.retryable, s.requests.length]).toEqual(['mixpanel-rejected', false, 1]);
+    const r = await run(() => answer);
+    const error = await failure(r.sent);
+    expect([error.code, error.retryable, r.requests.length]).toEqual(['mixpanel-rejected', false, 1]);
     expect(error.message).toMatch(message);
   });
 
@@ -553,16 +555,20 @@ describe('secrets', () => {
 });
 
 describe('the real world', () => {
-  test('reads nothing where there is no file, and throws on other trouble', async () => {
+  const folder = async (): Promise<string> => {
     const dir = await mkdtemp(path.join(os.tmpdir(), 'syncline-'));
     closing.push(() => rm(dir, { recursive: true }));
+    return dir;
+  };
+
+  test('reads nothing where there is no file, and throws on other trouble', async () => {
+    const dir = await folder();
     expect(await realWorld.readFile(path.join(dir, 'none'))).toBeUndefined();
     await expect(realWorld.readFile(dir)).rejects.toThrow('EISDIR');
   });
 
   test('writes whole files, makes the folder and leaves nothing beside', async () => {
-    const dir = await mkdtemp(path.join(os.tmpdir(), 'syncline-'));
-    closing.push(() => rm(dir, { recursive: true }));
+    const dir = await folder();
     const file = path.join(dir, 'a/b/state.json');
     await Promise.all(['one', 'two', 'six'].map((text) => realWorld.writeFileAtomic(file, text)));
     expect(['one', 'two', 'six']).toContain(await readFile(file, 'utf8'));

@@ -113,10 +113,10 @@ export class Concurrency {
   /** Waits for a slot, first come first served; rejects with the signal's reason. */
   acquire(signal: AbortSignal): Promise<Slot> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
+      if (signal.aborted) return reject(signal.reason as Error);
       const abort = (): void => {
         this.#waiting.splice(this.#waiting.indexOf(grant), 1);
-        reject(signal.reason);
+        reject(signal.reason as Error);
       };
       const grant = (slot: Slot): void => {
         signal.removeEventListener('abort', abort);
