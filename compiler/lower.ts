@@ -218,6 +218,7 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
     frequency: sync.frequency ?? null,
     mapping: typed.map((c) => ({ column: c.name, checksum: dialect.keyText(c), payload: payloadOf(dialect, c, sync) })),
     columns: typed.map((c) => ({ name: c.name, native: c.native })),
+    discover: add('columns'),
     state: {
       exists: add('state_exists'),
       owner: add('state_owner'),

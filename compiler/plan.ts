@@ -18,8 +18,15 @@ function sorted(value: unknown): unknown {
   return value;
 }
 
+/** Names the plan by its content: a statement counts by its own hash and by what the runtime does with it. */
 export function withHash(plan: Omit<Plan, 'hash'>): Plan {
-  return { ...plan, hash: createHash('sha256').update(stableJson(plan)).digest('hex') };
+  const statements = Object.fromEntries(Object.entries(plan.statements).map(([file, s]) => [file, { ...s, sql: [] }]));
+  return {
+    ...plan,
+    hash: createHash('sha256')
+      .update(stableJson({ ...plan, statements }))
+      .digest('hex'),
+  };
 }
 
 /** Late values that the runtime itself gives, by the part of the run that gives them. */

@@ -110,6 +110,10 @@ export interface SyncPlan {
     name: string;
     native: string;
   }[];
+  /**
+   * Lists the columns that the source has now: name, native
+   */
+  discover: string;
   state: {
     exists: string;
     owner: string;

@@ -60,6 +60,7 @@ export async function apply(options: CommonOptions): Promise<number> {
           const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
           manifest.fail(sync.name, code, message);
           err(`error[${code}]: ${sync.name}: ${message}`);
+          if (error instanceof RunError && error.hint !== undefined) err(`  hint: ${error.hint}`);
         }
       }
     } finally {

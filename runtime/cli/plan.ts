@@ -18,6 +18,8 @@ interface Preview {
   readonly invalid: Readonly<Record<string, number>>;
   /** Event records that Mixpanel will count. */
   readonly billable: number;
+  /** Columns of the source that the lock does not have: not sent. */
+  readonly newColumns: readonly string[];
 }
 
 /** Shows what apply would do: counts from the same SQL, and nothing written. */
@@ -61,10 +63,13 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
     file = sync.preview.changes;
   }
   values = await runner.steps(sync.probe, values);
-  return { sync: sync.name, route, ...tally(await runner.rows(file, values)) };
+  const known = new Set(sync.columns.map((c) => c.name));
+  const now = (await runner.rows(sync.discover)).map((c) => String(c['name']));
+  const counts = tally(await runner.rows(file, values));
+  return { sync: sync.name, route, ...counts, newColumns: now.filter((name) => !known.has(name)) };
 }
 
-function tally(rows: readonly Row[]): Omit<Preview, 'sync' | 'route'> {
+function tally(rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
   const sum = (change: string): number =>
     rows.filter((r) => r['change'] === change && r['reason'] === null).reduce((n, r) => n + Number(r['records']), 0);
   const invalid: Record<string, number> = {};
@@ -85,6 +90,8 @@ function text(p: Preview): string {
     `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}; ${count(p.billable, 'billable event')}`,
   ];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  if (p.newColumns.length > 0)
+    lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (p.updates + p.deletes > 0)
     lines.push(
       '  Mixpanel has no per-event delete and does not guarantee that the newest copy wins: updates and tombstones (syncline_deleted) are best effort; only its own connector truly deletes events.',

@@ -124,7 +124,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       return 2;
     }
     if (error instanceof RunError) {
-      process.stderr.write(`error[${error.code}]: ${error.message}\n`);
+      process.stderr.write(
+        `error[${error.code}]: ${error.message}\n${error.hint === undefined ? '' : `  hint: ${error.hint}\n`}`,
+      );
       return 1;
     }
     throw error;

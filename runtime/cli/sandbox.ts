@@ -1,4 +1,5 @@
 import { RunError } from '../errors.ts';
+import type { Faults } from '../sandbox/faults.ts';
 import { parseFaults } from '../sandbox/faults.ts';
 import { openSandbox, serveSandbox } from '../sandbox/server.ts';
 import { err, FoundBefore } from './context.ts';
@@ -7,10 +8,11 @@ import { err, FoundBefore } from './context.ts';
 export async function sandbox(options: Readonly<Record<string, string | boolean>>): Promise<number> {
   const port = Number(options['port']);
   if (!Number.isInteger(port) || port < 0 || port > 65535) throw new FoundBefore('--port must be a port number.');
+  const faults = typeof options['faults'] === 'string' ? readFaults(options['faults']) : undefined;
   const store = await openSandbox({
     path: options['discard'] ? ':memory:' : String(options['file']),
     discard: options['discard'] === true,
-    ...(typeof options['faults'] === 'string' ? { faults: parseFaults(options['faults']) } : {}),
+    ...(faults ? { faults } : {}),
   });
   const server = await serveSandbox(store, { port }).catch(async (error: unknown) => {
     await store.close();
@@ -28,4 +30,12 @@ export async function sandbox(options: Readonly<Record<string, string | boolean>
   await server.close();
   await store.close();
   return 0;
+}
+
+function readFaults(text: string): Faults {
+  try {
+    return parseFaults(text);
+  } catch (error) {
+    throw new FoundBefore(`--faults: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }

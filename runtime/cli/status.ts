@@ -32,7 +32,7 @@ export async function status(options: CommonOptions & { readonly output?: string
   else
     for (const s of result) {
       out(
-        `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (a process holds its lease)'}`,
+        `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (its lease was not released)'}`,
       );
       out(`  in Mixpanel: filter by ${s.filter}`);
       for (const r of s.runs)

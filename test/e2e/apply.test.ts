@@ -156,6 +156,7 @@ describe('apply', () => {
     expect((await cli(dir, 'apply')).code).toBe(0);
     await duck(warehouse(dir), 'alter table orders add column note varchar');
     expect((await cli(dir, 'apply')).err).toContain('nothing changed');
+    expect((await cli(dir, 'plan')).out).toContain('not sent until `syncline lock`: note');
     await cli(dir, 'lock');
     const differs = await cli(dir, 'apply');
     expect([differs.code, differs.err.includes('error[compiled-differs]')]).toEqual([1, true]);

@@ -61,6 +61,9 @@ where exists (select 1 from "mixpanel"."purchases__state" as f where f.version =
 having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'purchases' and r.run = cast($run as bigint))
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
+-- purchases/columns.sql
+select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+
 -- purchases/state_exists.sql
 select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'purchases__state') then 1 else 0 end as state_exists,
