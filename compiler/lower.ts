@@ -259,6 +259,7 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
       kind: 'deliver',
       endpoint: 'import',
       pages: add('deliver_pages'),
+      restart: add('deliver_restart'),
       outcome: add('deliver_outcome', { context: later }),
       checkpoint: add('checkpoint', { expect: LEASE_LOST }),
     },

@@ -58,6 +58,7 @@ export function lint(plan: Plan): string[] {
     check(sync, sync.state.settle, plus(['pending']));
     check(sync, sync.state.forget, plus(['names']));
     check(sync, sync.deliver.pages, plus(['batch_from', 'batch_to']));
+    check(sync, sync.deliver.restart, plus(['next_batch']));
     check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
     const bare = new Set(RUN);

@@ -14,7 +14,7 @@ export interface DeliverPort {
 export interface Delivery {
   readonly batches: number;
   readonly next: number;
-  /** True when an earlier attempt of this run may have sent: every outcome is then written again. */
+  /** True when an earlier attempt of this run may have sent: what is refused now may be shown all the same. */
   readonly resumed: boolean;
   readonly concurrency: number;
   readonly progress: (records: number) => void;
@@ -86,7 +86,7 @@ export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Leas
         unanswered: d.unanswered,
       });
       result.notes.forEach(d.note);
-      if (result.refused.length > 0 || d.resumed)
+      if (result.refused.length > 0)
         await port.outcome(batch, result.maybe || d.resumed ? 'maybe' : 'refused', refusals(result.refused));
       done.add(batch);
       d.progress(body.records);

@@ -249,6 +249,7 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
       });
       await world.sleep(story.state.quietLeftMs, lease.signal);
     }
+    if (resumed) await runner.statement(sync.deliver.restart, { ...values, next_batch: nextBatch });
     let sent = 0;
     const pages = await Runner.open(story.plan, story.warehouse);
     const outcomes = new Serial();

@@ -158,6 +158,10 @@ export interface DeliverStep {
    * rows: batch, records, body (newline-joined)
    */
   pages: string;
+  /**
+   * Forgets outcomes after the checkpoint, once, when a run is resumed
+   */
+  restart: string;
   outcome: string;
   checkpoint: string;
 }

@@ -392,6 +392,13 @@ where batch >= cast($batch_from as bigint) and batch < cast($batch_to as bigint)
 group by batch
 order by batch
 
+-- purchases/deliver_restart.sql
+-- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = null, outcome_reason = null
+where batch >= cast($next_batch as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
 -- purchases/deliver_outcome.sql
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."purchases__outbox_${run}"
