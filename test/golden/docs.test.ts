@@ -1,0 +1,61 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { writeLock } from '../../compiler/lock.ts';
+import { compileFiles } from './project.ts';
+
+const root = path.join(import.meta.dirname, '../..');
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
+
+test('the README’s project compiles for both of its targets', async () => {
+  const [project, syncs] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map((m) => m[1] ?? '');
+  const sources = {
+    'main.orders': {
+      columns: [
+        { name: 'order_id', type: 'INTEGER' },
+        { name: 'ordered_at', type: 'TIMESTAMP' },
+        { name: 'customer_id', type: 'VARCHAR' },
+      ],
+    },
+    'main.log': {
+      columns: [
+        { name: 'loaded_at', type: 'TIMESTAMP' },
+        { name: 'event_name', type: 'VARCHAR' },
+        { name: 'happened_at', type: 'TIMESTAMP WITH TIME ZONE' },
+        { name: 'user_id', type: 'BIGINT' },
+      ],
+    },
+  };
+  for (const target of ['dev', 'prod']) {
+    const lock = writeLock({ lockVersion: 1, targets: { [target]: { sources } } });
+    const files = { 'syncline.yml': project!, 'syncs/shop.yml': syncs!, 'syncline.lock.json': lock };
+    const { diagnostics, plan } = await compileFiles(files, { target });
+    expect(diagnostics).toEqual([]);
+    expect(plan?.syncs.map((s) => [s.name, s.strategy])).toEqual([
+      ['purchases', 'checksum'],
+      ['log_events', 'watermark'],
+    ]);
+  }
+});
+
+test('the README names every command, and no other', () => {
+  const commands = [...read('runtime/cli/program.ts').matchAll(/(?:command\(\s*'|\.command\(')([a-z-]+)'/g)].map(
+    (m) => m[1]!,
+  );
+  const table = read('README.md').split('## Commands')[1]!.split('Exit codes')[0]!;
+  const named = [...table.matchAll(/`([a-z-]+)(?: [^`]*)?`/g)].map((m) => m[1]!).filter((n) => commands.includes(n));
+  expect([...new Set(named)].sort()).toEqual([...commands].sort());
+});
+
+test('every template is used by a golden case or part of one', async () => {
+  const texts = readdirSync(path.join(root, 'compiler'))
+    .filter((f) => f.endsWith('.ts'))
+    .map((f) => read(`compiler/${f}`));
+  const templates = readdirSync(path.join(root, 'templates/default')).map((f) => f.replace('.sql.njk', ''));
+  const included = templates.flatMap((t) =>
+    [...read(`templates/default/${t}.sql.njk`).matchAll(/include "([a-z_]+)"/g)].map((m) => m[1]!),
+  );
+  const unused = templates.filter((t) => !included.includes(t) && !texts.some((x) => x.includes(`'${t}'`)));
+  expect(unused).toEqual([]);
+  await Promise.resolve();
+});
