@@ -129,6 +129,7 @@ if (!only || only === 'unchanged') {
       `syncs:\n  - { name: ${name}, kind: events, mode: mirror, source: { relation: wide }, event: E, time: t${key} }\n`,
       'wide.duckdb',
     );
+    rmSync(path.join(dir, 'compiled'), { recursive: true, force: true });
     run('lock');
     run('apply', '--quiet');
     const capture = spawnSync(process.execPath, [main, 'compile', '-q'], { cwd: dir });

@@ -55,9 +55,10 @@ select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' 
 from (
   select case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as row_key, count(*) as occurrences
   from "main"."orders" as r
+  where case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.change in ('insert', 'update') and o.row_key is not null)
   group by 1
 ) as k
-where k.occurrences > 1 and k.row_key in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.change in ('insert', 'update') and o.row_key is not null)
+where k.occurrences > 1
 union all
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times'
 from "mixpanel"."purchases__outbox_${run}" as o

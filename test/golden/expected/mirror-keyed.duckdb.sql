@@ -55,9 +55,10 @@ select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' 
 from (
   select cast("order_id" as varchar) as row_key, count(*) as occurrences
   from "main"."orders" as r
+  where cast("order_id" as varchar) in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.change in ('insert', 'update') and o.row_key is not null)
   group by 1
 ) as k
-where k.occurrences > 1 and k.row_key in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.change in ('insert', 'update') and o.row_key is not null)
+where k.occurrences > 1
 union all
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times'
 from "mixpanel"."purchases__outbox_${run}" as o
