@@ -262,7 +262,8 @@ export async function serveSandbox(
     port,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      while (running.size > 0) await Promise.all(running);
+      const patience = new Promise((resolve) => setTimeout(resolve, 2000).unref());
+      while (running.size > 0 && (await Promise.race([Promise.all(running), patience])) !== undefined);
       server.closeAllConnections();
       await closed;
     },
@@ -278,6 +279,8 @@ async function respond(sandbox: Sandbox, incoming: IncomingMessage, outgoing: Se
       incoming.socket.resetAndDestroy();
       return;
     }
+    // A client that was killed meanwhile has closed already: nothing would ever say that the answer ended.
+    if (outgoing.destroyed || incoming.socket.destroyed) return;
     outgoing.writeHead(response.status, { ...response.headers, 'content-length': Buffer.byteLength(response.body) });
     await new Promise<void>((resolve) => {
       outgoing.once('close', resolve);

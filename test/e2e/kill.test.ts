@@ -13,7 +13,7 @@ let server: { port: number; close(): Promise<void> } | undefined;
 afterAll(async () => {
   await server?.close();
   await sandbox?.close();
-});
+}, 60_000);
 
 test(`real processes: ${ROUNDS} rounds of kill -9, SIGSTOP and a faulty server end in equality (seed ${SEED})`, async () => {
   const rng = random(SEED);
