@@ -1,6 +1,7 @@
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
 import { toState } from '../state.ts';
+import { ensureState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore, load, openWarehouse } from './context.ts';
 import { openMixpanel } from './mixpanel.ts';
@@ -14,6 +15,7 @@ export async function forceUnlock(options: CommonOptions, [name]: readonly strin
   try {
     const remote = await openMixpanel(loaded.dir, loaded.project);
     await remote.close();
+    await ensureState({ plan: loaded.plan, sync, warehouse, mayCreate: false });
     const runner = await Runner.open(loaded.plan, warehouse);
     const [row] = await runner.rows(sync.state.read);
     if (!row) throw new RunError('state-missing', `${sync.name} has no state to unlock.`, { retryable: false });

@@ -69,7 +69,10 @@ targets:
   const file = path.join(dir, 'warehouse.duckdb');
   await duck(file, `create table orders as select 1 as id, timestamp '2024-01-01' as t`);
   await cli(dir, 'lock');
+  const unknown = await cli(dir, 'force-unlock', 'p');
+  expect([unknown.code, unknown.err.includes('error[state-missing]')]).toEqual([1, true]);
   expect((await cli(dir, 'apply')).code).toBe(0);
+  expect((await cli(dir, 'force-unlock', 'p')).err).toContain('p is not held');
   await duck(file, 'update mixpanel.p__state set layout = 99');
   const newer = await cli(dir, 'apply');
   expect([newer.code, newer.err.includes('written by a newer syncline')]).toEqual([1, true]);
