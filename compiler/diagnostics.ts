@@ -1,10 +1,16 @@
 /** Diagnostics are values: found all at once, never thrown, printed by whoever has a terminal. */
 
-export interface Span {
-  readonly file: string;
-  /** One-based. */
+/** One-based, as editors count. */
+export interface Position {
   readonly line: number;
   readonly col: number;
+}
+
+/** A stretch of a file; `end` is the place after its last character. */
+export interface Span {
+  readonly file: string;
+  readonly start: Position;
+  readonly end: Position;
 }
 
 export interface Diagnostic {
@@ -138,33 +144,47 @@ export function diagnostic<C extends DiagnosticCode>(
   return {
     code,
     severity: WARNINGS.includes(code) ? 'warning' : 'error',
-    message: text.message,
-    ...(text.hint === undefined ? {} : { hint: text.hint }),
+    message: printable(text.message),
+    ...(text.hint === undefined ? {} : { hint: printable(text.hint) }),
     ...(span ? { span } : {}),
   };
 }
+
+/** Names come from files: they must not move a terminal's cursor or end a line. */
+const printable = (text: string): string =>
+  Array.from(text, (c) =>
+    (c < ' ' && c !== '\t') || c === '\u007f' ? `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}` : c,
+  ).join('');
 
 /** `file:line:col: error[code]: message`, the line with a mark under it, and the hint. */
 export function formatText(d: Diagnostic, sources: Readonly<Record<string, string>>): string {
   const head = `${d.severity}[${d.code}]: ${d.message}`;
   const lines: string[] = [];
   if (d.span) {
-    const { file, line, col } = d.span;
+    const { file } = d.span;
+    const { line, col } = d.span.start;
     lines.push(`${file}:${line}:${col}: ${head}`);
-    const source = sources[file]?.split('\n')[line - 1];
+    const source = sources[file]?.split(/\r?\n/)[line - 1];
     if (source !== undefined) {
       const number = String(line);
-      lines.push(`  ${number} | ${source}`, `  ${' '.repeat(number.length)} | ${' '.repeat(col - 1)}^`);
+      lines.push(
+        `  ${number} | ${printable(source)}`,
+        `  ${' '.repeat(number.length)} | ${source.slice(0, col - 1).replaceAll(/[^\t]/g, ' ')}^`,
+      );
     }
   } else lines.push(head);
   if (d.hint !== undefined) lines.push(`  hint: ${d.hint}`);
   return lines.join('\n');
 }
 
+/** One line of JSON. */
+export const formatJson = (d: Diagnostic): string => JSON.stringify(d);
+
 /** A workflow command of GitHub Actions (documentation: Workflow commands). */
 export function formatGithub(d: Diagnostic): string {
   const escape = (text: string): string => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
-  const at = d.span ? ` file=${escape(d.span.file)},line=${d.span.line},col=${d.span.col}` : '';
+  const value = (text: string): string => escape(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
+  const at = d.span ? ` file=${value(d.span.file)},line=${d.span.start.line},col=${d.span.start.col}` : '';
   return `::${d.severity}${at}::${escape(`[${d.code}] ${d.message}${d.hint === undefined ? '' : ` (${d.hint})`}`)}`;
 }
 

@@ -1,22 +1,39 @@
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Reads a project: text by path relative to it, in a stable order. The compiler's only disk reader but for templates. */
-export async function readProject(dir: string): Promise<{ readonly files: Readonly<Record<string, string>> }> {
-  const syncs = await readdir(path.join(dir, 'syncs'), { recursive: true }).catch(() => [] as string[]);
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+
+/**
+ * Reads a project: text by path relative to it, in a stable order. A missing file is left out.
+ * The compiler's only disk reader but for templates.
+ * @throws the system's error when a file is there but cannot be read
+ */
+export async function readProject(
+  dir: string,
+): Promise<{ readonly files: Readonly<Record<string, string>>; readonly dir: string }> {
+  const unlessMissing =
+    <T>(instead: T) =>
+    (error: unknown): T => {
+      if (isMissing(error)) return instead;
+      throw error;
+    };
+  const syncs = await readdir(path.join(dir, 'syncs'), { recursive: true }).catch(unlessMissing<string[]>([]));
   const names = [
     'syncline.yml',
     'syncline.lock.json',
     ...syncs.filter((n) => /\.ya?ml$/.test(n)).map((n) => path.posix.join('syncs', n.replaceAll(path.sep, '/'))),
   ].sort();
   const texts = await Promise.all(
-    names.map(async (name): Promise<[string, string] | undefined> => {
-      try {
-        return [name, await readFile(path.join(dir, name), 'utf8')];
-      } catch {
-        return undefined;
-      }
-    }),
+    names.map(async (name) => [name, await readFile(path.join(dir, name), 'utf8').catch(unlessMissing(null))] as const),
   );
-  return { files: Object.fromEntries(texts.filter((t) => t !== undefined)) };
+  return { files: Object.fromEntries(texts.filter((t): t is readonly [string, string] => t[1] !== null)), dir };
+}
+
+/** A JSON Schema of this package; `schemas/` is beside `compiler/` in the sources and beside `dist/` when installed. */
+export function readSchema(name: 'project' | 'sync'): object {
+  const root = path.join(import.meta.dirname, '..');
+  const home = path.basename(root) === 'dist' ? path.join(root, '..') : root;
+  return JSON.parse(readFileSync(path.join(home, 'schemas', `${name}.schema.json`), 'utf8')) as object;
 }

@@ -1,7 +1,9 @@
 import type { Lock } from '../../schemas/types.ts';
-import type { Diagnostic } from '../diagnostics.ts';
+import { canonicalRelation, lockedColumns } from '../lock.ts';
+import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
 import type { ResolvedProject, ResolvedSync } from './resolve.ts';
+import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
 type Types = (native: string) => string | undefined;
@@ -24,16 +26,24 @@ const RESERVED = new Set([
   '$distinct_ids',
   '$distinct_id_before_identity',
   '$is_reshuffled',
+  '$preshuffle_distinct_id',
+  '$failure_description',
+  '$failure_reason',
+  '$identity_failure_reason',
   '$ignore',
   '$source',
   '$partner_id',
   'bucket',
   '$bucket',
-  'mp_original_distinct_id',
-  'mp_original_event_name',
   '$import',
+  '$duration_s',
+  '$event_count',
+  '$origin_start',
+  '$origin_end',
 ]);
-const isControl = (text: string): boolean => Array.from(text).some((c) => c < ' ' || c === '\u007f');
+/** `mp_` and `$warehouse_` names are Mixpanel's own: it overwrites or hides them. */
+const isReserved = (name: string): boolean =>
+  RESERVED.has(name) || name.startsWith('mp_') || name.startsWith('$warehouse_');
 
 /** Rules over one sync as declared, one entry a rule. */
 const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
@@ -44,7 +54,7 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
   (s, report) => {
     if ('literal' in s.event && isControl(s.event.literal))
       report(diagnostic('control-character', { key: 'event' }, s.locate(['event'])));
-    if (s.relation.some((p) => p.includes('\u0000')))
+    if (s.relation.some(isControl))
       report(diagnostic('control-character', { key: 'relation' }, s.locate(['source', 'relation'])));
   },
   (s, report) => {
@@ -58,6 +68,21 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
           s.locate(['insert_time'], 'key'),
         ),
       );
+  },
+  (s, report) => {
+    const fits = s.mode === 'mirror' ? 'checksum' : 'watermark';
+    if (s.strategy !== fits)
+      report(
+        diagnostic(
+          'wrong-value',
+          { text: `\`strategy: ${s.strategy}\` does not fit mode ${s.mode}: use ${fits} or auto` },
+          s.locate(['strategy']),
+        ),
+      );
+  },
+  (s, report) => {
+    const twin = s.key?.findIndex((k, i, all) => all.findIndex((o) => o.toLowerCase() === k.toLowerCase()) < i) ?? -1;
+    if (twin >= 0) report(diagnostic('wrong-value', { text: '`key` names a column twice' }, s.locate(['key', twin])));
   },
   (s, report) => {
     if (s.mode === 'mirror' && s.key === null) report(diagnostic('mirror-without-key', {}, s.locate(['mode'])));
@@ -96,6 +121,26 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
   }
 }
 
+/** Rules over one locked column, one entry a rule. */
+const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
+  ({ name, span }) =>
+    name.toLowerCase().startsWith('syncline_') ? diagnostic('column-reserved', { column: name }, span) : undefined,
+  ({ name, isMapped, span }) =>
+    !isMapped && isReserved(name) ? diagnostic('property-reserved', { column: name }, span) : undefined,
+  ({ name, span }) => (isControl(name) ? diagnostic('control-character', { key: 'a column name' }, span) : undefined),
+  ({ name, native, type, span }) =>
+    type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
+];
+
+interface LockedColumn {
+  readonly name: string;
+  readonly native: string;
+  readonly type: string | undefined;
+  /** True for a column with a role of its own: it does not become a property. */
+  readonly isMapped: boolean;
+  readonly span: Span;
+}
+
 /** Joins a sync with its locked columns; mapped names take the lock's spelling. Undefined when something is wrong. */
 export function joinLock(
   sync: ResolvedSync,
@@ -104,55 +149,55 @@ export function joinLock(
   types: Types,
   report: Report,
 ): ResolvedSync | undefined {
-  const source = sync.relation.join('.');
-  const locked = lock.targets[target]?.sources[source]?.columns;
+  const source = canonicalRelation(sync.relation);
+  const locked = lockedColumns(lock, target, sync.relation);
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
+  const spellings = new Map<string, (typeof locked)[number]>();
+  for (const column of locked.toReversed()) spellings.set(column.name.toLowerCase(), column);
+  for (const column of locked) spellings.set(`=${column.name}`, column);
+  const find = (column: string) => spellings.get(`=${column}`) ?? spellings.get(column.toLowerCase());
   let failures = 0;
-  const fail = (d: Diagnostic): void => {
+  const fail = (d: Diagnostic | undefined): void => {
+    if (!d) return;
     failures++;
     report(d);
   };
-  const known = locked.map((c) => c.name);
-  const exact = (column: string, role: string): string => {
-    const found = known.find((n) => n === column) ?? known.find((n) => n.toLowerCase() === column.toLowerCase());
-    if (found === undefined) fail(diagnostic('column-not-found', { column, source, known }, sync.locate([role])));
-    return found ?? column;
-  };
+
   for (const [role, columnsOf, wants, allowed] of ROLES) {
-    for (const column of columnsOf(sync)) {
-      const name = exact(column, role);
-      const found = locked.find((c) => c.name === name);
-      const type = found && types(found.type);
-      if (found && type !== undefined && !allowed.includes(type))
-        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, sync.locate([role])));
+    const names = columnsOf(sync);
+    for (const [i, column] of names.entries()) {
+      const span = sync.locate(names.length > 1 ? [role, i] : [role]);
+      const found = find(column);
+      if (!found) {
+        fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span));
+        continue;
+      }
+      const type = types(found.type);
+      if (type !== undefined && !allowed.includes(type))
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
     }
   }
-  // A column that is not there was reported above; looking it up again would report it twice.
-  if (failures > 0) return undefined;
+
+  const exact = (column: string): string => find(column)?.name ?? column;
   const joined: ResolvedSync = {
     ...sync,
-    event: 'column' in sync.event ? { column: exact(sync.event.column, 'event') } : sync.event,
-    time: exact(sync.time, 'time'),
-    userId: sync.userId === null ? null : exact(sync.userId, 'user_id'),
-    key: sync.key?.map((k) => exact(k, 'key')) ?? null,
-    insertTime: sync.insertTime === null ? null : exact(sync.insertTime, 'insert_time'),
+    event: 'column' in sync.event ? { column: exact(sync.event.column) } : sync.event,
+    time: exact(sync.time),
+    userId: sync.userId === null ? null : exact(sync.userId),
+    key: sync.key?.map(exact) ?? null,
+    insertTime: sync.insertTime === null ? null : exact(sync.insertTime),
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
+  // While a role's column is not found, its twin here would be taken for a property.
+  if (failures > 0) return undefined;
   const mapped = new Set([
     joined.time,
     joined.userId,
     joined.insertTime,
     'column' in joined.event ? joined.event.column : null,
   ]);
-  for (const column of locked) {
-    const span = sync.locate(['source']);
-    if (column.name.toLowerCase().startsWith('syncline_'))
-      fail(diagnostic('column-reserved', { column: column.name }, span));
-    else if (!mapped.has(column.name) && RESERVED.has(column.name))
-      fail(diagnostic('property-reserved', { column: column.name }, span));
-    if (column.name.includes('\u0000')) fail(diagnostic('control-character', { key: 'a column name' }, span));
-    if (types(column.type) === undefined)
-      fail(diagnostic('column-type-unknown', { column: column.name, native: column.type }, span));
-  }
+  const span = sync.locate(['source']);
+  for (const { name, type: native } of locked)
+    for (const rule of LOCKED) fail(rule({ name, native, type: types(native), isMapped: mapped.has(name), span }));
   return failures === 0 ? joined : undefined;
 }

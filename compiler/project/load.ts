@@ -4,6 +4,7 @@ import { checkDeclared, joinLock } from './check.ts';
 import { parse } from './parse.ts';
 import type { ResolvedProject } from './resolve.ts';
 import { resolve } from './resolve.ts';
+import { isControl } from './text.ts';
 
 export interface LoadOptions {
   readonly target?: string;
@@ -13,22 +14,41 @@ export interface LoadOptions {
   readonly logicalType: (native: string) => string | undefined;
 }
 
-/** parse → resolve → check. */
-export function loadProject(
+export interface LoadResult {
+  readonly project?: ResolvedProject;
+  /** All that was found, by file and place. */
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** parse → resolve → check. The project may be used only when no diagnostic is an error. */
+export function loadProject(files: Readonly<Record<string, string>>, options: LoadOptions): LoadResult {
+  const diagnostics: Diagnostic[] = [];
+  const project = load(files, options, diagnostics);
+  return { ...(project ? { project } : {}), diagnostics: diagnostics.sort(byPlace) };
+}
+
+function load(
   files: Readonly<Record<string, string>>,
   options: LoadOptions,
-): { readonly project?: ResolvedProject; readonly diagnostics: readonly Diagnostic[] } {
-  const diagnostics: Diagnostic[] = [];
-  const report = (d: Diagnostic): void => void diagnostics.push(d);
-  const project = resolve(parse(files, diagnostics), options, diagnostics);
-  if (!project) return { diagnostics };
+  into: Diagnostic[],
+): ResolvedProject | undefined {
+  const report = (d: Diagnostic): void => void into.push(d);
+  const project = resolve(parse(files, into), options, into);
+  if (!project) return undefined;
   checkDeclared(project, report);
-  if (!options.needLock) return { project, diagnostics };
-  const { lock, diagnostics: lockProblems } = parseLock(files['syncline.lock.json']);
-  diagnostics.push(...lockProblems);
-  if (lockProblems.length > 0) return { diagnostics };
+  if (!options.needLock) return project;
+  const { lock, diagnostics } = parseLock(files['syncline.lock.json']);
+  into.push(...diagnostics);
+  if (diagnostics.length > 0) return undefined;
   const syncs = project.syncs
+    .filter((s) => !s.relation.some(isControl))
     .map((s) => joinLock(s, project.target.name, lock, options.logicalType, report))
     .filter((s) => s !== undefined);
-  return { project: { ...project, syncs }, diagnostics };
+  return { ...project, syncs };
+}
+
+function byPlace({ span: a }: Diagnostic, { span: b }: Diagnostic): number {
+  if (!a || !b) return Number(Boolean(a)) - Number(Boolean(b));
+  if (a.file !== b.file) return a.file < b.file ? -1 : 1;
+  return a.start.line - b.start.line || a.start.col - b.start.col;
 }

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { readProject } from '../../compiler/files.ts';
-import { parseLock, writeLock } from '../../compiler/lock.ts';
+import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
 import { select } from '../../compiler/project/select.ts';
 import { RunError } from '../errors.ts';
@@ -27,7 +27,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   try {
     const connection = await warehouse.connect();
     for (const sync of syncs) {
-      const source = sync.relation.join('.');
+      const source = canonicalRelation(sync.relation);
       const rows = await connection.rows({
         sql: duckdb.columns(sync.relation),
         binds: [],
@@ -39,7 +39,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
           `${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`,
           { retryable: false },
         );
-      sources[sourceKey(sync.relation)] = {
+      sources[canonicalRelation(sync.relation)] = {
         columns: rows.map((r) => ({ name: String(r['name']), type: String(r['native']) })),
       };
     }
@@ -47,15 +47,17 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   } finally {
     await warehouse.close();
   }
-  const before = parseLock(files['syncline.lock.json']).lock;
+  const old = parseLock(files['syncline.lock.json']).lock;
   const target = project.target.name;
-  const after = {
+  const locked = {
     lockVersion: 1 as const,
-    targets: { ...before.targets, [target]: { sources: { ...before.targets[target]?.sources, ...sources } } },
+    targets: { ...old.targets, [target]: { sources: { ...old.targets[target]?.sources, ...sources } } },
   };
-  const text = writeLock(after);
+  const text = writeLock(locked);
   if (options.check) {
     if (text === files['syncline.lock.json']) return 0;
+    for (const { source, column, before, after } of diffLock(old, locked))
+      err(`  ${source}.${column}: ${before ?? 'not locked'} → ${after ?? 'gone'}`);
     err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
     return 1;
   }
@@ -63,5 +65,3 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   if (!options.quiet) err(`syncline.lock.json: ${Object.keys(sources).length} sources of target ${target}.`);
   return 0;
 }
-
-const sourceKey = (relation: readonly string[]): string => relation.join('.');

@@ -1,0 +1,121 @@
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { DIAGNOSTIC_CODES, diagnostic, formatText } from '../compiler/diagnostics.ts';
+import { duckdb } from '../compiler/dialects/duckdb.ts';
+import { readProject } from '../compiler/files.ts';
+import { canonicalRelation, diffLock, parseLock, writeLock } from '../compiler/lock.ts';
+import { loadProject } from '../compiler/project/load.ts';
+import { parseRelation, renderConnection } from '../compiler/project/resolve.ts';
+import { select } from '../compiler/project/select.ts';
+
+type Files = Readonly<Record<string, string>>;
+const CASES = path.join(import.meta.dirname, 'golden/diagnostics');
+const COLUMNS = [
+  { name: 'Order_ID', type: 'INTEGER' },
+  { name: 'ordered_at', type: 'TIMESTAMP' },
+];
+const PROJECT = `name: shop
+default_target: dev
+vars: { mode: mirror, budget: 5 }
+targets:
+  dev: { warehouse: { type: duckdb, path: w.duckdb }, mixpanel: sandbox }
+`;
+const target = (mixpanel: string): string => PROJECT.replace('mixpanel: sandbox', `mixpanel: ${mixpanel}`);
+const entry = (name: string, more = ''): string => `  - name: ${name}
+    kind: events
+    mode: mirror
+    source: { relation: main.orders }
+    event: Bought
+    time: ordered_at
+    key: order_id
+${more}`;
+const LOCK = writeLock({ lockVersion: 1, targets: { dev: { sources: { 'main.orders': { columns: COLUMNS } } } } });
+const files = (syncs: string, project = PROJECT): Files => ({
+  'syncline.yml': project,
+  'syncs/shop.yml': `syncs:\n${syncs}`,
+  'syncline.lock.json': LOCK,
+});
+const load = (input: Files, options: { vars?: Record<string, string> } = {}) =>
+  loadProject(input, { needLock: true, logicalType: (native) => duckdb.logicalType(native), ...options });
+const found = (input: Files): string[] =>
+  load(input).diagnostics.map((d) => `${d.span?.start.line}:${d.span?.start.col} ${d.code}: ${d.message}`);
+
+describe('golden cases', () => {
+  const cases = readdirSync(CASES, { withFileTypes: true })
+    .filter((d) => d.isDirectory())
+    .map((d) => d.name);
+  test('there is one for each code', () => expect(cases.sort()).toEqual([...DIAGNOSTIC_CODES].sort()));
+  test.each(cases)('%s', async (code) => {
+    const project = await readProject(path.join(CASES, code));
+    const loaded = load(project.files);
+    const diagnostics = [
+      ...loaded.diagnostics,
+      ...(loaded.project ? renderConnection(loaded.project.target, {}).diagnostics : []),
+    ];
+    expect(diagnostics.map((d) => d.code)).toContain(code);
+    const text = diagnostics.map((d) => formatText(d, project.files) + '\n').join('\n');
+    await expect(text).toMatchFileSnapshot(path.join(CASES, code, 'expected.txt'));
+  });
+});
+
+test('control characters are shown, not sent', () =>
+  expect(diagnostic('bad-relation', { relation: 'a\u001b[2J' }).message).toBe('cannot read the relation a\\x1b[2J'));
+
+test('var stands for a word and for a number; columns take the spelling of the lock', () => {
+  const text = entry('a', `    guard: { max_changes: "{{ var('budget') }}" }\n`).replace(
+    'mirror',
+    `"{{ var('mode') }}"`,
+  );
+  const { project, diagnostics } = load(files(text), { vars: { budget: '7' } });
+  expect(diagnostics).toEqual([]);
+  expect(project!.syncs[0]).toMatchObject({ mode: 'mirror', key: ['Order_ID'], guard: { maxChanges: 7 } });
+});
+
+test.each([
+  ['key: order_id', 'key: [order_id, nope]', '8:21 column-not-found: main.orders has no column `nope`'],
+  ['key: order_id', 'key: [order_id, 1]', '8:21 wrong-value: `key` must be text'],
+  ['mode: mirror', 'mode: full', '4:11 not-yet-supported: `mode: full` is not supported by this version'],
+  ['{ relation: main.orders }', 'main.orders', '5:13 wrong-value: `source` must be { relation: db.schema.table }'],
+  ['event: Bought', 'event: { colum: x }', '6:14 unknown-key: unknown key `colum`'],
+])('%s → %s', (from, to, expected) => expect(found(files(entry('a').replace(from, to)))).toContain(expected));
+
+test('a connection is rendered with the environment, and judged then', () => {
+  const text = target(`{ region: "{{ env_var('R', 'eu') }}", retry: { attempts: "{{ env_var('N') }}", max: 2m } }`);
+  const { project, diagnostics } = load(files(entry('a'), text));
+  expect(diagnostics).toEqual([]);
+  const render = (env: Record<string, string>) => renderConnection(project!.target, env);
+  expect(render({ N: '3' })).toMatchObject({
+    diagnostics: [],
+    value: { leaseTtlMs: 60_000, mixpanel: { region: 'eu', retry: { initialMs: 2000, maxMs: 120_000, attempts: 3 } } },
+  });
+  expect(render({}).diagnostics.map((d) => d.code)).toEqual(['env-var-unset']);
+  expect(render({ N: '3', R: 'mars' }).diagnostics.map((d) => d.message)).toEqual(['`region` must be us or eu or in']);
+});
+
+test.each(['', '[]', 'targets: 3', 'name: a\ntargets: { dev: 3 }', 'a: &a [*a]'])('never thrown: %s', (text) =>
+  expect(load(files(entry('a'), text)).diagnostics.length).toBeGreaterThan(0),
+);
+
+test('the lock: shape, differences, names', () => {
+  expect(parseLock('{"lockVersion":1,"targets":{"a":{}}}').diagnostics.map((d) => d.code)).toEqual(['lock-invalid']);
+  const change = LOCK.replace('"TIMESTAMP"', '"DATE"');
+  expect(diffLock(parseLock(LOCK).lock, parseLock(change).lock)).toEqual([
+    { target: 'dev', source: 'main.orders', column: 'ordered_at', before: 'TIMESTAMP', after: 'DATE' },
+  ]);
+  expect(canonicalRelation(parseRelation('"a.b".c')!)).toBe('"a.b".c');
+});
+
+test.each([
+  [['shop_*,tag:nightly'], [], 'shop_b'],
+  [['shop_* log'], ['shop_b'], 'shop_a log'],
+  [['path:./syncs/shop.yml'], ['log'], 'shop_a shop_b'],
+  [['path:', ','], [], ''],
+])('select %j, exclude %j → %s', (chosen, exclude, expected) => {
+  const { project } = load(files(entry('shop_a') + entry('shop_b', '    tags: [nightly]\n') + entry('log')));
+  expect(
+    select(project!.syncs, { select: chosen, exclude })
+      .map((s) => s.name)
+      .join(' '),
+  ).toBe(expected);
+});
