@@ -3,10 +3,10 @@ import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { duckdb } from './dialects/duckdb.ts';
 import { BATCH_BYTES, BATCH_RECORDS, lowerShared, lowerSync } from './lower.ts';
-import { lint, stableJson, withHash } from './plan.ts';
+import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject } from './project/resolve.ts';
-import { createRenderer, statementText } from './render.ts';
+import { createRenderer } from './render.ts';
 
 export interface CompileInput {
   /** Text by path relative to the project. */
@@ -25,8 +25,6 @@ export interface Compiled {
   readonly diagnostics: readonly Diagnostic[];
   readonly project?: ResolvedProject;
   readonly plan?: Plan;
-  /** Text by path below `compiled/<target>/`. */
-  readonly files: Readonly<Record<string, string>>;
 }
 
 /** files → parse → resolve → check → lower → render. Pure: same input, same bytes. */
@@ -38,7 +36,7 @@ export function compile(input: CompileInput): Compiled {
     needLock: true,
     logicalType: (native) => dialect.logicalType(native),
   });
-  if (!project || diagnostics.some((d) => d.severity === 'error')) return { diagnostics, files: {} };
+  if (!project || diagnostics.some((d) => d.severity === 'error')) return { diagnostics };
 
   const renderer = createRenderer(dialect, input.templates);
   const place = {
@@ -47,9 +45,9 @@ export function compile(input: CompileInput): Compiled {
     staging: project.target.warehouse.staging,
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
   };
-  const shared = lowerShared(dialect, renderer, place);
-  const syncs = project.syncs.map((sync) => lowerSync(dialect, renderer, place, sync));
-  const statements = Object.assign({}, shared.statements, ...syncs.map((s) => s.statements)) as Plan['statements'];
+  const statements: Plan['statements'] = {};
+  const shared = lowerShared(dialect, renderer, place, statements);
+  const syncs = project.syncs.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
   const plan = withHash({
     planVersion: 1,
     project: place.project,
@@ -58,15 +56,11 @@ export function compile(input: CompileInput): Compiled {
     staging: place.staging,
     transaction: dialect.transaction,
     session: [...dialect.session],
-    setup: shared.setup,
-    runs: shared.runs,
+    ...shared,
     statements,
-    syncs: syncs.map((s) => s.plan),
+    syncs,
   });
   const problems = lint(plan);
   if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);
-
-  const files: Record<string, string> = { 'plan.json': stableJson(plan, 2) + '\n' };
-  for (const [file, statement] of Object.entries(statements)) files[file] = statementText(statement);
-  return { diagnostics, project, plan, files };
+  return { diagnostics, project, plan };
 }

@@ -20,10 +20,8 @@ export interface Place {
   readonly limits: { readonly records: number; readonly bytes: number };
 }
 
-export interface Lowered {
-  readonly plan: SyncPlan;
-  readonly statements: Readonly<Record<string, Statement>>;
-}
+/** Statements by file; lowering adds to them. */
+type Statements = Record<string, Statement>;
 
 const late = (name: LateName): Late => ({ name, type: LATE[name] });
 const step = (run: readonly string[], atomic = false): SqlStep => ({ kind: 'sql', run: [...run], atomic });
@@ -40,22 +38,24 @@ const none = (
 });
 
 /** Steps and statements that every sync of a target shares. */
-export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place) {
+export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
   const context = { staging: dialect.ident(place.staging), runs: dialect.relation([place.staging, 'runs']) };
-  const statements: Record<string, Statement> = {
-    'shared/create_schema.sql': renderer.render('create_schema', context),
-    'shared/create_runs.sql': renderer.render('create_runs', context),
-    'shared/runs.sql': renderer.render('runs', context),
+  const add = (name: string): string => {
+    const file = `shared/${name}.sql`;
+    statements[file] = renderer.render(name, context);
+    return file;
   };
-  return {
-    statements,
-    setup: [step(['shared/create_schema.sql', 'shared/create_runs.sql'])],
-    runs: 'shared/runs.sql',
-  };
+  return { setup: [step([add('create_schema'), add('create_runs')])], runs: add('runs') };
 }
 
 /** Kind × mode × strategy → the steps of one sync, with its statements rendered. */
-export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sync: ResolvedSync): Lowered {
+export function lowerSync(
+  dialect: Dialect,
+  renderer: Renderer,
+  place: Place,
+  sync: ResolvedSync,
+  statements: Statements,
+): SyncPlan {
   const typed: readonly Column[] = sync.columns.map((c) => ({ ...c, type: dialect.logicalType(c.native) ?? 'text' }));
   const mapped = new Set([sync.time, sync.userId, sync.insertTime, 'column' in sync.event ? sync.event.column : null]);
   const properties = typed.filter((c) => !mapped.has(c.name));
@@ -102,7 +102,6 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
     ledger_columns: ledgerColumns,
     identity_names: sql(known.identity.map((c) => c.name).join(', ')),
     identity_nulls: sql(known.identity.map(() => 'null').join(', ')),
-    changes_template: sql(mirror ? 'changes_compare' : 'changes_all'),
     payload_bytes: dialect.bytes(sql('j.payload')),
     batch_records: place.limits.records,
     batch_bytes: place.limits.bytes,
@@ -139,7 +138,6 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
   const later = { ...base, ...mapping(known), initial: false };
   const initial = { ...base, ...mapping(first), initial: true };
 
-  const statements: Record<string, Statement> = {};
   const add = (
     statement: string,
     options: Parameters<Renderer['render']>[2] & { template?: string; context?: Record<string, TemplateValue> } = {},
@@ -205,7 +203,7 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
   if (mirror) checks.push(...guards(sync, add, later));
 
   const record = add('run_record');
-  const plan: SyncPlan = {
+  return {
     name: sync.name,
     kind: sync.kind,
     mode: sync.mode,
@@ -302,7 +300,6 @@ export function lowerSync(dialect: Dialect, renderer: Renderer, place: Place, sy
       ),
     ],
   };
-  return { plan, statements };
 }
 
 function guards(

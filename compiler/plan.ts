@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Plan, SyncPlan } from '../schemas/types.ts';
+import type { Late, Plan, SyncPlan } from '../schemas/types.ts';
+import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
 export function stableJson(value: unknown, indent = 0): string {
@@ -18,15 +19,30 @@ function sorted(value: unknown): unknown {
   return value;
 }
 
-/** Names the plan by its content: a statement counts by its own hash and by what the runtime does with it. */
+/** No text can look like a hole: NUL is refused in every file. */
+const partText = (part: string | Late): string => (typeof part === 'string' ? part : `\u0000${part.name}\u0000`);
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** Names the plan by its content: every statement's text and what the runtime does with it. */
 export function withHash(plan: Omit<Plan, 'hash'>): Plan {
-  const statements = Object.fromEntries(Object.entries(plan.statements).map(([file, s]) => [file, { ...s, sql: [] }]));
-  return {
-    ...plan,
-    hash: createHash('sha256')
-      .update(stableJson({ ...plan, statements }))
-      .digest('hex'),
-  };
+  const hash = createHash('sha256').update(JSON.stringify({ ...plan, statements: {} }));
+  for (const [file, { sql, ...rest }] of Object.entries(plan.statements))
+    hash.update(`\u0000${file}\u0000${JSON.stringify(rest)}\u0000${sql.map(partText).join('')}`);
+  return { ...plan, hash: hash.digest('hex') };
+}
+
+/**
+ * The compiled folder: text by path. Each statement is a file; plan.json names it by its digest, so that a review
+ * shows a change of SQL once.
+ */
+export function compiledFiles(plan: Plan): Readonly<Record<string, string>> {
+  const files: Record<string, string> = {};
+  const statements: Record<string, unknown> = {};
+  for (const [file, { sql, ...rest }] of Object.entries(plan.statements)) {
+    files[file] = statementText({ sql, ...rest });
+    statements[file] = { ...rest, sha256: digest(JSON.stringify(sql)) };
+  }
+  return { 'plan.json': stableJson({ ...plan, statements }, 2) + '\n', ...files };
 }
 
 /** Late values that the runtime itself gives, by the part of the run that gives them. */

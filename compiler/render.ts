@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import nunjucks from 'nunjucks';
 import type { Late, Statement } from '../schemas/types.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
@@ -30,9 +29,10 @@ export const LATE = {
 export type LateName = keyof typeof LATE;
 
 /*
- * While a template renders, a hole is a marker between two NULs. No warehouse accepts a NUL in an identifier or a
- * text, and the parser refuses it in every file, so nothing from outside can look like one. The statement that
- * leaves this file is an array of text and holes.
+ * While a template renders, a late value is a marker between two NULs, and so is every value of the context. No
+ * warehouse accepts a NUL in an identifier or a text, and the parser refuses it in every file, so nothing from
+ * outside can look like a marker. What a template gives depends on the context's shape only, so it is rendered once
+ * a shape and filled in for each sync. The statement that leaves this file is an array of text and holes.
  */
 const MARK = '\u0000';
 /** A late value inlined into the text, where SQL cannot bind. */
@@ -44,8 +44,12 @@ export const bound = (dialect: Dialect, name: LateName): Sql =>
 export type TemplateValue =
   Sql | boolean | number | readonly TemplateValue[] | { readonly [name: string]: TemplateValue };
 
+export type Context = Readonly<Record<string, TemplateValue>>;
+type Piece = string | { readonly slot: readonly string[] } | { readonly hole: Late } | { readonly bind: Late };
+type Options = Pick<Statement, 'returns' | 'expect'> & { readonly repeatable?: boolean };
+
 /** A typo in a template must fail, also inside an `if`. */
-function strict(values: Readonly<Record<string, TemplateValue>>, path: string): unknown {
+function strict(values: Context, path: string): unknown {
   return new Proxy(values, {
     get(target, key) {
       if (typeof key !== 'string') return undefined;
@@ -56,13 +60,43 @@ function strict(values: Readonly<Record<string, TemplateValue>>, path: string): 
   });
 }
 
+/** The context with a marker in place of each text: a template sees which values there are, never what they say. */
+function slots(value: TemplateValue, path: string): unknown {
+  if (typeof value === 'boolean') return value;
+  if (typeof value !== 'object') return `${MARK}slot:${path}${MARK}`;
+  if (isList(value)) return value.map((v, i) => slots(v, `${path}.${i}`));
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, slots(v, path === '' ? k : `${path}.${k}`)]));
+}
+
+/** Equal texts are contexts that a template renders alike. */
+function shapeOf(value: TemplateValue): string {
+  if (typeof value === 'boolean') return value ? 'y' : 'n';
+  if (typeof value !== 'object') return 's';
+  if (isList(value)) {
+    const first = value[0];
+    // Lists hold records of one shape; a long one is known by its length.
+    return first === undefined ? '[]' : `[${value.length}${shapeOf(first)}]`;
+  }
+  let shape = '{';
+  for (const key in value) shape += `${key}:${shapeOf(value[key] as TemplateValue)},`;
+  return `${shape}}`;
+}
+
+const isList = (value: TemplateValue): value is readonly TemplateValue[] => Array.isArray(value);
+
+function toPieces(text: string): readonly Piece[] {
+  return text.split(MARK).flatMap((piece, index): Piece[] => {
+    if (index % 2 === 0) return piece === '' ? [] : [piece];
+    const [kind, name = ''] = piece.split(':');
+    if (kind === 'slot') return [{ slot: name.split('.') }];
+    const late: Late = { name, type: LATE[name as LateName] };
+    return [kind === 'hole' ? { hole: late } : { bind: late }];
+  });
+}
+
 export interface Renderer {
   /** Renders the template of that name. The context is the template's only root, `s`. */
-  render(
-    template: string,
-    context: Readonly<Record<string, TemplateValue>>,
-    options?: Pick<Statement, 'returns' | 'expect'> & { readonly repeatable?: boolean },
-  ): Statement;
+  render(template: string, context: Context, options?: Options): Statement;
 }
 
 /**
@@ -86,7 +120,6 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     trimBlocks: true,
     lstripBlocks: true,
   });
-  const compiled = new Map<string, nunjucks.Template>();
   const values: Record<string, Sql> = {};
   for (const name of Object.keys(LATE) as LateName[]) values[name] = bound(dialect, name);
   const base = {
@@ -96,46 +129,57 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     now_ms: dialect.nowMs(),
     file_lock: dialect.fileLock,
   };
+  const rendered = new Map<string, Map<string, readonly Piece[]>>();
+  const shapes = new WeakMap<Context, string>();
+
+  const piecesOf = (template: string, context: Context): readonly Piece[] => {
+    let shape = shapes.get(context);
+    if (shape === undefined) shapes.set(context, (shape = shapeOf(context)));
+    let variants = rendered.get(template);
+    if (!variants) rendered.set(template, (variants = new Map()));
+    let pieces = variants.get(shape);
+    if (!pieces) {
+      const s = strict({ ...base, ...(slots(context, '') as Context) }, 's');
+      const text = environment.getTemplate(template, true).render({ s }).trimEnd() + '\n';
+      variants.set(shape, (pieces = toPieces(text)));
+    }
+    return pieces;
+  };
 
   return {
-    render(template, context, options = {}) {
-      let ready = compiled.get(template);
-      if (!ready) {
-        ready = environment.getTemplate(template, true);
-        compiled.set(template, ready);
-      }
-      const text = ready.render({ s: strict({ ...base, ...context }, 's') }).trimEnd() + '\n';
-      return toStatement(dialect, text, options);
-    },
+    render: (template, context, options = {}) => fill(dialect, piecesOf(template, context), context, options),
   };
 }
 
-function toStatement(
-  dialect: Dialect,
-  text: string,
-  options: Pick<Statement, 'returns' | 'expect'> & { readonly repeatable?: boolean },
-): Statement {
-  const parts: (string | Late)[] = [''];
+function fill(dialect: Dialect, pieces: readonly Piece[], context: Context, options: Options): Statement {
+  const sql: (string | Late)[] = [];
   const binds: Late[] = [];
-  const push = (piece: string): void => {
-    const last = parts.length - 1;
-    if (typeof parts[last] === 'string') parts[last] += piece;
-    else parts.push(piece);
+  let text = '';
+  const add = (list: readonly Piece[]): void => {
+    for (const piece of list) {
+      if (typeof piece === 'string') text += piece;
+      else if ('slot' in piece) {
+        let value: unknown = context;
+        for (const key of piece.slot) value = (value as Readonly<Record<string, unknown>>)[key];
+        const content = String(value);
+        if (content.includes(MARK)) add(toPieces(content));
+        else text += content;
+      } else if ('hole' in piece) {
+        if (text !== '') sql.push(text);
+        sql.push(piece.hole);
+        text = '';
+      } else {
+        let position = binds.findIndex((b) => b.name === piece.bind.name);
+        if (position < 0) position = binds.push(piece.bind) - 1;
+        text += dialect.bind(piece.bind.name, position + 1);
+      }
+    }
   };
-  text.split(MARK).forEach((piece, index) => {
-    if (index % 2 === 0) return push(piece);
-    const [kind, name] = piece.split(':') as ['hole' | 'bind', LateName];
-    const late: Late = { name, type: LATE[name] };
-    if (kind === 'hole') return void parts.push(late);
-    let position = binds.findIndex((b) => b.name === name);
-    if (position < 0) position = binds.push(late) - 1;
-    push(dialect.bind(name, position + 1));
-  });
-  const content = parts.filter((p) => p !== '');
+  add(pieces);
+  if (text !== '') sql.push(text);
   return {
-    sql: content,
+    sql,
     binds,
-    sha256: createHash('sha256').update(JSON.stringify(content)).digest('hex'),
     ...(options.returns ? { returns: options.returns } : {}),
     ...(options.expect ? { expect: options.expect } : {}),
     repeatable: options.repeatable ?? true,

@@ -74,7 +74,6 @@ export interface SqlStep {
 export interface Statement {
   sql: (string | Late)[];
   binds: Late[];
-  sha256: string;
   /**
    * Exactly one row, by name
    */

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { stableJson } from '../../compiler/plan.ts';
+import { compiledFiles } from '../../compiler/plan.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import { Manifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
@@ -81,14 +81,16 @@ export async function apply(options: CommonOptions): Promise<number> {
 
 /** What you review is what runs: a compiled folder that differs is refused, and on a protected target a missing one. */
 async function refuseUnreviewed({ dir, plan, project }: Loaded): Promise<void> {
-  const compiled = (await readFolder(path.join(dir, 'compiled', plan.target)))['plan.json'];
-  if (compiled === undefined && !project.target.protected) return;
-  if (compiled === stableJson(plan, 2) + '\n') return;
+  const reviewed = await readFolder(path.join(dir, 'compiled', plan.target));
+  const isMissing = reviewed['plan.json'] === undefined;
+  if (isMissing && !project.target.protected) return;
+  const differing = Object.entries(compiledFiles(plan)).find(([file, text]) => reviewed[file] !== text)?.[0];
+  if (differing === undefined) return;
   throw new RunError(
     'compiled-differs',
-    compiled === undefined
+    isMissing
       ? `Target ${plan.target} is protected and compiled/${plan.target}/ is missing. Run \`syncline compile\` and have it reviewed.`
-      : `compiled/${plan.target}/plan.json differs from what this project compiles to. Run \`syncline compile\` and have the change reviewed.`,
+      : `compiled/${plan.target}/${differing} differs from what this project compiles to. Run \`syncline compile\` and have the change reviewed.`,
     { retryable: false },
   );
 }

@@ -1,11 +1,13 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { compiledFiles } from '../../compiler/plan.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load } from './context.ts';
 
 /** Writes the compiled folder, or compares it. */
 export async function compileCommand(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
-  const { dir, plan, compiled } = await load(options);
+  const { dir, plan } = await load(options);
+  const compiled = compiledFiles(plan);
   const folder = path.join(dir, 'compiled', plan.target);
   const before = await readFolder(folder);
   const differing = Object.keys(compiled).filter((f) => before[f] !== compiled[f]);

@@ -57,8 +57,6 @@ export interface Loaded {
   readonly dir: string;
   readonly project: ResolvedProject;
   readonly plan: Plan;
-  /** Compiled files by path below `compiled/<target>/`. */
-  readonly compiled: Readonly<Record<string, string>>;
   /** The syncs that --select and --exclude leave. */
   readonly syncs: readonly SyncPlan[];
 }
@@ -81,7 +79,7 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   );
   if (chosen.size === 0 && project.syncs.length > 0)
     throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
-  return { dir, project, plan, compiled: result.files, syncs: plan.syncs.filter((s) => chosen.has(s.name)) };
+  return { dir, project, plan, syncs: plan.syncs.filter((s) => chosen.has(s.name)) };
 }
 
 /** The target's connection settings, with environment variables rendered. */

@@ -1,3 +1,4 @@
+import { compiledFiles } from '../../compiler/plan.ts';
 import { Runner } from '../run.ts';
 import { ensureState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
@@ -9,7 +10,8 @@ export async function setup(options: CommonOptions & { readonly execute?: boolea
   const { plan, syncs } = loaded;
   const files = [...plan.setup, ...syncs.flatMap((s) => s.setup)].flatMap((s) => s.run);
   if (!options.execute) {
-    for (const file of files) out(`-- ${file}\n${loaded.compiled[file]?.trimEnd() ?? ''};\n`);
+    const compiled = compiledFiles(plan);
+    for (const file of files) out(`-- ${file}\n${compiled[file]?.trimEnd() ?? ''};\n`);
     return 0;
   }
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
