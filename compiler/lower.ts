@@ -143,8 +143,7 @@ export function lowerSync(
     options: Parameters<Renderer['render']>[2] & { template?: string; context?: Record<string, TemplateValue> } = {},
   ): string => {
     const file = `${sync.name}/${statement}.sql`;
-    const { template, context, ...rest } = options;
-    statements[file] = renderer.render(template ?? statement, context ?? later, rest);
+    statements[file] = renderer.render(options.template ?? statement, options.context ?? later, options);
     return file;
   };
   const table = (statement: string, relation: Sql, columns: TemplateValue, repeatable = false): string =>

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Late, Plan, SyncPlan } from '../schemas/types.ts';
+import type { Late, Plan, Statement, SyncPlan } from '../schemas/types.ts';
 import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
@@ -26,8 +26,16 @@ const digest = (text: string): string => createHash('sha256').update(text).diges
 /** Names the plan by its content: every statement's text and what the runtime does with it. */
 export function withHash(plan: Omit<Plan, 'hash'>): Plan {
   const hash = createHash('sha256').update(JSON.stringify({ ...plan, statements: {} }));
-  for (const [file, { sql, ...rest }] of Object.entries(plan.statements))
-    hash.update(`\u0000${file}\u0000${JSON.stringify(rest)}\u0000${sql.map(partText).join('')}`);
+  let chunk = '';
+  for (const file in plan.statements) {
+    const { sql, binds, returns, expect, repeatable } = plan.statements[file] as Statement;
+    chunk += `\u0000${file}\u0000${JSON.stringify([binds, returns, expect, repeatable])}\u0000`;
+    for (const part of sql) chunk += partText(part);
+    if (chunk.length < 65536) continue;
+    hash.update(chunk);
+    chunk = '';
+  }
+  hash.update(chunk);
   return { ...plan, hash: hash.digest('hex') };
 }
 

@@ -130,11 +130,9 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     file_lock: dialect.fileLock,
   };
   const rendered = new Map<string, Map<string, readonly Piece[]>>();
-  const shapes = new WeakMap<Context, string>();
+  const contexts = new WeakMap<Context, { readonly shape: string; readonly values: Values }>();
 
-  const piecesOf = (template: string, context: Context): readonly Piece[] => {
-    let shape = shapes.get(context);
-    if (shape === undefined) shapes.set(context, (shape = shapeOf(context)));
+  const piecesOf = (template: string, shape: string, context: Context): readonly Piece[] => {
     let variants = rendered.get(template);
     if (!variants) rendered.set(template, (variants = new Map()));
     let pieces = variants.get(shape);
@@ -147,43 +145,61 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
   };
 
   return {
-    render: (template, context, options = {}) => fill(dialect, piecesOf(template, context), context, options),
+    render(template, context, options = {}) {
+      let known = contexts.get(context);
+      if (!known) contexts.set(context, (known = { shape: shapeOf(context), values: new Values(context) }));
+      return fill(dialect, piecesOf(template, known.shape, context), known.values, options);
+    },
   };
 }
 
-function fill(dialect: Dialect, pieces: readonly Piece[], context: Context, options: Options): Statement {
+function fill(dialect: Dialect, pieces: readonly Piece[], values: Values, options: Options): Statement {
   const sql: (string | Late)[] = [];
   const binds: Late[] = [];
-  let text = '';
-  const add = (list: readonly Piece[]): void => {
-    for (const piece of list) {
-      if (typeof piece === 'string') text += piece;
-      else if ('slot' in piece) {
-        let value: unknown = context;
-        for (const key of piece.slot) value = (value as Readonly<Record<string, unknown>>)[key];
-        const content = String(value);
-        if (content.includes(MARK)) add(toPieces(content));
-        else text += content;
-      } else if ('hole' in piece) {
-        if (text !== '') sql.push(text);
-        sql.push(piece.hole);
-        text = '';
-      } else {
-        let position = binds.findIndex((b) => b.name === piece.bind.name);
-        if (position < 0) position = binds.push(piece.bind) - 1;
-        text += dialect.bind(piece.bind.name, position + 1);
-      }
+  let text: string[] = [];
+  const end = (): void => {
+    if (text.length > 0) sql.push(text.join(''));
+    text = [];
+  };
+  const add = (piece: Piece): void => {
+    if (typeof piece === 'string') text.push(piece);
+    else if ('slot' in piece) {
+      const value = values.get(piece.slot);
+      if (typeof value === 'string') text.push(value);
+      else value.forEach(add);
+    } else if ('hole' in piece) {
+      end();
+      sql.push(piece.hole);
+    } else {
+      let position = binds.findIndex((b) => b.name === piece.bind.name);
+      if (position < 0) position = binds.push(piece.bind) - 1;
+      text.push(dialect.bind(piece.bind.name, position + 1));
     }
   };
-  add(pieces);
-  if (text !== '') sql.push(text);
-  return {
-    sql,
-    binds,
-    ...(options.returns ? { returns: options.returns } : {}),
-    ...(options.expect ? { expect: options.expect } : {}),
-    repeatable: options.repeatable ?? true,
-  };
+  pieces.forEach(add);
+  end();
+  const { returns, expect, repeatable = true } = options;
+  return { sql, binds, ...(returns && { returns }), ...(expect && { expect }), repeatable };
+}
+
+/** What a context says at a path; texts that hold late values are read into pieces once a context. */
+class Values {
+  readonly #context: Context;
+  readonly #pieces = new Map<string, readonly Piece[]>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  get(path: readonly string[]): string | readonly Piece[] {
+    let found: unknown = this.#context;
+    for (const key of path) found = (found as Readonly<Record<string, unknown>>)[key];
+    const text = String(found);
+    if (!text.includes(MARK)) return text;
+    let pieces = this.#pieces.get(text);
+    if (!pieces) this.#pieces.set(text, (pieces = toPieces(text)));
+    return pieces;
+  }
 }
 
 /** A statement as people review it: holes as `${name}`, binds as the driver takes them. */
