@@ -134,7 +134,7 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
 
   const piecesOf = (template: string, shape: string, context: Context): readonly Piece[] => {
     let variants = rendered.get(template);
-    if (!variants) rendered.set(template, (variants = new Map()));
+    if (!variants) rendered.set(template, (variants = new Map<string, readonly Piece[]>()));
     let pieces = variants.get(shape);
     if (!pieces) {
       const s = strict({ ...base, ...(slots(context, '') as Context) }, 's');
