@@ -75,9 +75,9 @@ export function lint(plan: Plan): string[] {
     const run = new Set([...RUN, ...STATE]);
     for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
     for (const s of [...sync.capture.fill, ...sync.capture.checks]) for (const file of s.run) check(sync, file, run);
-    check(sync, sync.capture.totals, run);
-    check(sync, sync.preview.changes, run);
     const plus = (names: readonly string[]): Set<string> => new Set([...run, ...names]);
+    check(sync, sync.capture.totals, plus(['next_batch']));
+    check(sync, sync.preview.changes, run);
     check(sync, sync.capture.flip, plus(['pending']));
     check(sync, sync.state.settle, plus(['pending']));
     check(sync, sync.state.forget, plus(['names']));

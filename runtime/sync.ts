@@ -210,7 +210,7 @@ async function fresh(story: Story): Promise<void> {
   values = await runner.steps(sync.probe, values, story.onStatement);
   values = await runner.steps(sync.capture.fill, values, story.onStatement);
   await runner.steps(sync.capture.checks, values, story.onStatement);
-  const [totals] = await runner.rows(sync.capture.totals, values);
+  const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
   const next: Baseline = { mapping: sync.mapping, watermark_to: (values['watermark_to'] ?? null) as string | null };
@@ -237,9 +237,9 @@ async function fresh(story: Story): Promise<void> {
 /** Delivers and commits a run that is `sending`, whatever the current plan says about new ones. */
 async function finish(story: Story, values: Values, nextBatch: number, resumed: boolean): Promise<void> {
   const { sync, runner, lease, emit, world } = story;
-  const [totals] = await runner.rows(sync.capture.totals, values);
+  const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: nextBatch });
   const batches = Number(totals?.['batches'] ?? 0);
-  const total = Number(totals?.['captured'] ?? 0) - Number(totals?.['invalid'] ?? 0);
+  const total = Number(totals?.['remaining'] ?? 0);
   if (nextBatch < batches) {
     if (story.state.quietLeftMs > 0) {
       emit({

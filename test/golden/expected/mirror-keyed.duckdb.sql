@@ -361,7 +361,8 @@ select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null
 from settled as t
 
 -- purchases/totals.sql
-select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid
+select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid,
+  coalesce(sum(case when batch >= cast($next_batch as bigint) then 1 else 0 end), 0) as remaining
 from "mixpanel"."purchases__outbox_${run}"
 
 -- purchases/state_flip.sql
