@@ -3,7 +3,7 @@ import type { Mixpanel } from './mixpanel/import.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
 /** Batches read ahead of the senders; one holds at most 8 MB. */
-const PAGES = 8;
+const PAGES = 4;
 
 export interface DeliverPort {
   pages(from: number, to: number): Promise<readonly Row[]>;

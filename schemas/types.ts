@@ -194,6 +194,14 @@ export interface WarehouseSettings {
   type: 'duckdb';
   path: string;
   staging?: string;
+  /**
+   * DuckDB's own settings, named as in a dbt-duckdb profile
+   */
+  settings?: {
+    memory_limit?: string;
+    threads?: number;
+    temp_directory?: string;
+  };
 }
 export interface MixpanelSettings {
   host?: string;

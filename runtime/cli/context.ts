@@ -95,7 +95,7 @@ export async function openWarehouse(
   project: ResolvedProject,
   options: Pick<CommonOptions, 'lockTimeout' | 'quiet'> & { readonly readOnly: boolean },
 ): Promise<Warehouse> {
-  const { path: file } = connection(project).warehouse;
+  const { path: file, settings } = connection(project).warehouse;
   const seconds = Number(options.lockTimeout ?? '60');
   if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
   const { openDuckDB } = await import('../warehouses/duckdb.ts');
@@ -111,6 +111,7 @@ export async function openWarehouse(
     path: full,
     readOnly: options.readOnly,
     lockTimeoutMs: seconds * 1000,
+    ...(settings ? { settings } : {}),
     onWait: (message) => err(message),
   });
 }

@@ -10,15 +10,20 @@ export interface DuckDBOptions {
   readonly lockTimeoutMs: number;
   /** Called once when waiting begins. */
   readonly onWait?: (message: string) => void;
-  readonly memoryLimit?: string;
+  /** DuckDB's own settings (documentation: Configuration). */
+  readonly settings?: Readonly<Record<string, string | number>>;
 }
+
+/** DuckDB's buffers beyond this spill to disk: the process stays small whatever the size of the table. */
+const MEMORY_LIMIT = '128MB';
 
 /** Opens a database file. One process at a time can hold it for writing (documentation: Concurrency). */
 export async function openDuckDB(world: World, options: DuckDBOptions): Promise<Warehouse> {
   const { DuckDBInstance } = await import('@duckdb/node-api');
   const config: Record<string, string> = {
     ...(options.readOnly ? { access_mode: 'READ_ONLY' } : {}),
-    ...(options.memoryLimit === undefined ? {} : { memory_limit: options.memoryLimit }),
+    memory_limit: MEMORY_LIMIT,
+    ...Object.fromEntries(Object.entries(options.settings ?? {}).map(([name, value]) => [name, String(value)])),
   };
   const deadline = world.monotonic() + options.lockTimeoutMs;
   for (let waits = 0; ; waits++) {
@@ -108,6 +113,9 @@ class DuckDBConnectionAdapter implements Connection {
       const message = error instanceof Error ? error.message : String(error);
       throw new RunError('warehouse-error', `${query.label}: ${firstLine(message)}`, {
         retryable: message.startsWith('TransactionContext Error'),
+        hint: message.startsWith('Out of Memory Error')
+          ? "Raise `settings: { memory_limit: 1GB }` of the target's warehouse, or give it a `temp_directory` with more space."
+          : undefined,
       });
     }
   }

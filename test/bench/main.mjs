@@ -121,7 +121,9 @@ if (!only || only === 'delivery') {
       if (at.begin === 0 && /waiting/.test(err)) at.begin = performance.now() + 1000;
       if (/sent ([\d,]+) of \1\b/.test(err) && at.end === 0) at.end = performance.now();
     });
-    apply.once('exit', (code) => (code === 0 ? resolve({ err, ms: performance.now() - started2 }) : reject(new Error(err))));
+    apply.once('exit', (code) =>
+      code === 0 ? resolve({ err, ms: performance.now() - started2 }) : reject(new Error(err)),
+    );
   });
   ratio('delivery alone', at.end - at.begin, bare, 1.5);
   console.log(
