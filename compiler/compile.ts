@@ -43,6 +43,7 @@ export function compile(input: CompileInput): Compiled {
     project: project.name,
     target: project.target.name,
     staging: project.target.warehouse.staging,
+    idManagement: idManagementOf(project),
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
   };
   const statements: Plan['statements'] = {};
@@ -63,4 +64,8 @@ export function compile(input: CompileInput): Compiled {
   const problems = lint(plan);
   if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);
   return { diagnostics, project, plan };
+}
+
+function idManagementOf({ target: { mixpanel } }: ResolvedProject): 'simplified' | 'original' {
+  return mixpanel === 'sandbox' ? 'simplified' : (mixpanel.id_management ?? 'simplified');
 }

@@ -115,6 +115,27 @@ const TEXTS = {
     message: `column \`${p.column}\` has type ${p.native}, which cannot be synced`,
     hint: 'cast it in a view',
   }),
+  'mode-unavailable': (p: { kind: string; mode: string; use: string }): Text => ({
+    message: `kind ${p.kind} has no mode ${p.mode}`,
+    hint: p.use,
+  }),
+  'kind-needs': (p: { kind: string; key: string }): Text => ({ message: `kind ${p.kind} needs \`${p.key}:\`` }),
+  'kind-refuses': (p: { kind: string; key: string }): Text => ({
+    message: `kind ${p.kind} has no use for \`${p.key}:\``,
+    hint: 'remove it',
+  }),
+  'credential-missing': (p: { kind: string; key: string; target: string }): Text => ({
+    message: `kind ${p.kind} is sent with \`${p.key}\`, which target ${p.target} does not have`,
+    hint: `set \`mixpanel: { ${p.key}: … }\` of the target`,
+  }),
+  'property-twice': (p: { name: string; columns: readonly string[] }): Text => ({
+    message: `columns ${p.columns.join(' and ')} would both become the property \`${p.name}\``,
+    hint: 'rename or exclude one of them under `properties:`',
+  }),
+  'where-invalid': (p: { text: string }): Text => ({
+    message: `\`where\` ${p.text}`,
+    hint: 'write one condition, such as "status <> \'test\'"',
+  }),
   'mode-needs': (p: { mode: string; key: string }): Text => ({ message: `mode ${p.mode} needs \`${p.key}:\`` }),
   'mode-refuses': (p: { mode: string; key: string; use: string }): Text => ({
     message: `mode ${p.mode} has no use for \`${p.key}:\``,

@@ -1,10 +1,18 @@
 import type { Expect, Late, SqlStep, Statement, SyncPlan } from '../schemas/types.ts';
+import { checksOf } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
-import { joined, mapEvents } from './mapping/events.ts';
+import { mapEvents } from './mapping/events.ts';
+import { lookupHeader, mapLookup } from './mapping/lookup.ts';
+import type { Mapping } from './mapping/mapping.ts';
+import { joined } from './mapping/mapping.ts';
+import { mapProfiles } from './mapping/profiles.ts';
+import type { Source } from './mapping/wire.ts';
+import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { LateName, Renderer, TemplateValue } from './render.ts';
+import type { Context, LateName, Renderer, TemplateValue } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
+import { stagingTables } from './tables.ts';
 
 /** Version of the staging tables' layout. A newer one in the warehouse is refused. */
 export const LAYOUT = 1;
@@ -17,25 +25,21 @@ export interface Place {
   readonly project: string;
   readonly target: string;
   readonly staging: string;
+  readonly idManagement: 'simplified' | 'original';
   readonly limits: { readonly records: number; readonly bytes: number };
 }
 
 /** Statements by file; lowering adds to them. */
 type Statements = Record<string, Statement>;
+/** Renders a statement and names its file; the template's name is the statement's own when none is given. */
+export type Add = (
+  statement: string,
+  options?: Parameters<Renderer['render']>[2] & { template?: string; context?: Context },
+) => string;
 
 const late = (name: LateName): Late => ({ name, type: LATE[name] });
 const step = (run: readonly string[], atomic = false): SqlStep => ({ kind: 'sql', run: [...run], atomic });
 const LEASE_LOST: Expect = { affected: 1, otherwise: 'lease-lost' };
-const none = (
-  otherwise: 'check-failed' | 'guard' | 'columns-drifted' | 'accounts-differ',
-  message: string,
-  guard?: string,
-): Expect => ({
-  rows: 0,
-  otherwise,
-  message,
-  ...(guard === undefined ? {} : { guard }),
-});
 
 /** Steps and statements that every sync of a target shares. */
 export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
@@ -48,6 +52,13 @@ export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, 
   return { setup: [step([add('create_schema'), add('create_runs')])], runs: add('runs') };
 }
 
+const ENDPOINTS = {
+  events: 'import',
+  user_profiles: 'engage',
+  group_profiles: 'groups',
+  lookup_table: 'lookup-tables',
+} as const;
+
 /** Kind × mode × strategy → the steps of one sync, with its statements rendered. */
 export function lowerSync(
   dialect: Dialect,
@@ -56,165 +67,61 @@ export function lowerSync(
   sync: ResolvedSync,
   statements: Statements,
 ): SyncPlan {
-  const typed: readonly Column[] = sync.columns.map((c) => ({ ...c, type: dialect.logicalType(c.native) ?? 'text' }));
-  const mapped = new Set([sync.time, sync.userId, sync.insertTime, 'column' in sync.event ? sync.event.column : null]);
-  const properties = typed.filter((c) => !mapped.has(c.name));
-  const mirror = sync.mode === 'mirror';
-  const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
-  const outboxName = dialect
-    .ident(`${sync.name}__outbox_0`)
-    .replace(/0(.)$/, (_, quote: string) => hole('run') + quote);
+  const source = sourceOf(dialect, sync);
   const bind = (n: LateName): Sql => bound(dialect, n);
-
-  const known = mapEvents(dialect, sync, typed, properties, { idSpace: bind('id_space'), epoch: bind('epoch') });
-  const first = mapEvents(dialect, sync, typed, properties, { idSpace: dialect.text(sync.name), epoch: sql('0') });
-  const checksum = dialect.checksum(typed);
-  const key = sync.key
-    ? keyOf(dialect, typed, sync.key)
-    : sql(
-        `r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as ${dialect.types.text})`,
-      );
-  const ledgerColumns = [
-    { name: sql('row_key'), type: dialect.types.text },
-    { name: sql('row_checksum'), type: dialect.types.text },
-    ...known.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type] })),
-    { name: sql('insert_id'), type: dialect.types.text },
-  ];
-  const insertTime = typed.find((c) => c.name === sync.insertTime);
-  const watermark = insertTime && { ...dialect.watermark(insertTime), column: dialect.ident(insertTime.name) };
-
-  const base: Record<string, TemplateValue> = {
-    sync: dialect.text(sync.name),
-    project: dialect.text(place.project),
-    target: dialect.text(place.target),
-    id_space: dialect.text(sync.name),
-    layout: LAYOUT,
-    source_text: dialect.text(sync.relation.join('.')),
-    state: name('state'),
-    ledger: name('ledger'),
-    rejects: name('rejects'),
-    runs: dialect.relation([place.staging, 'runs']),
-    outbox: sql(`${dialect.ident(place.staging)}.${outboxName}`),
-    source: dialect.relation(sync.relation),
-    checksum,
-    key,
-    mirror,
-    ledger_columns: ledgerColumns,
-    identity_names: sql(known.identity.map((c) => c.name).join(', ')),
-    identity_nulls: sql(known.identity.map(() => 'null').join(', ')),
-    payload_bytes: dialect.bytes(sql('j.payload')),
-    batch_records: place.limits.records,
-    batch_bytes: place.limits.bytes,
-    lines: dialect.lines(sql('payload'), sql('ordinal')),
-    refusals: dialect.refusals(bind('refusals')),
-    positions: sql(
-      `(select b.ordinal, row_number() over (order by b.ordinal) as position from ${dialect.ident(place.staging)}.${outboxName} as b where b.batch = ${bind('batch')})`,
-    ),
-    shown_image: sql(
-      `i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))`,
-    ),
-    columns_query: dialect.columns(sync.relation),
-    locked: typed.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
-    state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
-    ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
-    runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
-    ...(watermark
-      ? {
-          insert_time: watermark.column,
-          watermark: { toText: watermark.toText, now: watermark.now },
-          watermark_from: watermark.fromText(bind('watermark_from')),
-          watermark_to: watermark.fromText(bind('watermark_to')),
-        }
-      : {}),
-  };
-  const mapping = (m: typeof known) => ({
-    identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
-    insert_id: m.insertId,
-    image_payload: m.imagePayload,
-    tombstone_payload: m.tombstonePayload,
-    rules: m.rules,
-    clock_reasons: m.clockReasons,
+  // Before the first run nothing gives these values: a preview then states what setup would write.
+  const known = mappingOf(dialect, place, sync, source, {
+    idSpace: bind('id_space'),
+    epoch: bind('epoch'),
+    again: bind('again'),
   });
-  const later = { ...base, ...mapping(known), initial: false };
-  const initial = { ...base, ...mapping(first), initial: true };
+  const first = mappingOf(dialect, place, sync, source, {
+    idSpace: dialect.text(sync.name),
+    epoch: sql('0'),
+    again: sql('0'),
+  });
+  const mirror = sync.mode === 'mirror';
+  const isLookup = sync.kind === 'lookup_table';
+  const tables = stagingTables(dialect, known, sync.lateWindowMs !== null);
+  const base = contextOf(dialect, place, sync, source, known, tables);
+  const contexts = {
+    later: { ...base, ...mappingContext(dialect, known), initial: false },
+    initial: { ...base, ...mappingContext(dialect, first), initial: true },
+  };
 
-  const add = (
-    statement: string,
-    options: Parameters<Renderer['render']>[2] & { template?: string; context?: Record<string, TemplateValue> } = {},
-  ): string => {
+  const add: Add = (statement, options = {}) => {
     const file = `${sync.name}/${statement}.sql`;
-    statements[file] = renderer.render(options.template ?? statement, options.context ?? later, options);
+    statements[file] = renderer.render(options.template ?? statement, options.context ?? contexts.later, options);
     return file;
   };
-  const table = (statement: string, relation: Sql, columns: TemplateValue, repeatable = false): string =>
-    add(statement, { template: 'create_table', context: { table: relation, columns }, repeatable });
+  const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
+    add(`create_${name}`, {
+      template: 'create_table',
+      context: { table: base[name] as Sql, columns: tables[name] },
+      repeatable: false,
+    });
+  const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
+    add(`reset_${name}`, {
+      template: 'reset_table',
+      context: { ...contexts.later, table: base[name] as TemplateValue },
+    });
 
-  const text = dialect.types.text;
-  const integer = dialect.types.integer;
-  const identityColumns = known.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type] }));
-  const columns = (names: string, type: Sql) => names.split(' ').map((n) => ({ name: sql(n), type }));
-  const stateColumns = [
-    ...columns('version', integer),
-    ...columns('holder', text),
-    ...columns('lease_until quiet_until', integer),
-    ...columns('phase', text),
-    ...columns('run', integer),
-    ...columns('baseline pending', text),
-    ...columns('next_batch', integer),
-    ...columns('id_space', text),
-    ...columns('epoch layout', integer),
-    ...columns('project target mixpanel source names', text),
-  ];
-  const rejectColumns = [
-    ...columns('row_key insert_id kind change reason row_checksum', text),
-    ...identityColumns,
-    ...columns('shown run', integer),
-  ];
-  const outboxColumns = [
-    ...columns('batch ordinal', integer),
-    ...columns('row_change change row_key row_checksum', text),
-    ...identityColumns,
-    ...columns('insert_id old_insert_id payload reason outcome outcome_reason', text),
-  ];
-
-  const checkColumns = add('check_columns', {
-    expect: none(
-      'columns-drifted',
-      'The source no longer has the columns of the lock. Run `syncline lock`, review and compile again.',
-    ),
-  });
-  const checks = [checkColumns];
-  if (sync.key) {
-    checks.push(
-      add('check_null_key', {
-        expect: none(
-          'check-failed',
-          'A key column is NULL. Give every row a key, or remove `key:` so that a row is its content.',
-        ),
-      }),
-    );
-    checks.push(
-      add('check_twin_keys', {
-        expect: none('check-failed', 'A key occurs more than once. Make `key:` unique in the source, or remove it.'),
-      }),
-    );
-  }
-  if (mirror) checks.push(...guards(sync, add, later));
-
+  const hasSeen = sync.lateWindowMs !== null;
+  const { probe, checks } = checksOf(dialect, sync, add, contexts.later);
   const record = add('run_record');
   return {
     name: sync.name,
     kind: sync.kind,
     mode: sync.mode,
-    strategy: mirror ? 'checksum' : 'watermark',
-    why: mirror
-      ? `${dialect.name} has no change feed that a sync could read, so every row's checksum is compared with the ledger`
-      : 'append reads the rows whose insert time lies after the last run',
+    strategy: sync.strategy,
+    why: whyOf(dialect, sync),
     source: sync.relation.join('.'),
     tags: [...sync.tags],
     frequency: sync.frequency ?? null,
-    mapping: typed.map((c) => ({ column: c.name, checksum: dialect.keyText(c), payload: payloadOf(dialect, c, sync) })),
-    columns: typed.map((c) => ({ name: c.name, native: c.native })),
+    mapping: mappingList(dialect, sync, source, known),
+    columns: source.columns.map((c) => ({ name: c.name, native: c.native })),
+    excluded: sync.columns.filter((c) => !source.columns.some((o) => o.name === c.name)).map((c) => c.name),
+    lateWindowMs: sync.lateWindowMs,
     discover: add('columns'),
     state: {
       exists: add('state_exists'),
@@ -230,9 +137,10 @@ export function lowerSync(
     setup: [
       step(
         [
-          table('create_state', name('state'), stateColumns),
-          ...(mirror ? [table('create_ledger', name('ledger'), ledgerColumns)] : []),
-          table('create_rejects', name('rejects'), rejectColumns),
+          table('state'),
+          ...(mirror ? [table('ledger')] : []),
+          table('rejects'),
+          ...(hasSeen ? [table('seen')] : []),
           add('state_insert'),
         ],
         true,
@@ -240,13 +148,20 @@ export function lowerSync(
     ],
     probe: [
       step([
-        checkColumns,
-        ...(watermark ? [add('probe', { template: 'probe_watermark', returns: [late('watermark_to')] })] : []),
+        ...probe,
+        ...(sync.insertTime === null
+          ? []
+          : [add('probe', { template: 'probe_watermark', returns: [late('watermark_to'), late('waiting')] })]),
+        ...(isLookup ? [add('probe', { template: 'probe_content', returns: [late('content')] })] : []),
       ]),
     ],
     capture: {
       fill: [
-        step([table('create_outbox', base['outbox'] as Sql, outboxColumns), add('capture', { repeatable: false })]),
+        step([
+          table('outbox'),
+          add('capture', { repeatable: false }),
+          ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
+        ]),
       ],
       totals: add('totals'),
       checks: [step(checks)],
@@ -254,24 +169,28 @@ export function lowerSync(
     },
     deliver: {
       kind: 'deliver',
-      endpoint: 'import',
+      endpoint: ENDPOINTS[sync.kind],
+      table: isLookup ? { id: sync.lookupTableId ?? '', header: lookupHeader(sync, source) } : null,
       pages: add('deliver_pages'),
       restart: add('deliver_restart'),
-      outcome: add('deliver_outcome', { context: later }),
+      outcome: add('deliver_outcome'),
       checkpoint: add('checkpoint', { expect: LEASE_LOST }),
     },
     commit: [
       step(
         [
           add('check_accounts', {
-            expect: none(
-              'accounts-differ',
-              'Accepted, refused and invalid records do not add up to the captured ones. Nothing was recorded; please report this.',
-            ),
+            expect: {
+              rows: 0,
+              otherwise: 'accounts-differ',
+              message:
+                'Accepted, refused and invalid records do not add up to the captured ones. Nothing was recorded; please report this.',
+            },
           }),
           ...(mirror ? [add('ledger_remove'), add('ledger_insert'), add('ledger_unknown')] : []),
           add('rejects_remove'),
           add('rejects_insert'),
+          ...(hasSeen ? [add('seen_insert'), add('seen_remove')] : []),
           record,
           add('state_commit', { expect: LEASE_LOST, repeatable: false }),
         ],
@@ -281,18 +200,17 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: initial }),
+      initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
       changes: add('preview'),
     },
-    show: add('show', { context: initial }),
+    show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),
     reset: [
       step(
         [
-          ...(mirror
-            ? [add('reset_ledger', { template: 'reset_table', context: { ...later, table: name('ledger') } })]
-            : []),
-          add('reset_rejects', { template: 'reset_table', context: { ...later, table: name('rejects') } }),
+          ...(mirror ? [emptied('ledger')] : []),
+          emptied('rejects'),
+          ...(hasSeen ? [emptied('seen')] : []),
           add('reset_state', { expect: LEASE_LOST }),
         ],
         true,
@@ -301,58 +219,221 @@ export function lowerSync(
   };
 }
 
-function guards(
+function mappingOf(
+  dialect: Dialect,
+  place: Place,
   sync: ResolvedSync,
-  add: (statement: string, options: { context: Record<string, TemplateValue>; expect: Expect }) => string,
-  context: Record<string, TemplateValue>,
-): string[] {
-  const files: string[] = [];
-  const { maxDeletes, maxChanges, onEmptySource } = sync.guard;
-  const message = (guard: string): string =>
-    `The guard ${guard} stopped this run before anything was sent. Check the source; raise the guard if the change is meant.`;
-  if (maxDeletes) {
-    const limit = 'rows' in maxDeletes ? sql(String(maxDeletes.rows)) : sql(`l.shown * ${maxDeletes.percent} / 100.0`);
-    files.push(
-      add('check_max_deletes', {
-        context: { ...context, limit },
-        expect: none('guard', message('max_deletes'), 'max_deletes'),
-      }),
-    );
+  source: Source,
+  space: { readonly idSpace: Sql; readonly epoch: Sql; readonly again: Sql },
+): Mapping {
+  switch (sync.kind) {
+    case 'events':
+      return mapEvents(dialect, sync, source, { ...space, idManagement: place.idManagement });
+    case 'user_profiles':
+    case 'group_profiles':
+      return mapProfiles(dialect, sync, source, space.again);
+    case 'lookup_table':
+      return mapLookup(dialect, sync, source);
   }
-  if (maxChanges !== null)
-    files.push(
-      add('check_max_changes', {
-        context: { ...context, limit: maxChanges },
-        expect: none('guard', message('max_changes'), 'max_changes'),
-      }),
-    );
-  if (onEmptySource === 'fail')
-    files.push(
-      add('check_empty_source', { context, expect: none('guard', message('on_empty_source'), 'on_empty_source') }),
-    );
-  return files;
 }
 
-function keyOf(dialect: Dialect, columns: readonly Column[], key: readonly string[]): Sql {
-  const parts = key.map((name) => {
-    const column = columns.find((c) => c.name === name);
-    if (!column) throw new Error(`key column ${name} was not checked against the lock`);
-    return dialect.keyText(column);
-  });
-  const [only] = parts;
-  if (parts.length === 1 && only !== undefined) return only;
-  // A list with a null in it is no key: the check for null keys must see it.
-  const anyNull = parts.map((p) => `${p} is null`).join(' or ');
-  return sql(`case when ${anyNull} then null else ${joined(dialect, parts)} end`);
+/** What the templates of a sync share, whatever its mapping. */
+function contextOf(
+  dialect: Dialect,
+  place: Place,
+  sync: ResolvedSync,
+  source: Source,
+  mapping: Mapping,
+  tables: ReturnType<typeof stagingTables>,
+): Context {
+  const bind = (n: LateName): Sql => bound(dialect, n);
+  const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
+  const outboxName = dialect
+    .ident(`${sync.name}__outbox_0`)
+    .replace(/0(.)$/, (_, quote: string) => hole('run') + quote);
+  const outbox = sql(`${dialect.ident(place.staging)}.${outboxName}`);
+  const relation = dialect.relation(sync.relation);
+  const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
+  return {
+    sync: dialect.text(sync.name),
+    project: dialect.text(place.project),
+    target: dialect.text(place.target),
+    id_space: dialect.text(sync.name),
+    layout: LAYOUT,
+    source_text: dialect.text(sync.relation.join('.')),
+    state: name('state'),
+    ledger: name('ledger'),
+    rejects: name('rejects'),
+    seen: name('seen'),
+    runs: dialect.relation([place.staging, 'runs']),
+    outbox,
+    source: sync.where === null ? relation : dialect.filtered(relation, sync.where),
+    checksum: dialect.checksum(source.columns),
+    key: keyOf(dialect, sync, source),
+    mirror: sync.mode === 'mirror',
+    windowed: sync.mode === 'append',
+    newest: sync.mode === 'append' && sync.kind !== 'events',
+    once: sync.mode === 'one_time',
+    lookup: sync.kind === 'lookup_table',
+    late: sync.lateWindowMs !== null,
+    ledger_columns: tables.ledger,
+    identity_names: sql(mapping.identity.map((c) => c.name).join(', ')),
+    identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
+    payload_bytes: dialect.bytes(sql('j.payload')),
+    batch_records: place.limits.records,
+    batch_bytes: place.limits.bytes,
+    lines: dialect.lines(sql('payload'), sql('ordinal')),
+    digest: dialect.digest(sql('r.syncline_checksum'), sql('r.syncline_key, r.syncline_checksum')),
+    outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
+    refusals: dialect.refusals(bind('refusals')),
+    positions: sql(
+      `(select b.ordinal, row_number() over (order by b.ordinal) as position from ${outbox} as b where b.batch = ${bind('batch')})`,
+    ),
+    columns_query: dialect.columns(sync.relation),
+    locked: source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
+    state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
+    ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
+    runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
+    ...(insertTime ? windowContext(dialect, sync, insertTime) : {}),
+  };
 }
 
-/** How a column reaches Mixpanel, for the comparison of mappings: its role decides, not only its type. */
-function payloadOf(dialect: Dialect, column: Column, sync: ResolvedSync): string {
-  const roles = [
-    column.name === sync.time ? `time: ${dialect.epochMs(column)}` : null,
-    'column' in sync.event && column.name === sync.event.column ? 'event' : null,
-    column.name === sync.userId ? 'user_id' : null,
-    column.name === sync.insertTime ? 'insert_time' : null,
-  ].filter((role) => role !== null);
-  return roles.length > 0 ? roles.join(', ') : dialect.jsonValue(column);
+/** The bounds of an append: rows after the last run's newest, up to the newest that is there now. */
+function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column): Context {
+  const bind = (n: LateName): Sql => bound(dialect, n);
+  const watermark = dialect.watermark(insertTime);
+  const fromText = (value: Sql): Sql => watermark.fromText(value);
+  const minus = (stamp: Sql, ms: number): Sql => watermark.minus(stamp, ms);
+  const column = dialect.ident(insertTime.name);
+  const [from, to] = [fromText(bind('watermark_from')), fromText(bind('watermark_to'))];
+  const lateMs = sync.lateWindowMs;
+  const [since, seen] = [bind('watermark_from'), bind('seen_from')];
+  const after = (stamp: string, bound: Sql, limit: Sql): string => `(${bound} is null or ${stamp} > ${limit})`;
+  const inWindow = (row: string): Sql => {
+    const stamp = `${row}.${column}`;
+    const lower =
+      lateMs === null
+        ? after(stamp, since, from)
+        : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
+    return sql(`(${lower} and ${stamp} <= ${to})`);
+  };
+  return {
+    insert_time: column,
+    watermark: { toText: watermark.toText, now: watermark.now },
+    watermark_to: to,
+    in_window: inWindow('r'),
+    in_window_n: inWindow('n'),
+    ...(lateMs === null
+      ? {}
+      : {
+          position: sql(`cast(i.${column} as ${dialect.types.text})`),
+          still_late: sql(`${fromText(sql('position'))} > ${minus(to, lateMs)}`),
+        }),
+  };
+}
+
+function mappingContext(dialect: Dialect, m: Mapping): Context {
+  return {
+    identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
+    insert_id: m.image.insertId,
+    image_payload: m.image.payload,
+    image_change: m.image.change,
+    has_partial: m.partial !== null,
+    partial: m.partial ? { when: m.partial.when, insert_id: m.partial.insertId, payload: m.partial.payload } : {},
+    has_vanished: m.vanished !== null,
+    vanished: m.vanished
+      ? {
+          when: m.vanished.when,
+          insert_id: m.vanished.insertId,
+          old_insert_id: m.vanished.oldInsertId,
+          payload: m.vanished.payload,
+        }
+      : {},
+    has_leftovers: m.hasLeftovers,
+    rules: m.rules,
+    has_rules: m.rules.length > 0,
+    marks: m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })),
+    clock_reasons: m.clockReasons,
+    companion: m.commit.companion,
+    shown_image: m.commit.shown,
+    removed: m.commit.removed,
+    unknown: m.commit.unknown,
+  };
+}
+
+function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
+  switch (mode) {
+    case 'mirror':
+      return `${dialect.name} has no change feed that a sync could read, so every row's checksum is compared with the ledger`;
+    case 'append':
+      return 'append reads the rows whose insert time lies after the last run';
+    case 'full':
+      return 'full reads every row in each run';
+    case 'one_time':
+      return 'one_time reads every row, once';
+  }
+}
+
+/** What names a row among the sync's rows; null where it has no name. */
+function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source): Sql {
+  const text = (name: string | null): Sql => dialect.keyText(source.column(name));
+  const twins = sql(
+    `r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as ${dialect.types.text})`,
+  );
+  switch (sync.kind) {
+    case 'events': {
+      if (!sync.key) return twins;
+      const parts = sync.key.map(text);
+      const [only] = parts;
+      if (parts.length === 1 && only !== undefined) return only;
+      // A list with a null in it is no key: the check for null keys must see it.
+      const anyNull = parts.map((p) => `${p} is null`).join(' or ');
+      return sql(`case when ${anyNull} then null else ${joined(dialect, parts)} end`);
+    }
+    case 'user_profiles':
+    case 'group_profiles': {
+      const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
+      // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
+      return sync.mode === 'mirror' ? id : sql(`coalesce(${id}, '~' || r.syncline_checksum)`);
+    }
+    case 'lookup_table':
+      return text(sync.id);
+  }
+}
+
+/** How each column reaches Mixpanel: rows that did not change would differ when one of these texts does. */
+function mappingList(dialect: Dialect, sync: ResolvedSync, source: Source, mapping: Mapping): SyncPlan['mapping'] {
+  const names = new Map(source.properties.map((p) => [p.column.name, p.name]));
+  const roles: readonly (readonly [string, string | null | undefined])[] = [
+    [`time ${sync.time === null ? '' : dialect.epochMs(source.column(sync.time))}`, sync.time],
+    ['event', sync.event && 'column' in sync.event ? sync.event.column : null],
+    ['user_id', sync.userId],
+    ['device_id', sync.deviceId],
+    ['group_id', sync.groupId],
+    ['id', sync.id],
+    ['insert_time', sync.insertTime],
+    ['json_properties', sync.jsonProperties],
+    ...(sync.key ?? []).map((name) => ['key', name] as const),
+  ];
+  const payloadOf = (c: Column): string => {
+    const property = names.get(c.name);
+    return [
+      ...roles.filter(([, name]) => name === c.name).map(([role]) => role.trim()),
+      ...(property === undefined ? [] : [`${JSON.stringify(property)}: ${dialect.jsonValue(c)}`]),
+    ].join(', ');
+  };
+  const constants: readonly (readonly [string, string | null])[] = [
+    ['(event)', sync.event && 'literal' in sync.event ? sync.event.literal : null],
+    ['(group_key)', sync.groupKey],
+    ['(lookup_table_id)', sync.lookupTableId],
+    ['(where)', sync.where],
+    [
+      '(distinct_id)',
+      sync.deviceId === null ? null : mapping.image.payload.includes('$device:') ? 'simplified' : 'original',
+    ],
+  ];
+  return [
+    ...source.columns.map((c) => ({ column: c.name, checksum: dialect.keyText(c), payload: payloadOf(c) })),
+    ...constants.flatMap(([column, payload]) => (payload === null ? [] : [{ column, checksum: '', payload }])),
+  ];
 }

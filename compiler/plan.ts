@@ -55,7 +55,10 @@ export function compiledFiles(plan: Plan): Readonly<Record<string, string>> {
 
 /** Late values that the runtime itself gives, by the part of the run that gives them. */
 const RUN = ['run', 'version', 'holder', 'ttl_ms', 'quiet_ms', 'mixpanel', 'state_version', 'state_holder'];
-const STATE = ['id_space', 'epoch', 'watermark_from'];
+const ALLOWED = ['allow_max_deletes', 'allow_max_changes', 'allow_max_rejects', 'allow_on_empty_source'];
+const STATE = ['id_space', 'epoch', 'watermark_from', 'seen_from', 'content_from', 'done', 'again'];
+/** What `pending` keeps for the commit of a run, also of a resumed one. */
+const PENDING = ['watermark_to'];
 
 /**
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
@@ -72,7 +75,7 @@ export function lint(plan: Plan): string[] {
     for (const result of statement.returns ?? []) (given as Set<string>).add(result.name);
   };
   for (const sync of plan.syncs) {
-    const run = new Set([...RUN, ...STATE]);
+    const run = new Set([...RUN, ...STATE, ...ALLOWED]);
     for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
     for (const s of [...sync.capture.fill, ...sync.capture.checks]) for (const file of s.run) check(sync, file, run);
     const plus = (names: readonly string[]): Set<string> => new Set([...run, ...names]);
@@ -86,7 +89,8 @@ export function lint(plan: Plan): string[] {
     check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
     const bare = new Set(RUN);
-    for (const s of [...sync.commit, ...sync.cleanup, ...sync.reset]) for (const file of s.run) check(sync, file, bare);
+    for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
+    for (const s of [...sync.cleanup, ...sync.reset]) for (const file of s.run) check(sync, file, bare);
     for (const file of [
       sync.state.exists,
       sync.state.owner,

@@ -25,6 +25,16 @@ export const LATE = {
   refusals: 'text',
   watermark_from: 'text',
   watermark_to: 'text',
+  seen_from: 'text',
+  waiting: 'integer',
+  content: 'text',
+  content_from: 'text',
+  done: 'integer',
+  again: 'integer',
+  allow_max_deletes: 'integer',
+  allow_max_changes: 'integer',
+  allow_max_rejects: 'integer',
+  allow_on_empty_source: 'integer',
 } as const satisfies Record<string, Late['type']>;
 export type LateName = keyof typeof LATE;
 

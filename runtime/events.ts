@@ -13,7 +13,13 @@ export type RunEvent =
   | { readonly type: 'sent'; readonly sync: string; readonly records: number; readonly total: number }
   | { readonly type: 'note'; readonly sync: string; readonly message: string }
   | { readonly type: 'committed'; readonly sync: string; readonly run: number; readonly counts: RunCounts }
-  | { readonly type: 'unchanged'; readonly sync: string; readonly run: number };
+  | {
+      readonly type: 'unchanged';
+      readonly sync: string;
+      readonly run: number;
+      /** A one_time sync that has sent its table. */
+      readonly done: boolean;
+    };
 
 /** Records of one run. accepted + refused + invalid = captured. */
 export interface RunCounts {

@@ -1,4 +1,6 @@
+import type { SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
+import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
 /** Layout of the staging tables that this version reads and writes. */
@@ -30,6 +32,11 @@ export interface State {
 /** What a committed run leaves for the next one; opaque to the warehouse. */
 export interface Baseline {
   readonly watermark_to?: string | null;
+  /** Digest of the lookup table that Mixpanel has. */
+  readonly content?: string | null;
+  /** With a late window: rows up to this insert time count as sent, whatever `seen` says. */
+  readonly seen_from?: string | null;
+  readonly late_window_ms?: number | null;
   readonly mapping: readonly { readonly column: string; readonly checksum: string; readonly payload: string }[];
 }
 
@@ -79,4 +86,45 @@ export function verifyState(
   if (state.target !== expected.target) throw foreign('target', state.target, expected.target);
   if (state.mixpanel !== '' && state.mixpanel !== expected.mixpanel)
     throw foreign('Mixpanel project', state.mixpanel, expected.mixpanel);
+}
+
+/**
+ * What a run knows before it looks at the source. `again` is 1 when the sync ran before and does not know what
+ * Mixpanel shows any more.
+ */
+export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Values = {}): Values {
+  const baseline = state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline);
+  return {
+    id_space: state?.idSpace ?? sync.name,
+    epoch: state?.epoch ?? 0,
+    watermark_from: baseline?.watermark_to ?? null,
+    seen_from: seenFrom(sync, baseline),
+    content_from: baseline?.content ?? null,
+    done: sync.mode === 'one_time' && baseline ? 1 : 0,
+    again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
+    allow_max_deletes: null,
+    allow_max_changes: null,
+    allow_max_rejects: null,
+    allow_on_empty_source: null,
+    ...allowed,
+  };
+}
+
+/** What the run will leave for the next one. */
+export function baselineOf(sync: SyncPlan, values: Values): Baseline {
+  return {
+    mapping: sync.mapping,
+    watermark_to: text(values['watermark_to']),
+    ...(sync.kind === 'lookup_table' ? { content: text(values['content']) } : {}),
+    ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
+  };
+}
+
+const text = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
+
+/** `seen` knows the rows since the window was declared, or widened; older ones count as sent. */
+function seenFrom(sync: SyncPlan, baseline: Baseline | null): string | null {
+  if (sync.lateWindowMs === null || !baseline) return null;
+  const isKnown = (baseline.late_window_ms ?? 0) >= sync.lateWindowMs;
+  return (isKnown ? baseline.seen_from : baseline.watermark_to) ?? null;
 }

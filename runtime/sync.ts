@@ -6,7 +6,7 @@ import { Lease } from './lease.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
-import { toState, verifyState } from './state.ts';
+import { baselineOf, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
 import type { Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
@@ -24,6 +24,8 @@ export interface SyncRun {
   readonly emit: (event: RunEvent) => void;
   /** Aborted when the person asks to stop. */
   readonly stop: AbortSignal;
+  /** Ceilings of guards for this run only, as late values. */
+  readonly allowed?: Values;
   /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
   readonly mayCreate: boolean;
 }
@@ -165,8 +167,12 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
   let release = true;
   try {
     emit({ type: 'begin', sync: sync.name, run: resumed ? state.run : state.version, resumed });
-    if (resumed) await finish(story, { ...me.values, run: state.run }, state.nextBatch, true);
-    else {
+    if (resumed) {
+      const { watermark_to } = JSON.parse(state.pending ?? '{}') as Partial<Baseline>;
+      const values = { ...me.values, run: state.run, watermark_to: watermark_to ?? null };
+      await finish(story, values, state.nextBatch, true);
+    }
+    if (!resumed) {
       await drop(story, state, (n) => n < state.version && n !== state.run);
       await fresh(story);
     }
@@ -206,21 +212,27 @@ async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   refuseChangedMapping(sync, baseline);
-  let values: Values = { ...story.values, watermark_from: baseline?.watermark_to ?? null };
+  let values: Values = { ...valuesOf(sync, state, story.allowed), ...story.values };
   values = await runner.steps(sync.probe, values, story.onStatement);
   values = await runner.steps(sync.capture.fill, values, story.onStatement);
   await runner.steps(sync.capture.checks, values, story.onStatement);
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
-  const next: Baseline = { mapping: sync.mapping, watermark_to: (values['watermark_to'] ?? null) as string | null };
-  const pending = JSON.stringify(next);
+  const pending = JSON.stringify(baselineOf(sync, values));
+  const waiting = Number(values['waiting'] ?? 0);
+  if (waiting > 0)
+    emit({
+      type: 'note',
+      sync: sync.name,
+      message: `${waiting} rows have an insert time that is not reached yet; they wait for a later run`,
+    });
   emit({ type: 'captured', sync: sync.name, records: captured, invalid, batches: Number(totals?.['batches'] ?? 0) });
   if (captured === 0) {
     // Commits autocommit here, one statement each: the record is insert-only, and the position is idempotent.
     await lease.write(() => runner.statement(sync.record.write, values));
     await lease.write(() => runner.statement(sync.state.settle, { ...values, pending }));
-    emit({ type: 'unchanged', sync: sync.name, run: state.version });
+    emit({ type: 'unchanged', sync: sync.name, run: state.version, done: values['done'] === 1 });
     return;
   }
   try {

@@ -110,6 +110,11 @@ export interface SyncPlan {
     native: string;
   }[];
   /**
+   * Columns of the lock that are not read
+   */
+  excluded: string[];
+  lateWindowMs: number | null;
+  /**
    * Lists the columns that the source has now: name, native
    */
   discover: string;
@@ -152,7 +157,14 @@ export interface SyncPlan {
 }
 export interface DeliverStep {
   kind: 'deliver';
-  endpoint: 'import';
+  endpoint: 'import' | 'engage' | 'groups' | 'lookup-tables';
+  /**
+   * The lookup table that is replaced, and the first line of its CSV
+   */
+  table: null | {
+    id: string;
+    header: string;
+  };
   /**
    * rows: batch, records, body (newline-joined)
    */
@@ -193,6 +205,9 @@ export interface Target {
 export interface WarehouseSettings {
   type: 'duckdb';
   path: string;
+  /**
+   * none: no write access
+   */
   staging?: string;
   /**
    * DuckDB's own settings, named as in a dbt-duckdb profile
@@ -230,26 +245,66 @@ export interface MixpanelSettings {
  */
 export interface Sync {
   name: string;
-  kind: 'events';
-  mode: 'mirror' | 'append';
-  strategy?: 'auto' | 'checksum' | 'watermark';
+  kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
+  mode: 'mirror' | 'append' | 'full' | 'one_time';
+  strategy?: 'auto' | 'checksum' | 'watermark' | 'all';
   source: {
     relation: string;
   };
-  event:
+  /**
+   * A condition over the source's columns
+   */
+  where?: string;
+  event?:
     | string
     | {
         column: string;
       };
-  time: string;
+  time?: string;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
   user_id?: string;
+  device_id?: string;
+  /**
+   * Group key of the Mixpanel project
+   */
+  group_key?: string;
+  group_id?: string;
+  id?: string;
+  lookup_table_id?: string;
   key?: string | string[];
   insert_time?: string;
-  on_delete?: 'tombstone';
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  history?: {
+    start_time: string;
+    end_time?: string;
+  };
+  /**
+   * A column with a JSON object, flattened one level
+   */
+  json_properties?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
   guard?: {
     max_deletes?: number | string;
     max_changes?: number;
     on_empty_source?: 'fail' | 'allow';
+    max_rejects?: number;
   };
   tags?: string[];
   owner?: {

@@ -33,6 +33,17 @@ export interface Column {
   readonly name: string;
   readonly native: string;
   readonly type: LogicalType;
+  /** Zone of a naive timestamp; UTC when it is left out. */
+  readonly zone?: string | null;
+  /** Sent as text, or as the JSON that its text is, whatever its type. */
+  readonly sentAs?: 'string' | 'json' | null;
+}
+
+/** A member of a JSON object; an optional one is left out when its value is null. */
+export interface Member {
+  readonly name: string;
+  readonly value: Sql;
+  readonly optional: boolean;
 }
 
 export interface Dialect {
@@ -50,6 +61,8 @@ export interface Dialect {
   ident(name: string): Sql;
   relation(parts: readonly string[]): Sql;
   text(value: string): Sql;
+  /** A relation's rows under a condition that people wrote and review; it was checked to be one condition. */
+  filtered(relation: Sql, condition: string): Sql;
   /** A placeholder of the driver. */
   bind(name: string, position: number): Sql;
   /** Canonical text of a column: equal text if and only if equal value, independent of the session. Null stays null. */
@@ -64,13 +77,31 @@ export interface Dialect {
   /** Milliseconds since the epoch by the warehouse's clock. */
   nowMs(): Sql;
   /** The column as text for the state, and a stored text back as a bound for comparing. */
-  watermark(column: Column): { readonly toText: Sql; fromText(bound: Sql): Sql; readonly now: Sql };
+  watermark(column: Column): {
+    readonly toText: Sql;
+    fromText(bound: Sql): Sql;
+    minus(stamp: Sql, ms: number): Sql;
+    readonly now: Sql;
+  };
   /** JSON text of a column as it is sent, or null where it is left out. */
   jsonValue(column: Column): Sql;
+  /** True for a column that is no JSON object; null is one without members. */
+  notObject(column: Column): Sql;
+  /**
+   * The members of a column's JSON object, each with a comma before it, without nulls and without what `skip` names;
+   * empty when there are none.
+   */
+  flattened(column: Column, skip: { readonly names: readonly string[]; readonly prefixes: readonly string[] }): Sql;
+  /** The texts that are not null, joined by commas; empty when all are. */
+  listed(texts: readonly Sql[]): Sql;
+  /** A field of a CSV file (RFC 4180): typed values as Mixpanel reads them, null as nothing. */
+  csvField(column: Column): Sql;
+  /** Text aggregate: one digest of texts in the given order. */
+  digest(text: Sql, order: Sql): Sql;
   /** JSON text of a text expression. */
   jsonString(text: Sql): Sql;
-  /** JSON text of an object: `always` members first, then members whose value may be null and is then left out. */
-  jsonObject(members: readonly { readonly name: string; readonly value: Sql; readonly optional: boolean }[]): Sql;
+  /** JSON text of an object; `more` is a text of members, each with a comma before it. The first member is not optional. */
+  jsonObject(members: readonly Member[], more?: Sql): Sql;
   jsonValid(text: Sql): Sql;
   /** A table expression with the columns position and reason from a JSON text `[{"position":1,"reason":"…"}]`. */
   refusals(text: Sql): Sql;

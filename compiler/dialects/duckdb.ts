@@ -63,32 +63,67 @@ function keyText(column: Column): Sql {
   }
 }
 
+/** A timestamp column as a naive one in UTC. */
+function inUtc(column: Column): string {
+  const c = col(column);
+  if (column.type === 'timestamp_utc') return `(${c} at time zone 'UTC')`;
+  const naive = `cast(${c} as timestamp)`;
+  const isInZone = column.type === 'timestamp' && column.zone != null && column.zone !== 'UTC';
+  return isInZone ? `((${naive} at time zone ${text(column.zone ?? '')}) at time zone 'UTC')` : naive;
+}
+
+/** A column that holds an object, as JSON. */
+const asJson = (column: Column): string =>
+  column.type === 'nested' ? `to_json(${col(column)})` : `try_cast(cast(${col(column)} as varchar) as json)`;
+
+/** The value as text, in the spelling that it has inside JSON, without quotes. */
+function plainText(column: Column): Sql {
+  const c = col(column);
+  switch (column.type) {
+    case 'float':
+      return sql(`case when isfinite(${c}) then cast(to_json(${c}) as varchar) end`);
+    case 'timestamp':
+    case 'timestamp_utc': {
+      const utc = inUtc(column);
+      // strftime takes only a constant format, so the choice is made outside it.
+      const shown = (format: string): string => `strftime(${utc}, '${format}')`;
+      return sql(
+        `case when ${inCalendar(sql(utc))} then case when date_trunc('second', ${utc}) = ${utc} then ${shown('%Y-%m-%dT%H:%M:%S')} else ${shown('%Y-%m-%dT%H:%M:%S.%f')} end end`,
+      );
+    }
+    case 'date':
+      return sql(`case when ${inCalendar(c)} then strftime(${c}, '%Y-%m-%d') end`);
+    case 'binary':
+      return sql(`base64(${c})`);
+    case 'nested':
+      return sql(`cast(to_json(${c}) as varchar)`);
+    default:
+      return sql(`cast(${c} as varchar)`);
+  }
+}
+
+/** JSON from outside as it is. A line break outside strings is mere layout, and batches are split at line breaks. */
+const rawJson = (c: Sql): Sql => sql(`nullif(trim(replace(cast(${c} as varchar), chr(10), ' ')), 'null')`);
+
 function jsonValue(column: Column): Sql {
   const c = col(column);
+  if (column.sentAs === 'string') return sql(`cast(to_json(${plainText(column)}) as varchar)`);
+  if (column.sentAs === 'json') return rawJson(c);
   switch (column.type) {
     case 'integer':
     case 'decimal':
     case 'boolean':
       return sql(`cast(${c} as varchar)`);
     case 'float':
-      return sql(`case when isfinite(${c}) then cast(to_json(${c}) as varchar) end`);
-    case 'timestamp':
-    case 'timestamp_utc': {
-      const utc = sql(column.type === 'timestamp_utc' ? `(${c} at time zone 'UTC')` : `cast(${c} as timestamp)`);
-      // strftime takes only a constant format, so the choice is made outside it.
-      const shown = (format: string): string => `strftime(${utc}, '${format}')`;
-      return sql(
-        `case when ${inCalendar(utc)} then '"' || case when date_trunc('second', ${utc}) = ${utc} then ${shown('%Y-%m-%dT%H:%M:%S')} else ${shown('%Y-%m-%dT%H:%M:%S.%f')} end || '"' end`,
-      );
-    }
-    case 'date':
-      return sql(`case when ${inCalendar(c)} then '"' || strftime(${c}, '%Y-%m-%d') || '"' end`);
-    case 'json':
-      return sql(`nullif(cast(${c} as varchar), 'null')`);
     case 'nested':
-      return sql(`cast(to_json(${c}) as varchar)`);
+      return plainText(column);
+    case 'timestamp':
+    case 'timestamp_utc':
+    case 'date':
     case 'binary':
-      return sql(`'"' || base64(${c}) || '"'`);
+      return sql(`'"' || ${plainText(column)} || '"'`);
+    case 'json':
+      return rawJson(c);
     default:
       return sql(`cast(to_json(cast(${c} as varchar)) as varchar)`);
   }
@@ -108,6 +143,7 @@ export const duckdb: Dialect = {
   ident,
   relation,
   text,
+  filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
   bind: (name) => sql(`$${name}`),
   keyText,
   checksum: (columns) =>
@@ -116,7 +152,7 @@ export const duckdb: Dialect = {
   bytes: (value) => sql(`strlen(${value})`),
   epochMs(column) {
     const c = col(column);
-    const stamp = column.type === 'timestamp_utc' ? c : `cast(${c} as timestamp)`;
+    const stamp = column.type === 'timestamp_utc' ? c : inUtc(column);
     // Division of microseconds rounds towards zero; a floor keeps times before 1970 exact too.
     return sql(`case when isfinite(${c}) then cast(floor(epoch_us(${stamp}) / 1000.0) as bigint) end`);
   },
@@ -129,18 +165,41 @@ export const duckdb: Dialect = {
     return {
       toText: sql(`cast(max(${c}) as varchar)`),
       fromText: (bound) => sql(`cast(${bound} as ${type})`),
+      minus: (stamp, ms) =>
+        sql(column.type === 'date' ? `${stamp} - ${Math.ceil(ms / 86_400_000)}` : `${stamp} - to_milliseconds(${ms})`),
       now: sql(now),
     };
   },
   jsonValue,
   jsonString: (value) => sql(`cast(to_json(${value}) as varchar)`),
-  jsonObject(members) {
+  notObject: (column) =>
+    sql(`(${col(column)} is not null and coalesce(json_type(${asJson(column)}), 'NULL') not in ('OBJECT', 'NULL'))`),
+  flattened(column, { names, prefixes }) {
+    const json = asJson(column);
+    const skipped = [
+      ...(names.length === 0 ? [] : [`e.key not in (${names.map(text).join(', ')})`]),
+      ...prefixes.map((p) => `not starts_with(e.key, ${text(p)})`),
+    ];
+    const kept = ['e.value is not null', `cast(e.value as varchar) <> 'null'`, ...skipped].join(' and ');
+    const entries = `map_entries(cast(case when json_type(${json}) = 'OBJECT' then ${json} end as map(varchar, json)))`;
+    return sql(
+      `coalesce(list_aggregate(list_transform(list_filter(${entries}, lambda e: ${kept}), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '')`,
+    );
+  },
+  listed: (texts) => sql(`concat_ws(',', ${texts.join(', ')})`),
+  csvField(column) {
+    const value = column.type === 'json' && column.sentAs !== 'string' ? jsonValue(column) : plainText(column);
+    const isBare = ['integer', 'decimal', 'float', 'boolean'].includes(column.type) && column.sentAs !== 'string';
+    return sql(isBare ? `coalesce(${value}, '')` : `coalesce('"' || replace(${value}, '"', '""') || '"', '')`);
+  },
+  digest: (value, order) => sql(`md5(coalesce(string_agg(${value}, '' order by ${order}), ''))`),
+  jsonObject(members, more) {
     // concat() takes a null piece as empty, so a null member disappears with its name and comma.
     const pieces = members.map((m, i) => {
       const head = text(`${i === 0 ? '' : ','}${JSON.stringify(m.name)}:`);
       return m.optional ? `${head} || ${m.value}` : `${head}, ${m.value}`;
     });
-    return sql(`concat('{', ${pieces.join(', ')}, '}')`);
+    return sql(`concat('{', ${[...pieces, ...(more === undefined ? [] : [more])].join(', ')}, '}')`);
   },
   jsonValid: (value) => sql(`json_valid(${value})`),
   refusals: (value) =>

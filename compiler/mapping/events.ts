@@ -1,57 +1,57 @@
-import type { Column, Dialect, Sql } from '../dialects/dialect.ts';
+import type { Column, Dialect, Member, Sql } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
-import { invalidEvent } from './rules.ts';
+import type { Mapping } from './mapping.ts';
+import { joined, rulesOf } from './mapping.ts';
+import { RESERVED_EVENT, RESERVED_PREFIXES } from './reserved.ts';
+import type { Source } from './wire.ts';
 
-/** What a kind sends for a change of a row, as SQL over the row and over what Mixpanel shows for it. */
-export interface Mapping {
-  /** Columns that the ledger, the outbox and the rejects keep to find what was sent again. */
-  readonly identity: readonly { readonly name: string; readonly type: 'text' | 'integer'; readonly sql: Sql }[];
-  /** Id of the record that shows a row. Equal ids are one event in Mixpanel. */
-  readonly insertId: Sql;
-  readonly imagePayload: Sql;
-  readonly tombstonePayload: Sql;
-  /** Records that are never sent, first match wins. Rules read only outbox columns. */
-  readonly rules: readonly { readonly when: Sql; readonly reason: Sql }[];
-  readonly clockReasons: Sql;
-}
+/** Values that Mixpanel refuses as distinct_id (documentation: Import Events). */
+const BANNED = [
+  '00000000-0000-0000-0000-000000000000',
+  'anon',
+  'anonymous',
+  'nil',
+  'none',
+  'null',
+  'n/a',
+  'na',
+  'undefined',
+  'unknown',
+  '<nil>',
+  '0',
+  '-1',
+  'true',
+  'false',
+  '[]',
+  '{}',
+];
+/** One event must stay below 1 MB uncompressed (documentation: Import Events). */
+const MAX_EVENT_BYTES = 1_000_000;
 
-/** Length-prefixed, so that no two lists of parts give one text; null differs from the empty text. */
-const prefixed = (dialect: Dialect, part: Sql): string =>
-  `coalesce(cast(length(${part}) as ${dialect.types.text}) || ':' || ${part}, '~')`;
-
-/** Joins parts so that different lists never give equal text. */
-export function joined(dialect: Dialect, parts: readonly Sql[]): Sql {
-  return sql(parts.map((part) => prefixed(dialect, part)).join(' || '));
+export interface EventSpace {
+  readonly idSpace: Sql;
+  readonly epoch: Sql;
+  readonly idManagement: 'simplified' | 'original';
 }
 
 /**
  * Events: an image for a row that is there, a tombstone for one that is not (Mixpanel has no per-event delete).
- * Names and limits: Mixpanel documentation, Import Events and Event Deduplication.
+ * Names and limits: Mixpanel documentation, Import Events, Event Deduplication and Identifying Users.
  */
-export function mapEvents(
-  dialect: Dialect,
-  sync: ResolvedSync,
-  columns: readonly Column[],
-  properties: readonly Column[],
-  space: { readonly idSpace: Sql; readonly epoch: Sql },
-): Mapping {
-  const column = (name: string): Column => {
-    const found = columns.find((c) => c.name === name);
-    if (!found) throw new Error(`column ${name} was not checked against the lock`);
-    return found;
-  };
+export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, space: EventSpace): Mapping {
   const text = (value: Sql): Sql => sql(`cast(${value} as ${dialect.types.text})`);
-  const event = 'literal' in sync.event ? dialect.text(sync.event.literal) : text(dialect.ident(sync.event.column));
+  const id = (name: string | null): Sql => (name === null ? text(sql('null')) : dialect.keyText(source.column(name)));
+  const { event } = sync;
   const identity = [
-    { name: 'time_ms', type: 'integer', sql: dialect.epochMs(column(sync.time)) },
-    { name: 'event', type: 'text', sql: event },
+    { name: 'time_ms', type: 'integer', sql: dialect.epochMs(source.column(sync.time)) },
     {
-      name: 'user_id',
+      name: 'event',
       type: 'text',
-      sql: sync.userId === null ? text(sql('null')) : dialect.keyText(column(sync.userId)),
+      sql: event && 'column' in event ? text(dialect.ident(event.column)) : dialect.text(event?.literal ?? ''),
     },
-    { name: 'device_id', type: 'text', sql: text(sql('null')) },
+    { name: 'user_id', type: 'text', sql: id(sync.userId) },
+    { name: 'device_id', type: 'text', sql: id(sync.deviceId) },
   ] as const;
 
   const insertId = dialect.md5(
@@ -66,36 +66,118 @@ export function mapEvents(
     ]),
   );
 
-  const payload = (prefix: string, id: string, rest: readonly { name: string; value: Sql; optional: boolean }[]): Sql =>
-    dialect.jsonObject([
+  const payload = (prefix: string, insert: string, rest: readonly Member[], more?: Sql): Sql => {
+    const [user, device] = [`${prefix}user_id`, `${prefix}device_id`];
+    const devices = sync.deviceId !== null;
+    // Simplified: distinct_id is the user, else the device with its prefix. Original links neither by itself.
+    const other = space.idManagement === 'simplified' ? `'$device:' || ${device}` : device;
+    const distinct = devices ? `coalesce(${user}, ${other}, '')` : `coalesce(${user}, '')`;
+    return dialect.jsonObject([
       { name: 'event', value: dialect.jsonString(sql(`coalesce(${prefix}event, '')`)), optional: false },
       {
         name: 'properties',
         optional: false,
-        value: dialect.jsonObject([
-          { name: 'time', value: sql(`coalesce(${text(sql(`${prefix}time_ms`))}, 'null')`), optional: false },
-          { name: 'distinct_id', value: dialect.jsonString(sql(`coalesce(${prefix}user_id, '')`)), optional: false },
-          { name: '$insert_id', value: dialect.jsonString(sql(id)), optional: false },
-          { name: '$user_id', value: dialect.jsonString(sql(`${prefix}user_id`)), optional: true },
-          { name: 'ip', value: sql("'0'"), optional: false },
-          { name: 'syncline_sync', value: dialect.text(JSON.stringify(sync.name)), optional: false },
-          { name: 'syncline_warehouse', value: dialect.text(JSON.stringify(dialect.name)), optional: false },
-          ...rest,
-        ]),
+        value: dialect.jsonObject(
+          [
+            { name: 'time', value: sql(`coalesce(${text(sql(`${prefix}time_ms`))}, 'null')`), optional: false },
+            { name: 'distinct_id', value: dialect.jsonString(sql(distinct)), optional: false },
+            { name: '$insert_id', value: dialect.jsonString(sql(insert)), optional: false },
+            { name: '$user_id', value: dialect.jsonString(sql(user)), optional: true },
+            ...(devices ? [{ name: '$device_id', value: dialect.jsonString(sql(device)), optional: true }] : []),
+            { name: 'ip', value: sql("'0'"), optional: false },
+            { name: 'syncline_sync', value: dialect.text(JSON.stringify(sync.name)), optional: false },
+            { name: 'syncline_warehouse', value: dialect.text(JSON.stringify(dialect.name)), optional: false },
+            ...rest,
+          ],
+          more,
+        ),
       },
     ]);
+  };
 
+  const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
+  const flattened =
+    json &&
+    dialect.flattened(json, {
+      names: [...RESERVED_EVENT, ...source.properties.map((p) => p.name)],
+      prefixes: [...RESERVED_PREFIXES, 'syncline_'],
+    });
+  const vanished = [
+    ...(sync.onDelete === 'ignore' ? [] : [`c.syncline_row_change = 'delete'`]),
+    `(c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)`,
+  ];
   return {
     identity,
-    insertId,
-    imagePayload: payload(
-      'syncline_',
-      'syncline_insert_id',
-      properties.map((c) => ({ name: c.name, value: dialect.jsonValue(c), optional: true })),
-    ),
-    tombstonePayload: payload('c.syncline_old_', 'c.syncline_old_insert_id', [
-      { name: 'syncline_deleted', value: sql("'true'"), optional: false },
-    ]),
-    ...invalidEvent(dialect, properties, sync.insertTime === null ? null : dialect.ident(sync.insertTime)),
+    image: {
+      insertId,
+      payload: payload(
+        'syncline_',
+        'syncline_insert_id',
+        source.properties.map((p) => ({ name: p.name, value: dialect.jsonValue(p.column), optional: true })),
+        flattened ?? undefined,
+      ),
+      // A changed identity is a new event, and a tombstone for the old one.
+      change: sql(
+        `case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end`,
+      ),
+    },
+    partial: null,
+    vanished: {
+      when: sql(vanished.join(' or ')),
+      insertId: sql('c.syncline_old_insert_id'),
+      oldInsertId: sql('c.syncline_old_insert_id'),
+      payload: payload('c.syncline_old_', 'c.syncline_old_insert_id', [
+        { name: 'syncline_deleted', value: sql("'true'"), optional: false },
+      ]),
+    },
+    hasLeftovers: true,
+    ...rules(dialect, sync, source),
+    commit: {
+      companion: sql(`d.change = 'delete' and d.old_insert_id is not null`),
+      shown: sql(
+        `i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))`,
+      ),
+      removed: sql(`d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null`),
+      unknown: sql(`d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id`),
+    },
   };
 }
+
+/** Events that Mixpanel would refuse, found before they are sent (documentation: Import Events). */
+function rules(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  source: Source,
+): Pick<Mapping, 'rules' | 'clockReasons' | 'marks'> {
+  const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
+  const marks = [
+    ...(sync.insertTime === null
+      ? []
+      : [{ name: 'insert_time_missing', sql: flag(`i.${dialect.ident(sync.insertTime)} is null`) }]),
+    ...(json ? [{ name: 'json_not_object', sql: flag(dialect.notObject(json)) }] : []),
+  ];
+  const banned = BANNED.map((v) => dialect.text(v)).join(', ');
+  const list: [string, string][] = [
+    ['r.time_ms is null', 'time-missing'],
+    ['r.time_ms < 31536000000', 'time-before-1971'],
+    [`r.time_ms > ${dialect.nowMs()} + 3600000`, 'time-in-future'],
+    ["r.event is null or trim(r.event) = ''", 'event-missing'],
+    [`lower(trim(r.user_id)) in (${banned})`, 'user-banned'],
+    ...(sync.deviceId === null
+      ? []
+      : [[`lower(trim(r.device_id)) in (${banned})`, 'device-banned'] as [string, string]]),
+    [`${dialect.bytes(sql('r.payload'))} > ${MAX_EVENT_BYTES}`, 'too-large'],
+  ];
+  if (sync.insertTime !== null) list.unshift(['r.insert_time_missing = 1', 'insert-time-missing']);
+  if (json) list.push(['r.json_not_object = 1', 'json-not-object']);
+  // Only JSON from outside and nested floats can make a payload that is no JSON.
+  if (json || source.properties.some((p) => mayBreak(p.column)))
+    list.push([`not ${dialect.jsonValid(sql('r.payload'))}`, 'payload-not-json']);
+  return { rules: rulesOf(dialect, list), clockReasons: dialect.text('time-in-future'), marks };
+}
+
+const flag = (condition: string): Sql => sql(`case when ${condition} then 1 else 0 end`);
+
+/** True for a column whose value goes into a payload as it is. */
+export const mayBreak = (column: Column): boolean =>
+  column.sentAs === 'json' || (column.sentAs !== 'string' && (column.type === 'json' || column.type === 'nested'));

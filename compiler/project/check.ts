@@ -1,76 +1,142 @@
-import type { Lock } from '../../schemas/types.ts';
+import type { Lock, Sync } from '../../schemas/types.ts';
 import { canonicalRelation, lockedColumns } from '../lock.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
-import type { ResolvedProject, ResolvedSync } from './resolve.ts';
+import { isReservedEvent } from '../mapping/reserved.ts';
+import { propertyNames } from '../mapping/wire.ts';
+import { isRecord } from './parse.ts';
+import type { Kind, Mode, ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
+import { STRATEGIES } from './resolve.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
 type Types = (native: string) => string | undefined;
 
-/** Names with a meaning of their own in an event (Mixpanel documentation: Reserved Properties). */
-const RESERVED = new Set([
-  'token',
-  'ip',
-  'time',
-  '$time',
-  'distinct_id',
-  '$distinct_id',
-  '$device_id',
-  '$user_id',
-  '$insert_id',
-  '$event_name',
-  '$identified_id',
-  '$anon_id',
-  'alias',
-  '$distinct_ids',
-  '$distinct_id_before_identity',
-  '$is_reshuffled',
-  '$preshuffle_distinct_id',
-  '$failure_description',
-  '$failure_reason',
-  '$identity_failure_reason',
-  '$ignore',
-  '$source',
-  '$partner_id',
-  'bucket',
-  '$bucket',
-  '$import',
-  '$duration_s',
-  '$event_count',
-  '$origin_start',
-  '$origin_end',
-]);
-/** `mp_` and `$warehouse_` names are Mixpanel's own: it overwrites or hides them. */
-const isReserved = (name: string): boolean =>
-  RESERVED.has(name) || name.startsWith('mp_') || name.startsWith('$warehouse_');
+/** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
+const isReservedProfile = (name: string): boolean =>
+  ['$distinct_id', '$token', '$group_key', '$group_id', '$mp_first_event_time'].includes(name);
+
+type Key = keyof Sync;
+const COMMON: readonly Key[] = [
+  'name',
+  'kind',
+  'mode',
+  'strategy',
+  'source',
+  'where',
+  'timezone',
+  'insert_time',
+  'properties',
+  'on_new_column',
+  'guard',
+  'tags',
+  'owner',
+  'frequency',
+];
+const PROFILES: readonly Key[] = ['on_delete', 'history'];
+
+/** What each kind needs and takes, and what to use instead of a mode that it does not have. */
+const KINDS: Readonly<
+  Record<Kind, { needs: readonly Key[]; takes: readonly Key[]; without: Readonly<Partial<Record<Mode, string>>> }>
+> = {
+  events: {
+    needs: ['event', 'time'],
+    takes: ['user_id', 'device_id', 'key', 'json_properties', 'on_delete', 'late_window'],
+    without: {
+      full: 'events cannot be replaced as a whole: use mirror to keep them equal to the table, or one_time to send it once',
+    },
+  },
+  user_profiles: { needs: ['user_id'], takes: PROFILES, without: {} },
+  group_profiles: { needs: ['group_key', 'group_id'], takes: PROFILES, without: {} },
+  lookup_table: {
+    needs: ['id', 'lookup_table_id'],
+    takes: [],
+    without: {
+      mirror: 'a lookup table is replaced as a whole: use full, which sends it only when its content changed',
+      append: 'a lookup table is replaced as a whole: use full, which sends it only when its content changed',
+    },
+  },
+};
+
+const ON_DELETE: Readonly<Record<Kind, readonly string[]>> = {
+  events: ['tombstone', 'ignore', 'fail'],
+  user_profiles: ['unset', 'delete', 'ignore', 'fail'],
+  group_profiles: ['unset', 'delete', 'ignore', 'fail'],
+  lookup_table: [],
+};
 
 /** Rules over one sync as declared, one entry a rule. */
-const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
+const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarget) => void)[] = [
   (s, report) => {
     if (!/^[a-z][a-z0-9_]{0,39}$/.test(s.name) || s.name.includes('__'))
       report(diagnostic('bad-sync-name', { name: s.name }, s.locate(['name'])));
   },
   (s, report) => {
-    if ('literal' in s.event && isControl(s.event.literal))
-      report(diagnostic('control-character', { key: 'event' }, s.locate(['event'])));
+    const texts: readonly (readonly [Key, string | null])[] = [
+      ['event', s.event && 'literal' in s.event ? s.event.literal : null],
+      ['where', s.where?.replace(/[\t\r\n]/g, ' ') ?? null],
+      ['group_key', s.groupKey],
+      ['lookup_table_id', s.lookupTableId],
+    ];
+    for (const [key, text] of texts)
+      if (text !== null && isControl(text)) report(diagnostic('control-character', { key }, s.locate([key])));
     if (s.relation.some(isControl))
       report(diagnostic('control-character', { key: 'relation' }, s.locate(['source', 'relation'])));
   },
   (s, report) => {
-    if (s.mode === 'append' && s.insertTime === null)
-      report(diagnostic('mode-needs', { mode: 'append', key: 'insert_time' }, s.locate(['mode'])));
-    if (s.mode === 'mirror' && s.insertTime !== null)
+    const { needs, takes } = KINDS[s.kind];
+    for (const key of needs)
+      if (!s.given.has(key)) report(diagnostic('kind-needs', { kind: s.kind, key }, s.locate(['kind'])));
+    for (const key of s.given)
+      if (![...COMMON, ...needs, ...takes].includes(key as Key))
+        report(diagnostic('kind-refuses', { kind: s.kind, key }, s.locate([key], 'key')));
+  },
+  (s, report) => {
+    const use =
+      KINDS[s.kind].without[s.mode] ??
+      (s.history && s.mode === 'full' ? 'versions are sent once each: use mirror, append or one_time' : undefined);
+    if (use !== undefined)
+      report(diagnostic('mode-unavailable', { kind: s.kind, mode: s.mode, use }, s.locate(['mode'])));
+  },
+  (s, report) => {
+    const refuse = (key: Key, use: string): void => {
+      if (s.given.has(key)) report(diagnostic('mode-refuses', { mode: s.mode, key, use }, s.locate([key], 'key')));
+    };
+    if (s.mode === 'append') {
+      if (s.insertTime === null)
+        report(diagnostic('mode-needs', { mode: 'append', key: 'insert_time' }, s.locate(['mode'])));
+    } else {
+      refuse('insert_time', 'remove it, or use mode: append');
+      refuse('late_window', 'remove it, or use mode: append');
+    }
+    if (s.mode !== 'mirror') refuse('on_delete', 'only a mirror knows which rows are gone: remove it');
+    if (s.mode !== 'mirror' && s.guard.maxDeletes)
       report(
         diagnostic(
           'mode-refuses',
-          { mode: 'mirror', key: 'insert_time', use: 'remove it, or use mode: append' },
-          s.locate(['insert_time'], 'key'),
+          { mode: s.mode, key: 'max_deletes', use: 'only a mirror deletes: remove it' },
+          s.locate(['guard', 'max_deletes'], 'key'),
         ),
       );
   },
   (s, report) => {
-    const fits = s.mode === 'mirror' ? 'checksum' : 'watermark';
+    if (!s.given.has('on_delete') || !KINDS[s.kind].takes.includes('on_delete')) return;
+    const allowed = ON_DELETE[s.kind];
+    if (!allowed.includes(s.onDelete))
+      report(
+        diagnostic(
+          'wrong-value',
+          { text: `\`on_delete\` of kind ${s.kind} must be ${allowed.join(' or ')}`, given: s.onDelete, allowed },
+          s.locate(['on_delete']),
+        ),
+      );
+    else if (s.kind === 'events' && s.onDelete !== 'tombstone' && s.key === null)
+      report(
+        diagnostic('mode-needs', { mode: `mirror with on_delete: ${s.onDelete}`, key: 'key' }, s.locate(['on_delete'])),
+      );
+  },
+  (s, report) => {
+    const fits = STRATEGIES[s.mode];
     if (s.strategy !== fits)
       report(
         diagnostic(
@@ -85,29 +151,106 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report) => void)[] = [
     if (twin >= 0) report(diagnostic('wrong-value', { text: '`key` names a column twice' }, s.locate(['key', twin])));
   },
   (s, report) => {
-    if (s.mode === 'mirror' && s.key === null) report(diagnostic('mirror-without-key', {}, s.locate(['mode'])));
+    if (s.timezone !== null && !isZone(s.timezone))
+      report(
+        diagnostic(
+          'wrong-value',
+          { text: `\`timezone\` ${s.timezone} is not in the IANA database` },
+          s.locate(['timezone']),
+        ),
+      );
+  },
+  (s, report) => {
+    const problem = s.where === null ? undefined : predicateProblem(s.where);
+    if (problem !== undefined) report(diagnostic('where-invalid', { text: problem }, s.locate(['where'])));
+  },
+  (s, report, { name, mixpanel }) => {
+    if (mixpanel === 'sandbox' || s.kind === 'events') return;
+    const key = s.kind === 'lookup_table' ? 'service_account' : 'token';
+    if (mixpanel[key] === undefined)
+      report(diagnostic('credential-missing', { kind: s.kind, key, target: name }, s.locate(['kind'])));
+  },
+  (s, report) => {
+    if (s.kind === 'events' && s.mode === 'mirror' && s.key === null)
+      report(diagnostic('mirror-without-key', {}, s.locate(['mode'])));
     if (s.insertTime !== null && s.insertTime === s.time)
       report(diagnostic('insert-time-is-time', {}, s.locate(['insert_time'])));
   },
 ];
 
+function isZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).format(0) !== '';
+  } catch {
+    return false;
+  }
+}
+
+/** What keeps a text from being one condition: it must not end the parenthesis that it is put in. */
+function predicateProblem(text: string): string | undefined {
+  let depth = 0;
+  const token = /'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--|\/\*|[\s\S]/g;
+  for (const [found] of text.matchAll(token)) {
+    if (found === ';') return 'contains a semicolon';
+    if (found === '--' || found === '/*') return 'contains a comment';
+    if (found === "'" || found === '"' || found === '`') return `has a ${found} without its end`;
+    if (found === '\\' || found === '$') return `contains ${found}, which reads differently in each warehouse`;
+    if (found === '(') depth++;
+    if (found === ')' && --depth < 0) return 'closes a parenthesis that it did not open';
+  }
+  return depth > 0 ? 'has a parenthesis without its end' : undefined;
+}
+
+const STAMP = ['timestamp', 'timestamp_utc', 'date'];
+const ID = ['text', 'integer'];
+const one = (column: string | null | undefined): readonly string[] => (column == null ? [] : [column]);
+
 /** Roles that a column can have, with the types that make sense for them. */
-const ROLES: readonly (readonly [string, (s: ResolvedSync) => readonly string[], string, readonly string[]])[] = [
-  ['time', (s) => [s.time], 'a timestamp or a date', ['timestamp', 'timestamp_utc', 'date']],
-  [
-    'insert_time',
-    (s) => (s.insertTime === null ? [] : [s.insertTime]),
-    'a timestamp or a date',
-    ['timestamp', 'timestamp_utc', 'date'],
-  ],
-  ['user_id', (s) => (s.userId === null ? [] : [s.userId]), 'text or an integer', ['text', 'integer']],
-  ['event', (s) => ('column' in s.event ? [s.event.column] : []), 'text', ['text']],
-  [
-    'key',
-    (s) => s.key ?? [],
-    'a type that can be compared',
-    ['text', 'integer', 'decimal', 'boolean', 'date', 'time', 'timestamp', 'timestamp_utc', 'binary'],
-  ],
+const ROLES: readonly {
+  readonly at: readonly (string | number)[];
+  readonly columns: (s: ResolvedSync) => readonly string[];
+  readonly wants: string;
+  readonly types: readonly string[];
+}[] = [
+  { at: ['time'], columns: (s) => one(s.time), wants: 'a timestamp or a date', types: STAMP },
+  { at: ['insert_time'], columns: (s) => one(s.insertTime), wants: 'a timestamp or a date', types: STAMP },
+  {
+    at: ['history', 'start_time'],
+    columns: (s) => one(s.history?.startTime),
+    wants: 'a timestamp or a date',
+    types: STAMP,
+  },
+  {
+    at: ['history', 'end_time'],
+    columns: (s) => one(s.history?.endTime),
+    wants: 'a timestamp or a date',
+    types: STAMP,
+  },
+  { at: ['user_id'], columns: (s) => one(s.userId), wants: 'text or an integer', types: ID },
+  { at: ['device_id'], columns: (s) => one(s.deviceId), wants: 'text or an integer', types: ID },
+  { at: ['group_id'], columns: (s) => one(s.groupId), wants: 'text or an integer', types: ID },
+  { at: ['id'], columns: (s) => one(s.id), wants: 'text or an integer', types: ID },
+  {
+    at: ['event'],
+    columns: (s) => (s.event && 'column' in s.event ? [s.event.column] : []),
+    wants: 'text',
+    types: ['text'],
+  },
+  {
+    at: ['json_properties'],
+    columns: (s) => one(s.jsonProperties),
+    wants: 'JSON, a struct or text with JSON',
+    types: ['json', 'nested', 'text'],
+  },
+  {
+    at: ['key'],
+    columns: (s) => s.key ?? [],
+    wants: 'a type that can be compared',
+    types: ['text', 'integer', 'decimal', 'boolean', 'date', 'time', 'timestamp', 'timestamp_utc', 'binary'],
+  },
+  { at: ['properties', 'exclude'], columns: (s) => s.properties.exclude, wants: '', types: [] },
+  { at: ['properties', 'rename'], columns: (s) => Object.keys(s.properties.rename), wants: '', types: [] },
+  { at: ['properties', 'types'], columns: (s) => Object.keys(s.properties.types), wants: '', types: [] },
 ];
 
 /** Semantic rules over the declared project. */
@@ -117,7 +260,7 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
     const other = seen.get(sync.name);
     if (other) report(diagnostic('duplicate-sync-name', { name: sync.name, other: other.file }, sync.locate(['name'])));
     else seen.set(sync.name, sync);
-    for (const rule of DECLARED) rule(sync, report);
+    for (const rule of DECLARED) rule(sync, report, project.target);
   }
 }
 
@@ -125,9 +268,11 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
 const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
   ({ name, span }) =>
     name.toLowerCase().startsWith('syncline_') ? diagnostic('column-reserved', { column: name }, span) : undefined,
-  ({ name, isMapped, span }) =>
-    !isMapped && isReserved(name) ? diagnostic('property-reserved', { column: name }, span) : undefined,
-  ({ name, span }) => (isControl(name) ? diagnostic('control-character', { key: 'a column name' }, span) : undefined),
+  ({ name, isReserved, span }) => (isReserved ? diagnostic('property-reserved', { column: name }, span) : undefined),
+  ({ name, property, span }) =>
+    isControl(name) || isControl(property ?? '')
+      ? diagnostic('control-character', { key: 'a column name' }, span)
+      : undefined,
   ({ name, native, type, span }) =>
     type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
 ];
@@ -136,8 +281,9 @@ interface LockedColumn {
   readonly name: string;
   readonly native: string;
   readonly type: string | undefined;
-  /** True for a column with a role of its own: it does not become a property. */
-  readonly isMapped: boolean;
+  /** The property that it becomes; null for a mapped or excluded column. */
+  readonly property: string | null;
+  readonly isReserved: boolean;
   readonly span: Span;
 }
 
@@ -163,41 +309,75 @@ export function joinLock(
     report(d);
   };
 
-  for (const [role, columnsOf, wants, allowed] of ROLES) {
-    const names = columnsOf(sync);
+  for (const { at, columns, wants, types: allowed } of ROLES) {
+    const names = columns(sync);
+    const role = at.join('.');
     for (const [i, column] of names.entries()) {
-      const span = sync.locate(names.length > 1 ? [role, i] : [role]);
+      const isMap = isRecord(sync.properties[at[1] as keyof typeof sync.properties]);
+      const span = isMap ? sync.locate([...at, column], 'key') : sync.locate(names.length > 1 ? [...at, i] : at);
       const found = find(column);
       if (!found) {
         fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span));
         continue;
       }
       const type = types(found.type);
-      if (type !== undefined && !allowed.includes(type))
+      if (type !== undefined && allowed.length > 0 && !allowed.includes(type))
         fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
     }
   }
 
   const exact = (column: string): string => find(column)?.name ?? column;
+  const maybe = (column: string | null): string | null => (column === null ? null : exact(column));
+  const keys = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> =>
+    Object.fromEntries(Object.entries(map).map(([column, value]) => [exact(column), value]));
   const joined: ResolvedSync = {
     ...sync,
-    event: 'column' in sync.event ? { column: exact(sync.event.column) } : sync.event,
-    time: exact(sync.time),
-    userId: sync.userId === null ? null : exact(sync.userId),
+    event: sync.event && 'column' in sync.event ? { column: exact(sync.event.column) } : sync.event,
+    time: maybe(sync.time),
+    userId: maybe(sync.userId),
+    deviceId: maybe(sync.deviceId),
+    groupId: maybe(sync.groupId),
+    id: maybe(sync.id),
     key: sync.key?.map(exact) ?? null,
-    insertTime: sync.insertTime === null ? null : exact(sync.insertTime),
+    insertTime: maybe(sync.insertTime),
+    history: sync.history && {
+      startTime: exact(sync.history.startTime),
+      endTime: maybe(sync.history.endTime),
+    },
+    jsonProperties: maybe(sync.jsonProperties),
+    properties: {
+      ...sync.properties,
+      exclude: sync.properties.exclude.map(exact),
+      rename: keys(sync.properties.rename),
+      types: keys(sync.properties.types),
+    },
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
   // While a role's column is not found, its twin here would be taken for a property.
   if (failures > 0) return undefined;
-  const mapped = new Set([
-    joined.time,
-    joined.userId,
-    joined.insertTime,
-    'column' in joined.event ? joined.event.column : null,
-  ]);
   const span = sync.locate(['source']);
-  for (const { name, type: native } of locked)
-    for (const rule of LOCKED) fail(rule({ name, native, type: types(native), isMapped: mapped.has(name), span }));
+  const names = propertyNames(joined);
+  const owners = new Map<string, string>();
+  for (const { name, type: native } of locked) {
+    const property = names.get(name) ?? null;
+    const isReserved = sync.kind === 'events' ? isReservedEvent : isReservedProfile;
+    for (const rule of LOCKED)
+      fail(
+        rule({
+          name,
+          native,
+          type: types(native),
+          property,
+          isReserved: property !== null && isReserved(property),
+          span,
+        }),
+      );
+    if (property === null) continue;
+    const other = owners.get(property);
+    if (other !== undefined) fail(diagnostic('property-twice', { name: property, columns: [other, name] }, span));
+    owners.set(property, name);
+  }
+  if (sync.kind === 'lookup_table' && names.size === 0)
+    fail(diagnostic('kind-needs', { kind: sync.kind, key: 'a second column in its source' }, span));
   return failures === 0 ? joined : undefined;
 }

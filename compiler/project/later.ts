@@ -1,16 +1,5 @@
 /** What later versions know: named as such instead of as a typo. */
 const KEYS = new Set([
-  'device_id',
-  'json_properties',
-  'properties',
-  'where',
-  'timezone',
-  'late_window',
-  'history',
-  'group_key',
-  'group_id',
-  'id',
-  'lookup_table_id',
   'exports',
   'defaults',
   'dbt',
@@ -22,16 +11,11 @@ const KEYS = new Set([
   'dbt_target',
   'grantee',
   'grant_scope',
-  'on_new_column',
-  'max_rejects',
   'egress_price',
   'attach',
 ]);
 const VALUES: Readonly<Record<string, readonly string[]>> = {
-  kind: ['user_profiles', 'group_profiles', 'lookup_table'],
-  mode: ['full', 'one_time'],
-  strategy: ['snapshot', 'stream', 'change_feed', 'all'],
-  on_delete: ['ignore', 'fail', 'unset', 'delete'],
+  strategy: ['snapshot', 'stream', 'change_feed'],
   type: ['bigquery', 'snowflake', 'databricks', 'redshift', 'postgres'],
 };
 

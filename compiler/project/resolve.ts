@@ -33,22 +33,50 @@ export interface ResolvedTarget {
   readonly locate: Locate;
 }
 
+export type Kind = Sync['kind'];
+export type Mode = Sync['mode'];
+
 export interface ResolvedSync {
   readonly name: string;
-  readonly kind: 'events';
-  readonly mode: 'mirror' | 'append';
-  readonly strategy: 'checksum' | 'watermark';
+  readonly kind: Kind;
+  readonly mode: Mode;
+  readonly strategy: 'checksum' | 'watermark' | 'all';
   readonly relation: readonly string[];
+  /** A condition over the source's columns, in the warehouse's SQL. */
+  readonly where: string | null;
   readonly file: string;
-  readonly event: { readonly literal: string } | { readonly column: string };
-  readonly time: string;
-  readonly userId: string | null;
+  /** Events only, as are the next four. */
+  readonly event: { readonly literal: string } | { readonly column: string } | null;
+  readonly time: string | null;
+  readonly deviceId: string | null;
   readonly key: readonly string[] | null;
+  /** Zone of naive timestamps. */
+  readonly timezone: string | null;
+  /** The user of an event, or the id of a user profile. */
+  readonly userId: string | null;
+  /** Group profiles: Mixpanel's name of the group, and the column with the id. */
+  readonly groupKey: string | null;
+  readonly groupId: string | null;
+  /** Lookup tables: the column with the join key, and Mixpanel's id of the table. */
+  readonly id: string | null;
+  readonly lookupTableId: string | null;
   readonly insertTime: string | null;
-  readonly onDelete: 'tombstone';
+  readonly lateWindowMs: number | null;
+  readonly history: { readonly startTime: string; readonly endTime: string | null } | null;
+  readonly jsonProperties: string | null;
+  readonly properties: {
+    readonly exclude: readonly string[];
+    readonly rename: Readonly<Record<string, string>>;
+    readonly types: Readonly<Record<string, 'string' | 'json'>>;
+    readonly case: 'lower' | 'upper' | null;
+  };
+  readonly onDelete: NonNullable<Sync['on_delete']>;
+  readonly onNewColumn: 'ignore' | 'fail';
   readonly guard: {
+    /** Null: the default of ten percent and at least a hundred rows. */
     readonly maxDeletes: { readonly rows: number } | { readonly percent: number } | null;
     readonly maxChanges: number | null;
+    readonly maxRejects: number | null;
     readonly onEmptySource: 'fail' | 'allow';
   };
   readonly tags: readonly string[];
@@ -56,6 +84,8 @@ export interface ResolvedSync {
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
+  /** Keys that the file has, as written: a rule judges what was asked for, not what a default says. */
+  readonly given: ReadonlySet<string>;
   /** Where a path inside the sync stands in its file. */
   readonly locate: Locate;
 }
@@ -66,7 +96,7 @@ export interface ResolveOptions {
 }
 
 /** What each mode does when no strategy is asked for, and the only one that fits it here. */
-const STRATEGIES = { mirror: 'checksum', append: 'watermark' } as const;
+export const STRATEGIES = { mirror: 'checksum', append: 'watermark', full: 'all', one_time: 'all' } as const;
 
 const strings = (vars: unknown): Vars =>
   isRecord(vars) ? Object.fromEntries(Object.entries(vars).map(([k, v]) => [k, String(v)])) : {};
@@ -173,7 +203,10 @@ function expandTarget(
   for (const pointer of result.open) {
     const path = pointer.slice(1).split('/');
     const inside = path.slice(1).join('.');
-    if (/^(vars\..*|protected|warehouse\.(type|staging))$/.test(inside) && into.every((d) => d.code !== 'env-var-here'))
+    if (
+      /^(vars\..*|protected|warehouse\.(type|staging)|mixpanel\.id_management)$/.test(inside) &&
+      into.every((d) => d.code !== 'env-var-here')
+    )
       into.push(diagnostic('env-var-here', { key: inside }, locate(path)));
   }
   return result;
@@ -223,24 +256,50 @@ function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSyn
     return void into.push(
       diagnostic('bad-relation', { relation: sync.source.relation }, locate(['source', 'relation'])),
     );
+  const lateWindowMs = sync.late_window === undefined ? null : (toMilliseconds(sync.late_window) ?? null);
+  if (sync.late_window !== undefined && lateWindowMs === null)
+    into.push(quantityProblem(['late_window'], false, locate));
   return {
     name: sync.name,
     kind: sync.kind,
     mode: sync.mode,
     strategy: sync.strategy === undefined || sync.strategy === 'auto' ? STRATEGIES[sync.mode] : sync.strategy,
     relation,
+    where: sync.where ?? null,
     file: entry.file,
-    event: typeof sync.event === 'string' ? { literal: sync.event } : { column: sync.event.column },
-    time: sync.time,
-    userId: sync.user_id ?? null,
+    event:
+      sync.event === undefined
+        ? null
+        : typeof sync.event === 'string'
+          ? { literal: sync.event }
+          : { column: sync.event.column },
+    time: sync.time ?? null,
+    deviceId: sync.device_id ?? null,
     key: sync.key === undefined ? null : typeof sync.key === 'string' ? [sync.key] : sync.key,
+    timezone: sync.timezone ?? null,
+    userId: sync.user_id ?? null,
+    groupKey: sync.group_key ?? null,
+    groupId: sync.group_id ?? null,
+    id: sync.id ?? null,
+    lookupTableId: sync.lookup_table_id ?? null,
     insertTime: sync.insert_time ?? null,
-    onDelete: sync.on_delete ?? 'tombstone',
+    lateWindowMs,
+    history: sync.history ? { startTime: sync.history.start_time, endTime: sync.history.end_time ?? null } : null,
+    jsonProperties: sync.json_properties ?? null,
+    properties: {
+      exclude: sync.properties?.exclude ?? [],
+      rename: sync.properties?.rename ?? {},
+      types: sync.properties?.types ?? {},
+      case: sync.properties?.case ?? null,
+    },
+    onDelete: sync.on_delete ?? (sync.kind === 'events' ? 'tombstone' : 'unset'),
+    onNewColumn: sync.on_new_column ?? 'ignore',
     guard: resolveGuard(sync.guard),
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,
     columns: [],
+    given: new Set(Object.keys(sync)),
     locate,
   };
 }
@@ -253,5 +312,10 @@ function resolveGuard(guard: Sync['guard']): ResolvedSync['guard'] {
       : typeof deletes === 'number'
         ? { rows: deletes }
         : { percent: Number(deletes.slice(0, -1)) };
-  return { maxDeletes, maxChanges: guard?.max_changes ?? null, onEmptySource: guard?.on_empty_source ?? 'allow' };
+  return {
+    maxDeletes,
+    maxChanges: guard?.max_changes ?? null,
+    maxRejects: guard?.max_rejects ?? null,
+    onEmptySource: guard?.on_empty_source ?? 'fail',
+  };
 }

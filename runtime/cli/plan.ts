@@ -1,8 +1,7 @@
 import type { SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import type { Baseline } from '../state.ts';
-import { toState } from '../state.ts';
+import { toState, valuesOf } from '../state.ts';
 import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
@@ -44,7 +43,7 @@ export async function planCommand(
 
 async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Preview> {
   const [found] = await runner.rows(sync.state.exists);
-  let values: Values = { id_space: sync.name, epoch: 0, watermark_from: null };
+  let values: Values = valuesOf(sync, undefined);
   let file = sync.preview.initial;
   let route: Preview['route'] = 'initial';
   if (Number(found?.['state_exists'] ?? 0) === 1) {
@@ -58,12 +57,11 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
     const state = toState(row);
     if (state.phase === 'sending') route = 'sending';
     else if (state.baseline !== null) route = 'changes';
-    const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-    values = { id_space: state.idSpace, epoch: state.epoch, watermark_from: baseline?.watermark_to ?? null };
+    values = valuesOf(sync, state);
     file = sync.preview.changes;
   }
   values = await runner.steps(sync.probe, values);
-  const known = new Set(sync.columns.map((c) => c.name));
+  const known = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
   const now = (await runner.rows(sync.discover)).map((c) => String(c['name']));
   const counts = tally(await runner.rows(file, values));
   return { sync: sync.name, route, ...counts, newColumns: now.filter((name) => !known.has(name)) };

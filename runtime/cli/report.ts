@@ -47,7 +47,11 @@ export function plainReport(quiet: boolean): (event: RunEvent) => void {
         err(`${event.sync}: run ${event.run} done: ${describeCounts(event.counts)}`);
         break;
       case 'unchanged':
-        err(`${event.sync}: nothing changed`);
+        err(
+          event.done
+            ? `${event.sync}: one_time, and done; \`syncline reset ${event.sync}\` would send it again`
+            : `${event.sync}: nothing changed`,
+        );
         break;
       case 'step':
         break;

@@ -1,4 +1,5 @@
 import { Runner } from '../run.ts';
+import { valuesOf } from '../state.ts';
 import type { CommonOptions } from './context.ts';
 import { FoundBefore, load, openWarehouse, out } from './context.ts';
 
@@ -10,7 +11,8 @@ export async function show(options: CommonOptions, [name]: readonly string[]): P
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
-    const values = await runner.steps(sync.probe, { watermark_from: null });
+    const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
+    if (sync.deliver.table) out(sync.deliver.table.header);
     for (const row of await runner.rows(sync.show, values)) out(String(row['payload']));
     await runner.close();
   } finally {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
-import { compileFiles, lock, PROJECT, sync } from './project.ts';
+import { compileFiles, lock, profiles, PROJECT, sync } from './project.ts';
 
 /** Each case is one file with every statement in order; the commit that accepts one says what was checked in it. */
 const CASES = {
@@ -11,6 +11,27 @@ const CASES = {
     '    key: order_id\n    guard: { max_deletes: 10%, max_changes: 1000, on_empty_source: fail }\n',
   ),
   append: sync('    insert_time: loaded_at\n').replace('mirror', 'append'),
+  'append-late-window': sync('    insert_time: loaded_at\n    late_window: 6h\n').replace('mirror', 'append'),
+  'one-time': sync().replace('mirror', 'one_time'),
+  'event-options': sync(`    key: order_id
+    device_id: device
+    json_properties: raw
+    timezone: Europe/Berlin
+    where: "amount > 0 or note = 'it''s'"
+    properties: { exclude: [photo], rename: { weight: Weight in kg }, types: { gift: string, note: json }, case: upper }
+    on_delete: ignore
+    on_new_column: fail
+    guard: { max_rejects: 5 }
+`),
+  'profiles-mirror': profiles('    properties: { rename: { amount: $name } }\n    guard: { max_deletes: 5 }\n'),
+  'profiles-append': profiles('    insert_time: loaded_at\n').replace('mirror', 'append'),
+  'groups-mirror': profiles('    on_delete: delete\n')
+    .replace('user_profiles', 'group_profiles')
+    .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
+  'profiles-full': profiles().replace('mirror', 'full'),
+  lookup: `syncs:
+  - { name: items, kind: lookup_table, mode: full, source: { relation: main.orders }, id: order_id, lookup_table_id: abc-1, properties: { exclude: [tags, raw] } }
+`,
 };
 
 describe('compiled SQL', () => {

@@ -3,7 +3,7 @@ import { DIAGNOSTIC_CODES, formatGithub, formatText } from '../../compiler/diagn
 import type { DiagnosticCode } from '../../compiler/diagnostics.ts';
 import { loadProject } from '../../compiler/project/load.ts';
 import { renderConnection } from '../../compiler/project/resolve.ts';
-import { COLUMNS, compileFiles, lock, PROJECT, sync } from './project.ts';
+import { COLUMNS, compileFiles, lock, profiles, PROJECT, sync } from './project.ts';
 
 type Files = Record<string, string>;
 const files = (change: Files = {}): Files => ({
@@ -22,8 +22,8 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'yaml-syntax': shop('{ relation: main.orders }', '{ relation: main.orders'),
   'file-missing': { 'syncs/shop.yml': sync() },
   'unknown-key': shop('user_id', 'user_idd'),
-  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    device_id: device'),
-  'missing-key': shop('    time: ordered_at\n', ''),
+  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    renamed_from: old'),
+  'missing-key': shop('    mode: mirror\n', ''),
   'wrong-value': shop('mode: mirror', 'mode: miror'),
   'var-unset': shop('Purchase Completed', `"{{ var('event') }}"`),
   'env-var-here': shop('Purchase Completed', `"{{ env_var('EVENT') }}"`),
@@ -42,6 +42,15 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'property-reserved': columns('distinct_id', 'VARCHAR'),
   'column-type': shop('time: ordered_at', 'time: customer_id'),
   'column-type-unknown': columns('odd', 'VARIANT'),
+  'mode-unavailable': shop('mode: mirror', 'mode: full'),
+  'kind-needs': shop('    time: ordered_at\n', ''),
+  'kind-refuses': shop('    key: order_id', '    key: order_id\n    group_key: company'),
+  'credential-missing': {
+    ...main('mixpanel: sandbox', 'mixpanel: { project_id: 1 }'),
+    'syncs/shop.yml': profiles(),
+  },
+  'property-twice': shop('    key: order_id', '    key: order_id\n    properties: { rename: { amount: weight } }'),
+  'where-invalid': shop('    key: order_id', '    key: order_id\n    where: "true) or (1 = 1"'),
   'mode-needs': shop('mode: mirror', 'mode: append'),
   'mode-refuses': shop('    key: order_id', '    key: order_id\n    insert_time: loaded_at'),
   'mirror-without-key': files({ 'syncs/shop.yml': sync() }),

@@ -24,6 +24,8 @@ export const COLUMNS = [
   ['tags', 'VARCHAR[]'],
   ['raw', 'JSON'],
   ['photo', 'BLOB'],
+  ['device', 'VARCHAR'],
+  ['note', 'VARCHAR'],
 ] as const;
 
 export const sync = (lines = ''): string => `syncs:
@@ -33,6 +35,14 @@ export const sync = (lines = ''): string => `syncs:
     source: { relation: main.orders }
     event: Purchase Completed
     time: ordered_at
+    user_id: customer_id
+${lines}`;
+
+export const profiles = (lines = ''): string => `syncs:
+  - name: customers
+    kind: user_profiles
+    mode: mirror
+    source: { relation: main.orders }
     user_id: customer_id
 ${lines}`;
 

@@ -38,7 +38,9 @@ from (
   select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
   select 'tags' as name, 'VARCHAR[]' as native union all
   select 'raw' as name, 'JSON' as native union all
-  select 'photo' as name, 'BLOB' as native
+  select 'photo' as name, 'BLOB' as native union all
+  select 'device' as name, 'VARCHAR' as native union all
+  select 'note' as name, 'VARCHAR' as native
 ) as w
 left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
 where c.name is null or c.native <> w.native
@@ -167,9 +169,13 @@ select 0, null, 0, 0, 'idle', null, null, null, 0, 'purchases', 0, 1, 'shop', 'd
 where not exists (select 1 from "mixpanel"."purchases__state")
 
 -- purchases/probe.sql
-select coalesce(cast(max("loaded_at") as varchar), cast($watermark_from as varchar)) as watermark_to
-from "main"."orders"
-where "loaded_at" <= now()
+-- rows whose insert time is not reached yet wait for a later run
+select
+  coalesce(
+    (select cast(max("loaded_at") as varchar) from "main"."orders" as r where "loaded_at" <= now()),
+    cast($watermark_from as varchar)
+  ) as watermark_to,
+  (select count(*) from "main"."orders" as r where "loaded_at" > now()) as waiting
 
 -- purchases/create_outbox.sql
 create table "mixpanel"."purchases__outbox_${run}" (
@@ -200,14 +206,14 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -216,9 +222,9 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where ((n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key)
+    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
 )
 ,
 identified as (
@@ -246,8 +252,8 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
 judged as (
@@ -266,11 +272,11 @@ judged as (
 )
 ,
 settled as (
-  -- rejects that have nothing to send any more
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
   select j.row_key, j.insert_id
   from "mixpanel"."purchases__rejects" as j
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
-    and not exists (select 1 from changes as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 ,
 numbered as (
@@ -373,14 +379,14 @@ with known as (
   where 1 = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
 ),
 changes as (
   select n.*,
@@ -415,8 +421,8 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
 judged as (
@@ -447,14 +453,14 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -463,9 +469,9 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where ((n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key)
+    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
 )
 ,
 identified as (
@@ -493,8 +499,8 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
 judged as (
@@ -513,11 +519,11 @@ judged as (
 )
 ,
 settled as (
-  -- rejects that have nothing to send any more
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
   select j.row_key, j.insert_id
   from "mixpanel"."purchases__rejects" as j
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
-    and not exists (select 1 from changes as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
 select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
@@ -532,14 +538,14 @@ with known as (
   where 1 = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) or cast($watermark_from as varchar) is null) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
 ),
 changes as (
   select n.*,
@@ -574,8 +580,8 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
 judged as (
@@ -599,7 +605,7 @@ where reason is null and change <> 'delete'
 limit 10
 
 -- purchases/rejects.sql
-select row_key, kind, change, reason, event, time_ms, user_id, shown, run
+select row_key, kind, change, reason, time_ms, event, user_id, device_id, shown, run
 from "mixpanel"."purchases__rejects"
 order by run desc, row_key
 limit 200

@@ -38,7 +38,9 @@ from (
   select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
   select 'tags' as name, 'VARCHAR[]' as native union all
   select 'raw' as name, 'JSON' as native union all
-  select 'photo' as name, 'BLOB' as native
+  select 'photo' as name, 'BLOB' as native union all
+  select 'device' as name, 'VARCHAR' as native union all
+  select 'note' as name, 'VARCHAR' as native
 ) as w
 left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
 where c.name is null or c.native <> w.native
@@ -71,18 +73,19 @@ limit 5
 select 'deletes: ' || cast(d.deletes as varchar) || ' of ' || cast(l.shown as varchar) || ' rows' as violation
 from (select count(*) as deletes from "mixpanel"."purchases__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
 cross join (select count(*) as shown from "mixpanel"."purchases__ledger") as l
-where d.deletes > l.shown * 10 / 100.0
+where d.deletes > coalesce(cast($allow_max_deletes as bigint), l.shown * 10 / 100.0)
 
 -- purchases/check_max_changes.sql
 select 'changes: ' || cast(d.changes as varchar) || ' rows' as violation
 from (select count(distinct row_key) as changes from "mixpanel"."purchases__outbox_${run}" where change <> 'settled') as d
-where d.changes > 1000
+where d.changes > coalesce(cast($allow_max_changes as bigint), 1000)
 
--- purchases/check_empty_source.sql
+-- purchases/check_on_empty_source.sql
 select 'the source is empty and Mixpanel shows ' || cast(l.shown as varchar) || ' rows' as violation
 from (select count(*) as shown from "mixpanel"."purchases__ledger") as l
 cross join (select count(*) as deletes from "mixpanel"."purchases__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
 where l.shown > 0 and d.deletes = l.shown and not exists (select 1 from "mixpanel"."purchases__outbox_${run}" where change in ('insert', 'update'))
+  and cast($allow_on_empty_source as bigint) is null
 
 -- purchases/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
@@ -247,7 +250,7 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
@@ -303,10 +306,10 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"loaded_at":' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then '"' || case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
-  -- what Mixpanel shows and the table no longer says: rows that vanished, and the old identity of rows that changed theirs
+  -- what Mixpanel shows and the table no longer says
   select c.syncline_old_key, c.syncline_row_change, 'delete', null,
     c.syncline_old_time_ms,
     c.syncline_old_event,
@@ -337,7 +340,7 @@ records as (
     where j.shown = 1
   ) as c
   where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from images as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -354,11 +357,11 @@ judged as (
 )
 ,
 settled as (
-  -- rejects that have nothing to send any more
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
   select j.row_key, j.insert_id
   from "mixpanel"."purchases__rejects" as j
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
-    and not exists (select 1 from changes as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 ,
 numbered as (
@@ -424,7 +427,7 @@ where o.change <> 'settled' and o.reason is null
 having count(*) > 0
 
 -- purchases/ledger_remove.sql
--- the ledger follows records, not rows: an accepted tombstone removes the old identity even if the new image was refused
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
 delete from "mixpanel"."purchases__ledger"
 where row_key in (
   select i.row_key
@@ -448,12 +451,9 @@ where i.change in ('insert', 'update') and i.reason is null and (i.outcome is nu
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/ledger_unknown.sql
-update "mixpanel"."purchases__ledger"
+update "mixpanel"."purchases__ledger" as l
 set row_checksum = null
-where exists (
-  select 1 from "mixpanel"."purchases__outbox_${run}" as d
-  where d.change = 'delete' and d.outcome = 'maybe' and d.row_key = "mixpanel"."purchases__ledger".row_key and d.insert_id = "mixpanel"."purchases__ledger".insert_id
-)
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as d where d.row_key = l.row_key and d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id)
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/rejects_remove.sql
@@ -494,7 +494,7 @@ with known as (
   where 1 = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
@@ -550,10 +550,10 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"loaded_at":' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then '"' || case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
-  -- what Mixpanel shows and the table no longer says: rows that vanished, and the old identity of rows that changed theirs
+  -- what Mixpanel shows and the table no longer says
   select c.syncline_old_key, c.syncline_row_change, 'delete', null,
     c.syncline_old_time_ms,
     c.syncline_old_event,
@@ -592,7 +592,7 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
@@ -648,10 +648,10 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"loaded_at":' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then '"' || case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
-  -- what Mixpanel shows and the table no longer says: rows that vanished, and the old identity of rows that changed theirs
+  -- what Mixpanel shows and the table no longer says
   select c.syncline_old_key, c.syncline_row_change, 'delete', null,
     c.syncline_old_time_ms,
     c.syncline_old_event,
@@ -682,7 +682,7 @@ records as (
     where j.shown = 1
   ) as c
   where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from images as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -699,11 +699,11 @@ judged as (
 )
 ,
 settled as (
-  -- rejects that have nothing to send any more
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
   select j.row_key, j.insert_id
   from "mixpanel"."purchases__rejects" as j
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
-    and not exists (select 1 from changes as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
 select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
@@ -718,7 +718,7 @@ with known as (
   where 1 = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
 ),
 newer as (
@@ -774,10 +774,10 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then '"' || strftime("shipped", '%Y-%m-%d') || '"' end, ',"loaded_at":' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then '"' || case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end || '"' end, ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(cast("raw" as varchar), 'null'), ',"photo":' || '"' || base64("photo") || '"', '}'), '}') as payload
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
-  -- what Mixpanel shows and the table no longer says: rows that vanished, and the old identity of rows that changed theirs
+  -- what Mixpanel shows and the table no longer says
   select c.syncline_old_key, c.syncline_row_change, 'delete', null,
     c.syncline_old_time_ms,
     c.syncline_old_event,
@@ -809,7 +809,7 @@ where reason is null and change <> 'delete'
 limit 10
 
 -- purchases/rejects.sql
-select row_key, kind, change, reason, event, time_ms, user_id, shown, run
+select row_key, kind, change, reason, time_ms, event, user_id, device_id, shown, run
 from "mixpanel"."purchases__rejects"
 order by run desc, row_key
 limit 200

@@ -1,0 +1,132 @@
+import type { Expect } from '../schemas/types.ts';
+import type { Dialect } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { Add } from './lower.ts';
+import type { ResolvedSync } from './project/resolve.ts';
+import type { Context, LateName } from './render.ts';
+import { bound } from './render.ts';
+
+/** One lookup table (documentation: Lookup Tables). */
+const MAX_LOOKUP_BYTES = 100_000_000;
+/** More deletes than this share, and than this many rows, stop a run unless the sync says otherwise. */
+const MAX_DELETES = { percent: 10, rows: 100 };
+
+/**
+ * What a run must pass before its flip; each row that a check returns is a violation. `probe` is checked before the
+ * capture too, because it costs no scan.
+ */
+export function checksOf(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  add: Add,
+  context: Context,
+): { readonly probe: readonly string[]; readonly checks: readonly string[] } {
+  const none = (otherwise: 'check-failed' | 'columns-drifted', message: string): Expect => ({
+    rows: 0,
+    otherwise,
+    message,
+  });
+  const guard = (name: string, limit?: string): string =>
+    add(`check_${name}`, {
+      context: { ...context, limit: sql(limit ?? '0') },
+      expect: {
+        rows: 0,
+        otherwise: 'guard',
+        message: `The guard ${name} stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
+        guard: name,
+      },
+    });
+  const allowed = (name: LateName, limit: string): string => `coalesce(${bound(dialect, name)}, ${limit})`;
+
+  const probe = [
+    add('check_columns', {
+      expect: none(
+        'columns-drifted',
+        'The source no longer has the columns of the lock. Run `syncline lock`, review and compile again.',
+      ),
+    }),
+  ];
+  if (sync.onNewColumn === 'fail')
+    probe.push(
+      add('check_new_columns', {
+        context: { ...context, all_locked: sync.columns.map((c) => ({ name: dialect.text(c.name) })) },
+        expect: none(
+          'columns-drifted',
+          'The source has a column that the lock does not have, and `on_new_column` is fail. Run `syncline lock`, review and compile again.',
+        ),
+      }),
+    );
+
+  const checks = [...probe];
+  const isNamed = sync.key !== null || sync.kind !== 'events';
+  if (isNamed && (sync.mode === 'mirror' || sync.kind === 'lookup_table' || sync.key !== null))
+    checks.push(
+      add('check_null_key', {
+        expect: none(
+          'check-failed',
+          sync.kind === 'events'
+            ? 'A key column is NULL. Give every row a key, or remove `key:` so that a row is its content.'
+            : 'A row has no id. Give every row an id, or leave such rows out with `where:`.',
+        ),
+      }),
+    );
+  if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events'))
+    checks.push(
+      add('check_twin_keys', {
+        expect: none(
+          'check-failed',
+          sync.kind === 'events'
+            ? 'A key occurs more than once. Make `key:` unique in the source, or remove it.'
+            : 'An id occurs more than once. Make it unique in the source.',
+        ),
+      }),
+    );
+  if (sync.kind === 'lookup_table')
+    checks.push(
+      add('check_lookup_size', {
+        context: { ...context, limit: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) },
+        expect: none(
+          'check-failed',
+          'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',
+        ),
+      }),
+    );
+
+  const { maxDeletes, maxChanges, maxRejects, onEmptySource } = sync.guard;
+  if (
+    sync.mode === 'mirror' &&
+    (sync.onDelete === 'tombstone' || sync.onDelete === 'unset' || sync.onDelete === 'delete')
+  ) {
+    const share = (percent: number): string => `l.shown * ${percent} / 100.0`;
+    const limit = !maxDeletes
+      ? `greatest(${share(MAX_DELETES.percent)}, ${MAX_DELETES.rows})`
+      : 'rows' in maxDeletes
+        ? String(maxDeletes.rows)
+        : share(maxDeletes.percent);
+    checks.push(guard('max_deletes', allowed('allow_max_deletes', limit)));
+  }
+  if (sync.mode === 'mirror' && sync.onDelete === 'fail')
+    checks.push(
+      add('check_no_deletes', {
+        expect: none('check-failed', 'Rows vanished from the source, and `on_delete` is fail. Restore them.'),
+      }),
+    );
+  if (maxChanges !== null) checks.push(guard('max_changes', allowed('allow_max_changes', String(maxChanges))));
+  if (maxRejects !== null) checks.push(guard('max_rejects', allowed('allow_max_rejects', String(maxRejects))));
+  if (onEmptySource === 'fail') {
+    if (sync.mode === 'mirror' && sync.onDelete !== 'ignore') checks.push(guard('on_empty_source'));
+    if (sync.kind === 'lookup_table' && sync.mode === 'full')
+      checks.push(
+        add('check_on_empty_source', {
+          template: 'check_empty_lookup',
+          expect: {
+            rows: 0,
+            otherwise: 'guard',
+            guard: 'on_empty_source',
+            message: 'The source of the lookup table is empty, and Mixpanel takes no empty table. Check the source.',
+          },
+        }),
+      );
+  }
+  return { probe, checks };
+}

@@ -1,0 +1,31 @@
+import type { Dialect } from '../dialects/dialect.ts';
+import { sql } from '../dialects/dialect.ts';
+import type { ResolvedSync } from '../project/resolve.ts';
+import type { Mapping } from './mapping.ts';
+import type { Source } from './wire.ts';
+
+/**
+ * Lookup tables: one line of CSV a row, the join key first (documentation: Lookup Tables). What Mixpanel would
+ * refuse is a check, not a rule: the table is taken or refused as a whole.
+ */
+export function mapLookup(dialect: Dialect, sync: ResolvedSync, source: Source): Mapping {
+  const id = source.column(sync.id);
+  const fields = [id, ...source.properties.map((p) => p.column)].map((c) => dialect.csvField(c));
+  return {
+    identity: [{ name: 'row_id', type: 'text', sql: dialect.keyText(id) }],
+    image: { insertId: sql("'row'"), payload: sql(fields.join(` || ',' || `)), change: sql('i.syncline_row_change') },
+    partial: null,
+    vanished: null,
+    hasLeftovers: false,
+    rules: [],
+    clockReasons: dialect.text(''),
+    marks: [],
+    commit: { companion: sql('1 = 0'), shown: sql('1 = 0'), removed: sql('1 = 0'), unknown: sql('1 = 0') },
+  };
+}
+
+/** The first line of the CSV. */
+export function lookupHeader(sync: ResolvedSync, source: Source): string {
+  const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+  return [sync.id ?? '', ...source.properties.map((p) => p.name)].map(quoted).join(',');
+}

@@ -1,0 +1,107 @@
+import type { Dialect, Sql } from '../dialects/dialect.ts';
+import { sql } from '../dialects/dialect.ts';
+import type { ResolvedSync } from '../project/resolve.ts';
+import { mayBreak } from './events.ts';
+import type { Mapping } from './mapping.ts';
+import { rulesOf } from './mapping.ts';
+import type { Source } from './wire.ts';
+
+/** One update must stay below 1 MB (documentation: User Profiles). */
+const MAX_UPDATE_BYTES = 1_000_000;
+
+/**
+ * User and group profiles: `$set` of what has a value, `$unset` of what has none. The two touch different
+ * properties, so their order does not matter (documentation: User Profiles, Group Profiles).
+ */
+export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source, again: Sql): Mapping {
+  const isGroup = sync.kind === 'group_profiles';
+  const update = (id: string, operation: string, value: Sql): Sql =>
+    dialect.jsonObject([
+      ...(isGroup
+        ? [
+            { name: '$group_key', value: dialect.text(JSON.stringify(sync.groupKey)), optional: false },
+            { name: '$group_id', value: dialect.jsonString(sql(`coalesce(${id}, '')`)), optional: false },
+          ]
+        : [
+            { name: '$distinct_id', value: dialect.jsonString(sql(`coalesce(${id}, '')`)), optional: false },
+            { name: '$ip', value: dialect.text('"0"'), optional: false },
+          ]),
+      { name: operation, value, optional: false },
+    ]);
+  const names = (list: Sql): Sql => sql(`'[' || ${list} || ']'`);
+  const values = source.properties.map((p) => ({
+    name: p.name,
+    value: dialect.jsonValue(p.column),
+    quoted: dialect.text(JSON.stringify(p.name)),
+  }));
+  const missing = dialect.listed(values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)));
+  const all = dialect.text(`[${values.map((v) => JSON.stringify(v.name)).join(',')}]`);
+  const isDeleted = sync.onDelete === 'delete';
+  const set = dialect.listed(values.map((v) => sql(`${v.quoted} || ':' || ${v.value}`)));
+  const marks =
+    sync.insertTime === null
+      ? []
+      : [
+          {
+            name: 'insert_time_missing',
+            sql: sql(`case when i.${dialect.ident(sync.insertTime)} is null then 1 else 0 end`),
+          },
+        ];
+  const rules: [string, string][] = [
+    ...(marks.length === 0 ? [] : [['r.insert_time_missing = 1', 'insert-time-missing'] as [string, string]]),
+    ["r.profile_id is null or trim(r.profile_id) = ''", 'id-missing'],
+    [`${dialect.bytes(sql('r.payload'))} > ${MAX_UPDATE_BYTES}`, 'too-large'],
+    ...(source.properties.some((p) => mayBreak(p.column))
+      ? [[`not ${dialect.jsonValid(sql('r.payload'))}`, 'payload-not-json'] as [string, string]]
+      : []),
+  ];
+  return {
+    identity: [
+      {
+        name: 'profile_id',
+        type: 'text',
+        sql: dialect.keyText(source.column(isGroup ? sync.groupId : sync.userId)),
+      },
+    ],
+    image: {
+      insertId: sql("'set'"),
+      payload: update('syncline_profile_id', '$set', sql(`'{' || ${set} || '}'`)),
+      change: sql('i.syncline_row_change'),
+    },
+    partial:
+      values.length === 0
+        ? null
+        : {
+            // A row that Mixpanel never showed has nothing to unset, unless the ledger was forgotten.
+            when: sql(
+              sync.mode === 'mirror'
+                ? `${missing} <> '' and (i.syncline_row_change = 'update' or ${again} = 1)`
+                : `${missing} <> ''`,
+            ),
+            insertId: sql("'unset'"),
+            payload: update('syncline_profile_id', '$unset', names(missing)),
+          },
+    vanished:
+      sync.onDelete === 'ignore'
+        ? null
+        : {
+            when: sql(`c.syncline_row_change = 'delete'`),
+            insertId: sql("'delete'"),
+            oldInsertId: sql("'set'"),
+            payload: isDeleted
+              ? update('c.syncline_old_profile_id', '$delete', sql(`'""'`))
+              : update('c.syncline_old_profile_id', '$unset', all),
+          },
+    hasLeftovers: false,
+    rules: rulesOf(dialect, rules),
+    clockReasons: dialect.text(''),
+    marks,
+    commit: {
+      companion: sql(`d.insert_id = 'unset'`),
+      shown: sql(`i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe')`),
+      removed: sql(`d.insert_id = 'delete' and d.outcome is null and d.reason is null`),
+      // One operation of a profile that failed leaves it in part as it was.
+      unknown: sql(`d.outcome is not null`),
+    },
+  };
+}

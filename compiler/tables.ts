@@ -1,0 +1,46 @@
+import type { Dialect, Sql } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { Mapping } from './mapping/mapping.ts';
+
+/** A column of a staging table. */
+export interface TableColumn {
+  readonly name: Sql;
+  readonly type: Sql;
+  readonly [key: string]: Sql;
+}
+
+/** The columns of a sync's staging tables. */
+export function stagingTables(dialect: Dialect, mapping: Mapping, hasPosition: boolean) {
+  const { text, integer } = dialect.types;
+  const of = (names: string, type: Sql): TableColumn[] => names.split(' ').map((n) => ({ name: sql(n), type }));
+  const identity = mapping.identity.map((c): TableColumn => ({ name: sql(c.name), type: dialect.types[c.type] }));
+  return {
+    state: [
+      ...of('version', integer),
+      ...of('holder', text),
+      ...of('lease_until quiet_until', integer),
+      ...of('phase', text),
+      ...of('run', integer),
+      ...of('baseline pending', text),
+      ...of('next_batch', integer),
+      ...of('id_space', text),
+      ...of('epoch layout', integer),
+      ...of('project target mixpanel source names', text),
+    ],
+    ledger: [...of('row_key row_checksum', text), ...identity, ...of('insert_id', text)],
+    rejects: [
+      ...of('row_key insert_id kind change reason row_checksum', text),
+      ...identity,
+      ...of('shown run', integer),
+    ],
+    /** Rows of the late window that were sent: `position` is their insert time. */
+    seen: of('row_key position', text),
+    outbox: [
+      ...of('batch ordinal', integer),
+      ...of('row_change change row_key row_checksum', text),
+      ...identity,
+      ...of('insert_id old_insert_id payload reason outcome outcome_reason', text),
+      ...(hasPosition ? of('position', text) : []),
+    ],
+  };
+}
