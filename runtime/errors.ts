@@ -47,7 +47,8 @@ export class RunError extends Error {
 
 /**
  * Replaces secrets before a text leaves the runtime, also as they look inside JSON, a URL or a Basic header.
- * One pass, longest first: a secret that contains another one disappears whole.
+ * One pass, longest first: a secret that contains another one disappears whole. What is shorter than four characters
+ * is masked only as a whole word: letters inside words give nothing away, and the message stays readable.
  */
 export function maskSecrets(text: string, secrets: readonly string[]): string {
   const looks = secrets
@@ -61,8 +62,12 @@ export function maskSecrets(text: string, secrets: readonly string[]): string {
     ]);
   if (looks.length === 0) return text;
   const longestFirst = [...new Set(looks)].sort((a, b) => b.length - a.length);
-  return text.replace(new RegExp(longestFirst.map(escapeRegExp).join('|'), 'g'), '***');
+  return text.replace(new RegExp(longestFirst.map(patternOf).join('|'), 'gu'), '***');
 }
 
+const WORD = '[\\p{L}\\p{M}\\p{N}_]';
+const patternOf = (look: string): string => {
+  const escaped = look.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+  return look.length < 4 ? `(?<!${WORD})${escaped}(?!${WORD})` : escaped;
+};
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
-const escapeRegExp = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&');

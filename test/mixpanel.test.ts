@@ -552,6 +552,14 @@ describe('secrets', () => {
     expect(maskSecrets('a.c abc', ['a.c'])).toBe('*** abc');
     expect(maskSecrets('text', [])).toBe('text');
   });
+
+  test('of less than four characters are masked only as whole words', () => {
+    expect(maskSecrets('x is an example, "x" and x:y, éx', ['x'])).toBe('*** is an example, "***" and ***:y, éx');
+    expect(maskSecrets('abc abcd xabc', ['abc'])).toBe('*** abcd xabc');
+    expect(maskSecrets('Basic eDo=', ['x'])).toBe('Basic ***');
+    expect(maskSecrets('xabcdx', ['abcd'])).toBe('x***x');
+    expect(maskSecrets('a-b/c 😀 (', ['a-b/c', '😀', '('])).toBe('*** *** ***');
+  });
 });
 
 describe('the real world', () => {
