@@ -1,104 +1,29 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import type { IncomingHttpHeaders } from 'node:http';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { maskSecrets, RunError } from '../runtime/errors.ts';
 import { Concurrency, RateLimiter } from '../runtime/mixpanel/http.ts';
 import type { Batch, MixpanelOptions } from '../runtime/mixpanel/import.ts';
-import { createMixpanel } from '../runtime/mixpanel/import.ts';
 import type { World } from '../runtime/world.ts';
 import { realWorld } from '../runtime/world.ts';
-
-const START = Date.parse('2026-01-01T00:00:00Z');
-const SECRET = 's3cr3t-of-the-account';
-const TIMEOUT = 30_000;
-
-/** Sleeps are recorded and move the clock; the request timeout runs only when a test lets it. */
-function fakeWorld(options: { readonly timeouts?: boolean; readonly random?: number } = {}) {
-  const sleeps: number[] = [];
-  let elapsed = 0;
-  const world: World = {
-    ...realWorld,
-    now: () => START + elapsed,
-    monotonic: () => elapsed,
-    random: () => options.random ?? 0,
-    sleep: (ms, signal) => {
-      if (ms === TIMEOUT) return realWorld.sleep(options.timeouts ? 60 : 60_000, signal);
-      if (signal?.aborted) return Promise.reject(signal.reason as Error);
-      sleeps.push(ms);
-      elapsed += ms;
-      return Promise.resolve();
-    },
-  };
-  return { world, sleeps, advance: (ms: number) => (elapsed += ms) };
-}
-
-interface Request {
-  readonly url: string;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: string;
-  readonly raw: Buffer;
-}
-type Answer = { status: number; body?: unknown; headers?: Record<string, string> } | 'reset' | 'hang';
-
-const closing: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close();
-});
-
-async function server(answer: (request: Request, n: number) => Answer) {
-  const requests: Request[] = [];
-  const http = createServer((req, res) => {
-    const chunks: Buffer[] = [];
-    req.on('data', (chunk: Buffer) => chunks.push(chunk));
-    req.on('end', () => {
-      const raw = Buffer.concat(chunks);
-      const request = { url: req.url ?? '', headers: req.headers, raw, body: gunzipSync(raw).toString('utf8') };
-      requests.push(request);
-      const a = answer(request, requests.length);
-      if (a === 'hang') return;
-      if (a === 'reset') return void req.socket.destroy();
-      res.writeHead(a.status, a.headers);
-      res.end(typeof a.body === 'string' ? a.body : JSON.stringify(a.body ?? {}));
-    });
-  });
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-  closing.push(() => {
-    http.closeAllConnections();
-    return promisify(http.close.bind(http))();
-  });
-  return { requests, host: `http://127.0.0.1:${(http.address() as AddressInfo).port}` };
-}
-
-const ok = (n: number): Answer => ({ status: 200, body: { code: 200, num_records_imported: n, status: 'OK' } });
-const count = (request: Request): number => (JSON.parse(request.body) as unknown[]).length;
-const lines = (n: number): string[] => Array.from({ length: n }, (_, i) => `{"event":"e","properties":{"i":${i}}}`);
-const joined = (n: number) => ({ body: lines(n).join('\n'), records: n });
-
-function client(world: World, host: string, options: Partial<MixpanelOptions> = {}) {
-  return createMixpanel(world, {
-    host,
-    projectId: '42',
-    serviceAccount: { username: 'user', secret: SECRET },
-    ...options,
-  });
-}
-
-function watch(signal: AbortSignal = new AbortController().signal) {
-  const calls: (string | number)[] = [];
-  return {
-    calls,
-    signal,
-    beforeRequest: () => void calls.push('before'),
-    unanswered: (startedAt: number) => void calls.push(startedAt - START),
-    answered: () => void calls.push('answered'),
-  };
-}
+import type { Answer, Request } from './scripted.ts';
+import {
+  client,
+  closing,
+  count,
+  failure,
+  fakeWorld,
+  joined,
+  lines,
+  ok,
+  SECRET,
+  server,
+  START,
+  TIMEOUT,
+  watch,
+} from './scripted.ts';
 
 /** One batch to a server of its own. */
 async function run(answer: (request: Request, n: number) => Answer, batch: Batch = joined(2), random = 0) {
@@ -107,16 +32,6 @@ async function run(answer: (request: Request, n: number) => Answer, batch: Batch
   const w = watch();
   const sent = client(f.world, s.host).importBatch(batch, w);
   return { requests: s.requests, sleeps: f.sleeps, calls: w.calls, sent };
-}
-
-async function failure(promise: Promise<unknown>): Promise<RunError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (e: unknown) => e,
-  );
-  if (!(error instanceof RunError)) throw new Error(`expected a RunError, got ${String(error)}`);
-  expect(error.message).not.toContain(SECRET);
-  return error;
 }
 
 describe('the request', () => {
@@ -250,6 +165,35 @@ describe('refusals', () => {
     ]);
     expect(stored.sort((a, b) => a - b)).toEqual([0, 1, 3, 4, 5, 6, 7, 8, 10]);
     expect(result.notes).toEqual([]);
+  });
+
+  test('a batch that is refused row by row for one reason ends the run, unless something was accepted before', async () => {
+    const wrong = partial(['identity events are not allowed'], 0);
+    const s = await server((r) => (r.body.includes('good') ? ok(count(r)) : wrong));
+    const mixpanel = client(fakeWorld().world, s.host);
+    // One record alone says nothing about the others.
+    expect((await mixpanel.importBatch(joined(1), watch())).refused.length).toBe(1);
+    const error = await failure(mixpanel.importBatch(joined(3), watch()));
+    expect([error.code, error.retryable]).toEqual(['mixpanel-rejected', false]);
+    expect(error.message).toBe(
+      `Mixpanel refuses every record: identity events are not allowed. Check the service account user (its secret, its role Owner or Admin, whether it expired) and project_id 42, the host of the target and the identity settings of the project.`,
+    );
+    const before = s.requests.length;
+    expect(await failure(mixpanel.importBatch(joined(3), watch()))).toBe(error);
+    expect(s.requests.length).toBe(before);
+
+    const other = client(fakeWorld().world, s.host);
+    await other.importBatch(['{"event":"good"}'], watch());
+    expect((await other.importBatch(joined(3), watch())).refused.map((r) => r.index)).toEqual([0, 1, 2]);
+  });
+
+  test('rows that are refused for different reasons, or accepted in part, do not end the run', async () => {
+    const each = await run((r) => (count(r) > 1 ? partial(undefined) : partial([r.body.length > 40 ? 'a' : r.body])));
+    expect((await each.sent).refused.length).toBe(2);
+    const one = await run((r) => (r.body.includes('"i":2') ? partial(['bad']) : ok(count(r))), joined(3));
+    expect((await one.sent).refused).toEqual([{ index: 2, reason: 'bad' }]);
+    const large = await run(() => ({ status: 413 }), joined(2));
+    expect((await large.sent).refused.length).toBe(2);
   });
 
   test('413 splits in halves; a single record that is too large is refused, HTML or not', async () => {

@@ -151,6 +151,7 @@ export class Concurrency {
 
 export interface Reply {
   readonly status: number;
+  /** Without the sender's secrets. */
   readonly body: string;
   /** Where a redirect points. */
   readonly location: string | null;
@@ -169,12 +170,16 @@ export interface Sender {
 }
 
 export interface Post {
+  /** Left out: POST. */
+  readonly method?: 'PUT' | undefined;
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
   /** What the rate limit counts. */
   readonly records: number;
   readonly bytes: number;
+  /** What more may be tried when no attempt had an answer. */
+  readonly hint?: string | undefined;
 }
 
 /** Documentation: Import Events names 429, 502 and 503; 408 and the other 5xx are retried by Mixpanel's own clients. */
@@ -184,7 +189,7 @@ const isRetried = (status: number): boolean => status === 408 || status === 429 
 const isAnswer = (status: number): boolean => !isRetried(status) || status === 429;
 
 /**
- * One POST with its attempts: the same bytes each time, exponential backoff with jitter, `Retry-After` honoured.
+ * One request with its attempts: the same bytes each time, exponential backoff with jitter, `Retry-After` honoured.
  * @throws RunError `retries-exhausted` when no attempt had an answer that settles it
  */
 export async function post(sender: Sender, request: Post, watch: Watch): Promise<Reply> {
@@ -193,7 +198,8 @@ export async function post(sender: Sender, request: Post, watch: Watch): Promise
   let last = '';
   for (let attempt = 1; attempt <= retry.attempts; attempt++) {
     const tried = await attemptOnce(sender, request, watch);
-    if (tried.answer && !isRetried(tried.answer.status)) return { ...tried.answer, maybe };
+    if (tried.answer && !isRetried(tried.answer.status))
+      return { ...tried.answer, body: maskSecrets(tried.answer.body, sender.secrets), maybe };
     maybe ||= !tried.answer || !isAnswer(tried.answer.status);
     last = tried.answer ? `status ${tried.answer.status}` : tried.reason;
     if (attempt < retry.attempts)
@@ -202,7 +208,7 @@ export async function post(sender: Sender, request: Post, watch: Watch): Promise
   throw new RunError(
     'retries-exhausted',
     `${sender.host} gave no usable answer in ${retry.attempts} attempts (last: ${maskSecrets(last, sender.secrets)}). Check Mixpanel's status and the network; the next apply finishes this run.`,
-    { retryable: true, hint: 'retry.attempts and retry.max of the target say how long it is tried.' },
+    { retryable: true, hint: request.hint ?? 'retry.attempts and retry.max of the target say how long it is tried.' },
   );
 }
 
@@ -255,8 +261,8 @@ async function exchange({ world, requestTimeoutMs }: Sender, request: Post, sign
     () => undefined,
   );
   try {
-    const { url, headers, body } = request;
-    const answer = await world.fetch(url, { method: 'POST', headers, body, signal: flight.signal });
+    const { method = 'POST', url, headers, body } = request;
+    const answer = await world.fetch(url, { method, headers, body, signal: flight.signal });
     return {
       status: answer.status,
       body: await answer.text(),

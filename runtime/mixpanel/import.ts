@@ -1,32 +1,32 @@
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { maskSecrets, RunError } from '../errors.ts';
+import { RunError } from '../errors.ts';
 import type { World } from '../world.ts';
+import type { Batch, BatchResult, Verdict } from './batch.ts';
+import { countOf, createNarrowing, errorOf, fatal, namedRecords, parse } from './batch.ts';
+import type { ProfileEndpoint } from './engage.ts';
+import { createProfiles } from './engage.ts';
 import type { RateLimit, Reply, Retry, Sender, Watch } from './http.ts';
 import { Concurrency, CONCURRENCY, post, RateLimiter, REQUEST_TIMEOUT_MS, RETRY } from './http.ts';
+import type { LookupAccess, LookupResult } from './lookup.ts';
+import { createLookups } from './lookup.ts';
 
-export interface Refused {
-  /** Position in the batch, from zero. */
-  readonly index: number;
-  readonly reason: string;
-}
+export type { Batch, BatchResult, Refused } from './batch.ts';
+export type { ProfileEndpoint } from './engage.ts';
+export type { LookupResult } from './lookup.ts';
 
-export interface BatchResult {
-  /** In the batch's order, each record once. All others were accepted. */
-  readonly refused: readonly Refused[];
-  /** An earlier attempt of this batch had no answer: what is refused may be shown all the same. */
-  readonly maybe: boolean;
-  readonly notes: readonly string[];
-}
-
-/** JSON objects, one a line: as lines, or joined by newlines as the warehouse aggregates them. */
-export type Batch = readonly string[] | { readonly body: string; readonly records: number };
-
+/** One Mixpanel project. All that it sends shares one rate limit and one concurrency, so a process opens it once. */
 export interface Mixpanel {
   /** Host and project: what a state remembers. */
   readonly name: string;
+  /** Requests on their way at once, at most. */
+  readonly concurrency: number;
   /** Sends one batch of events until each record is accepted or refused. */
   importBatch(batch: Batch, watch: Watch): Promise<BatchResult>;
+  /** Sends one batch of updates of user or group profiles, without their `$token`, in their order. */
+  engageBatch(endpoint: ProfileEndpoint, batch: Batch, watch: Watch): Promise<BatchResult>;
+  /** Replaces one lookup table as a whole. */
+  replaceLookup(id: string, csv: AsyncIterable<string>, watch: Watch): Promise<LookupResult>;
 }
 
 export interface MixpanelOptions {
@@ -43,82 +43,78 @@ export interface MixpanelOptions {
   readonly concurrency?: number | undefined;
 }
 
-/**
- * A client of `POST /import` with `strict=1` (documentation: Import Events; OpenAPI: ingestion). All its batches share
- * one rate limit and one concurrency, so a process opens a project once.
- */
-export function createMixpanel(world: World, options: MixpanelOptions): Mixpanel & { readonly concurrency: number } {
+/** Opens a project of Mixpanel. */
+export function createMixpanel(world: World, options: MixpanelOptions): Mixpanel {
   const host = hostOf(options.host);
   const access = accessOf(options);
-  const most = options.concurrency ?? CONCURRENCY;
+  const concurrency = options.concurrency ?? CONCURRENCY;
   const sender: Sender = {
     world,
     host,
     retry: { ...RETRY, ...options.retry },
     requestTimeoutMs: options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS,
     limiter: new RateLimiter(world, options.rateLimit),
-    concurrency: new Concurrency(most),
-    secrets: access.secrets,
+    concurrency: new Concurrency(concurrency),
+    // The token goes with profiles also where a service account imports events.
+    secrets: [...access.secrets, ...(options.token === undefined ? [] : [options.token])],
   };
+  const imports = createImport(sender, access);
+  const profiles = createProfiles(sender, options.token);
+  const lookups = createLookups(sender, access.account);
+  return {
+    name: `${host}#${access.project}`,
+    concurrency,
+    importBatch: (batch, watch) => imports(batch, patient(watch)),
+    engageBatch: (endpoint, batch, watch) => profiles(endpoint, batch, patient(watch)),
+    replaceLookup: (id, csv, watch) => lookups(id, csv, patient(watch)),
+  };
+}
+
+/** Every request on its way listens to the one signal of the run; Node takes more than ten for a leak. */
+function patient(watch: Watch): Watch {
+  setMaxListeners(0, watch.signal);
+  return watch;
+}
+
+/** A client of `POST /import` with `strict=1` (documentation: Import Events; OpenAPI: ingestion). */
+function createImport(sender: Sender, access: Access): (batch: Batch, watch: Watch) => Promise<BatchResult> {
+  const { host, world } = sender;
   const query = new URLSearchParams({ strict: '1', ...access.query });
   const url = `${host}/import?${query.toString()}`;
   const headers = {
     'content-type': 'application/json',
     'content-encoding': 'gzip',
     accept: 'application/json',
-    authorization: `Basic ${Buffer.from(access.user).toString('base64')}`,
+    authorization: access.authorization,
   };
-
-  const send = async (batch: Batch, watch: Watch): Promise<BatchResult> => {
+  const ask = async (batch: Batch, watch: Watch): Promise<Verdict> => {
     const records = countOf(batch);
-    if (records === 0) return { refused: [], maybe: false, notes: [] };
     const json = toArray(batch);
     const body = await world.gzip(json);
     const reply = await post(sender, { url, headers, body, records, bytes: Buffer.byteLength(json) }, watch);
-    const masked: Reply = { ...reply, body: maskSecrets(reply.body, access.secrets) };
-    if (reply.status === 200) return { refused: [], maybe: reply.maybe, notes: notesOf(masked, records) };
-    if (reply.status === 400) {
-      const refused = namedRecords(masked.body, records);
-      if (refused) return { refused, maybe: reply.maybe, notes: notesOf(masked, records - refused.length) };
-    }
-    if (reply.status === 400 || reply.status === 413) return split(batch, masked, watch);
-    throw fatal(masked, host, access.what);
+    const { maybe, status } = reply;
+    if (status === 200) return { settled: { refused: [], maybe, notes: notesOf(reply, records) } };
+    if (status === 413) return { refusal: 'too-large', reason: errorOf(reply), maybe };
+    if (status !== 400) throw fatal(reply, host, '/import', access.what);
+    const refused = namedRecords(reply.body, records);
+    if (refused) return { settled: { refused, maybe, notes: notesOf(reply, records - refused.length) } };
+    return { refusal: 'unnamed', reason: errorOf(reply), maybe };
   };
-
-  /** A refusal that names no record, or a request that is too large, is narrowed down to the rows that cause it. */
-  const split = async (batch: Batch, reply: Reply, watch: Watch): Promise<BatchResult> => {
-    const lines = 'body' in batch ? batch.body.split('\n') : batch;
-    if (lines.length <= 1) return { refused: [{ index: 0, reason: errorOf(reply) }], maybe: reply.maybe, notes: [] };
-    const half = Math.ceil(lines.length / 2);
-    const first = await send(lines.slice(0, half), watch);
-    const second = await send(lines.slice(half), watch);
-    return {
-      refused: [...first.refused, ...second.refused.map((r) => ({ ...r, index: r.index + half }))],
-      maybe: reply.maybe || first.maybe || second.maybe,
-      notes: [...first.notes, ...second.notes],
-    };
-  };
-
-  return {
-    name: `${host}#${access.project}`,
-    concurrency: most,
-    importBatch: (batch, watch) => {
-      // Every request on its way listens to the one signal of the run; Node takes more than ten for a leak.
-      setMaxListeners(0, watch.signal);
-      return send(batch, watch);
-    },
-  };
+  return createNarrowing(ask, `Check ${access.what}, the host of the target and the identity settings of the project.`);
 }
 
+const basic = (user: string): string => `Basic ${Buffer.from(user).toString('base64')}`;
+
 interface Access {
-  /** User and password of the Basic header. */
-  readonly user: string;
+  readonly authorization: string;
   readonly query: Readonly<Record<string, string>>;
   /** How the state knows the project. */
   readonly project: string;
   readonly secrets: readonly string[];
   /** How a message names the credentials. */
   readonly what: string;
+  /** Set when it is a service account. */
+  readonly account?: LookupAccess;
 }
 
 /** Documentation: Import Events (authentication), Service Accounts. A token says which project it is, an account does not. */
@@ -131,13 +127,15 @@ function accessOf({ serviceAccount, token, projectId }: MixpanelOptions): Access
         `The service account ${username} needs to know its Mixpanel project. Set project_id of the target.`,
         { retryable: false },
       );
-    const user = `${username}:${secret}`;
+    const authorization = basic(`${username}:${secret}`);
+    const what = `the service account ${username} (its secret, its role Owner or Admin, whether it expired) and project_id ${projectId}`;
     return {
-      user,
+      authorization,
       query: { project_id: projectId },
       project: projectId,
-      secrets: [secret, Buffer.from(user).toString('base64')],
-      what: `the service account ${username} (its secret, its role Owner or Admin, whether it expired) and project_id ${projectId}`,
+      secrets: [secret, authorization.slice('Basic '.length)],
+      what,
+      account: { authorization, projectId, what },
     };
   }
   if (token === undefined || token === '')
@@ -145,7 +143,7 @@ function accessOf({ serviceAccount, token, projectId }: MixpanelOptions): Access
       retryable: false,
     });
   return {
-    user: `${token}:`,
+    authorization: basic(`${token}:`),
     query: {},
     // Two projects of one host must not look alike to a state, and the token is not to be written down.
     project: projectId ?? `token-${createHash('sha256').update(token).digest('hex').slice(0, 12)}`,
@@ -165,67 +163,10 @@ function hostOf(host: string): string {
   return host.replace(/\/+$/, '');
 }
 
-const countOf = (batch: Batch): number => ('body' in batch ? batch.records : batch.length);
-
 /** JSON text holds no raw newline, so joining needs no parsing. */
 function toArray(batch: Batch): string {
   return `[${'body' in batch ? batch.body.replaceAll('\n', ',\n') : batch.join(',\n')}]`;
 }
-
-interface Failure {
-  readonly error?: unknown;
-  readonly failed_records?: unknown;
-  readonly num_records_imported?: unknown;
-}
-
-/** Undefined when it is no JSON object: gateways answer HTML (mixpanel-node issue 136). */
-function parse(body: string): Failure | undefined {
-  try {
-    const value: unknown = JSON.parse(body);
-    return typeof value === 'object' && value !== null ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * The records that a 400 names; the others of the batch were stored (documentation: Import Events). Entries key on
- * `index` (`insert_id` is also spelled `$insert_id`) but can be plain texts that name nothing (mixpanel-import,
- * probe findings): undefined as soon as one entry names no record of the batch.
- */
-function namedRecords(body: string, records: number): Refused[] | undefined {
-  const failed = parse(body)?.failed_records;
-  if (!Array.isArray(failed) || failed.length === 0) return undefined;
-  const reasons = new Map<number, string>();
-  for (const entry of failed as readonly unknown[]) {
-    if (typeof entry !== 'object' || entry === null) return undefined;
-    const { index, message, field } = entry as { index?: unknown; message?: unknown; field?: unknown };
-    if (typeof index !== 'number' || !Number.isInteger(index) || index < 0 || index >= records) return undefined;
-    const reason = text(message) ?? `${text(field) ?? 'the record'} is invalid`;
-    const known = reasons.get(index);
-    reasons.set(index, known === undefined ? reason : `${known}; ${reason}`);
-  }
-  return [...reasons].sort(([a], [b]) => a - b).map(([index, reason]) => ({ index, reason }));
-}
-
-/** Why a whole request was refused, as text for a person. */
-function errorOf({ status, body }: Reply): string {
-  const failure = parse(body);
-  const failed: unknown = Array.isArray(failure?.failed_records) ? failure.failed_records[0] : undefined;
-  const said =
-    text(failed) ??
-    (typeof failed === 'object' && failed !== null && 'message' in failed ? text(failed.message) : undefined) ??
-    text(failure?.error);
-  if (said !== undefined) return said;
-  const plain = body
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .slice(0, 200);
-  return plain === '' || failure ? `refused with status ${status} and no reason` : plain;
-}
-
-const text = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
 
 /** A count that differs is told, not trusted: accepted is the batch without its refused records. */
 function notesOf({ status, body }: Reply, accepted: number): string[] {
@@ -237,27 +178,4 @@ function notesOf({ status, body }: Reply, accepted: number): string[] {
   return [
     `Mixpanel accepted ${accepted} records without saying how many it imported. Check that the host is Mixpanel's.`,
   ];
-}
-
-/** What no further attempt and no smaller batch can change. */
-function fatal(reply: Reply, host: string, what: string): RunError {
-  const { status } = reply;
-  if (status === 401 || status === 403)
-    return new RunError(
-      'mixpanel-unauthorized',
-      `Mixpanel refused the credentials (status ${status}). Check ${what}, and that the project is in the region of ${host}.`,
-      { retryable: false },
-    );
-  const message =
-    status >= 300 && status < 400
-      ? `${host} answers with a redirect (status ${status}${whereTo(reply.location)}). Set the host of the target to Mixpanel's ingestion host.`
-      : status === 404
-        ? `${host} has no /import (status 404). Check the host and the region of the target.`
-        : `${host} answered an import with status ${status} (${errorOf(reply)}). Check that the host of the target is Mixpanel's ingestion host.`;
-  return new RunError('mixpanel-rejected', message, { retryable: false });
-}
-
-/** Only the origin: a query may hold anything. */
-function whereTo(location: string | null): string {
-  return location !== null && URL.canParse(location) ? ` to ${new URL(location).origin}` : '';
 }
