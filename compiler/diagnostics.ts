@@ -13,12 +13,17 @@ export interface Span {
   readonly end: Position;
 }
 
-export interface Diagnostic {
-  readonly code: DiagnosticCode;
+/** What a report shows of a diagnostic, or of an error of a run. */
+export interface Finding {
+  readonly code: string;
   readonly severity: 'error' | 'warning';
   readonly message: string;
   readonly hint?: string;
   readonly span?: Span;
+}
+
+export interface Diagnostic extends Finding {
+  readonly code: DiagnosticCode;
 }
 
 type Text = { readonly message: string; readonly hint?: string | undefined };
@@ -199,10 +204,10 @@ export function formatText(d: Diagnostic, sources: Readonly<Record<string, strin
 }
 
 /** One line of JSON. */
-export const formatJson = (d: Diagnostic): string => JSON.stringify(d);
+export const formatJson = (d: Finding): string => JSON.stringify({ type: 'diagnostic', ...d });
 
 /** A workflow command of GitHub Actions (documentation: Workflow commands). */
-export function formatGithub(d: Diagnostic): string {
+export function formatGithub(d: Finding): string {
   const escape = (text: string): string => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
   const value = (text: string): string => escape(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
   const at = d.span ? ` file=${value(d.span.file)},line=${d.span.start.line},col=${d.span.start.col}` : '';

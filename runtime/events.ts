@@ -1,3 +1,7 @@
+import type { RunCounts } from '../schemas/types.ts';
+
+export type { RunCounts };
+
 /** What a run tells: reports and manifests consume these, the runtime never prints. */
 export type RunEvent =
   | { readonly type: 'waiting'; readonly sync: string; readonly message: string }
@@ -20,16 +24,3 @@ export type RunEvent =
       /** A one_time sync that has sent its table. */
       readonly done: boolean;
     };
-
-/** Records of one run. accepted + refused + invalid = captured. */
-export interface RunCounts {
-  readonly captured_inserts: number;
-  readonly captured_updates: number;
-  readonly captured_deletes: number;
-  readonly accepted_inserts: number;
-  readonly accepted_updates: number;
-  readonly accepted_deletes: number;
-  readonly refused: number;
-  readonly invalid: number;
-  readonly billable: number;
-}

@@ -1,28 +1,25 @@
-import type { RunCounts, RunEvent } from './events.ts';
+import type { RunManifest } from '../schemas/types.ts';
+import type { RunEvent } from './events.ts';
 import type { World } from './world.ts';
-
-interface SyncRecord {
-  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed';
-  run?: number;
-  resumed?: number;
-  steps: string[];
-  sent?: number;
-  counts?: RunCounts;
-  error?: { code: string; message: string };
-}
 
 /** The record of one `apply`: written before the first step and after every one, by atomic rename. */
 export class Manifest {
   readonly #world: World;
   readonly #path: string;
-  readonly #content;
+  readonly #content: RunManifest;
   #writing: Promise<void> = Promise.resolve();
   #dirty = false;
 
   constructor(
     world: World,
     path: string,
-    header: { project: string; target: string; planHash: string; syncs: readonly string[] },
+    header: {
+      project: string;
+      target: string;
+      planHash: string;
+      syncs: readonly string[];
+      allowed?: readonly string[];
+    },
   ) {
     this.#world = world;
     this.#path = path;
@@ -32,13 +29,14 @@ export class Manifest {
       target: header.target,
       planHash: header.planHash,
       startedAt: new Date(world.now()).toISOString(),
-      finishedAt: null as string | null,
-      syncs: Object.fromEntries(header.syncs.map((s): [string, SyncRecord] => [s, { status: 'pending', steps: [] }])),
+      finishedAt: null,
+      allowed: [...(header.allowed ?? [])],
+      syncs: Object.fromEntries(header.syncs.map((s) => [s, { status: 'pending', runs: [], steps: [] }])),
     };
   }
 
-  get syncs(): Readonly<Record<string, SyncRecord>> {
-    return this.#content.syncs;
+  get content(): RunManifest {
+    return this.#content;
   }
 
   /** Takes an event of a run into the record. */
@@ -47,14 +45,14 @@ export class Manifest {
     if (!sync) return;
     if (event.type === 'begin') {
       sync.status = 'running';
-      if (event.resumed) sync.resumed = event.run;
-      else sync.run = event.run;
+      sync.runs.push({ run: event.run, resumed: event.resumed });
     } else if (event.type === 'step') sync.steps.push(event.step);
     else if (event.type === 'sent') sync.sent = event.records;
     else if (event.type === 'committed') {
       sync.status = 'done';
-      sync.counts = event.counts;
-    } else if (event.type === 'unchanged') sync.status = sync.counts ? 'done' : 'unchanged';
+      const run = sync.runs.at(-1);
+      if (run) run.counts = event.counts;
+    } else if (event.type === 'unchanged') sync.status = sync.runs.some((r) => r.counts) ? 'done' : 'unchanged';
     if (event.type !== 'waiting' && event.type !== 'note') this.write();
   }
 
@@ -68,11 +66,12 @@ export class Manifest {
   write(): void {
     if (this.#dirty) return;
     this.#dirty = true;
-    this.#writing = this.#writing.then(() => {
+    const before = this.#writing.catch(() => undefined);
+    this.#writing = before.then(() => {
       this.#dirty = false;
       return this.#world.writeFileAtomic(this.#path, JSON.stringify(this.#content, null, 2) + '\n');
     });
-    // Settled in finish(), where a full disk becomes the command's error.
+    // The last one is settled in finish(), where a full disk becomes the command's error.
     this.#writing.catch(() => undefined);
   }
 

@@ -22,6 +22,8 @@ export interface SyncRun {
   /** How long one request may take; after it none of its copies can land. Zero where requests die with the process. */
   readonly requestTimeoutMs: number;
   readonly emit: (event: RunEvent) => void;
+  /** Proves that Mixpanel takes requests, before a run may send: a wrong setting then leaves nothing half done. */
+  readonly prove?: (signal: AbortSignal) => Promise<void>;
   /** Aborted when the person asks to stop. */
   readonly stop: AbortSignal;
   /** Ceilings of guards for this run only, as late values. */
@@ -36,6 +38,8 @@ export async function applySync(run: SyncRun): Promise<void> {
   const first = await attempt(run);
   if (first === 'resumed' && !run.stop.aborted) await attempt(run);
 }
+
+const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
 
 /** Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table. */
 export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'>): Promise<void> {
@@ -59,8 +63,17 @@ export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehous
         `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
         { retryable: false },
       );
-    await runner.steps(plan.setup, {});
-    await runner.steps(sync.setup, {});
+    // Syncs that start at once would create the same schema at once.
+    const last = settingUp.get(run.warehouse) ?? Promise.resolve();
+    const mine = last.then(async () => {
+      await runner.steps(plan.setup, {});
+      await runner.steps(sync.setup, {});
+    });
+    settingUp.set(
+      run.warehouse,
+      mine.catch(() => undefined),
+    );
+    await mine;
   } finally {
     await runner.close();
   }
@@ -235,6 +248,7 @@ async function fresh(story: Story): Promise<void> {
     emit({ type: 'unchanged', sync: sync.name, run: state.version, done: values['done'] === 1 });
     return;
   }
+  await story.prove?.(lease.signal);
   try {
     await lease.write(() => runner.statement(sync.capture.flip, { ...values, pending }));
   } catch (error) {

@@ -19,6 +19,72 @@ export interface Lock {
   };
 }
 
+/**
+ * The record of one `syncline apply`: target/syncline/<target>/manifest.json.
+ */
+export interface RunManifest {
+  manifestVersion: 1;
+  project: string;
+  target: string;
+  /**
+   * Hash of the plan that was applied, as in plan.json.
+   */
+  planHash: string;
+  startedAt: string;
+  /**
+   * Null while it runs, and for ever when the process died.
+   */
+  finishedAt: string | null;
+  /**
+   * --allow, as given
+   */
+  allowed: string[];
+  syncs: {
+    [k: string]: SyncRecord;
+  };
+}
+export interface SyncRecord {
+  /**
+   * pending: not begun; running: begun and not ended, also when the process died; done: something was sent.
+   */
+  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed';
+  /**
+   * An interrupted run that was finished comes first.
+   */
+  runs: RunRecord[];
+  /**
+   * Statements that were begun, in order.
+   */
+  steps: string[];
+  /**
+   * Records of the latest run's finished batches, refused ones included.
+   */
+  sent?: number;
+  error?: {
+    code: string;
+    message: string;
+  };
+}
+export interface RunRecord {
+  run: number;
+  resumed: boolean;
+  counts?: RunCounts;
+}
+/**
+ * Records of one committed run. accepted + refused + invalid = captured.
+ */
+export interface RunCounts {
+  captured_inserts: number;
+  captured_updates: number;
+  captured_deletes: number;
+  accepted_inserts: number;
+  accepted_updates: number;
+  accepted_deletes: number;
+  refused: number;
+  invalid: number;
+  billable: number;
+}
+
 export type Expect =
   | {
       affected: 1;

@@ -1,20 +1,42 @@
 import path from 'node:path';
 import { compiledFiles } from '../../compiler/plan.ts';
+import type { SyncPlan } from '../../schemas/types.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import { Manifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { readFolder } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, load, openWarehouse } from './context.ts';
+import { connection, err, FoundBefore, load, openWarehouse } from './context.ts';
+import { confirmed } from './confirm.ts';
+import { diskReason } from './disk.ts';
+import { printError } from './log.ts';
 import { openMixpanel } from './mixpanel.ts';
-import { plainReport } from './report.ts';
+import { parseAllowed } from './allow.ts';
+import { reporter } from './report.ts';
+import { writeSummary } from './summary.ts';
+
+export interface ApplyOptions extends CommonOptions {
+  readonly threads?: string;
+  readonly failFast?: boolean;
+  readonly allow?: readonly string[];
+}
+
+/** Syncs at a time, as dbt's profiles have it. */
+const THREADS = 4;
 
 /** Finds what changed and sends it. */
-export async function apply(options: CommonOptions): Promise<number> {
+export async function apply(options: ApplyOptions): Promise<number> {
   const loaded = await load(options);
+  const threads = Number(options.threads ?? THREADS);
+  if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
+  const allowed = parseAllowed(options.allow ?? [], loaded.syncs);
   await refuseUnreviewed(loaded);
   const { plan, project, dir, syncs } = loaded;
+  if (project.target.protected && !(await confirmed(`Apply to ${plan.target}?`))) {
+    err('Nothing was sent.');
+    return 1;
+  }
   const settings = connection(project);
   const stop = new AbortController();
   const interrupt = (): void => {
@@ -26,51 +48,69 @@ export async function apply(options: CommonOptions): Promise<number> {
   let failed = 0;
   try {
     const remote = await openMixpanel(dir, project);
-    const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
-      project: plan.project,
-      target: plan.target,
-      planHash: plan.hash,
-      syncs: syncs.map((s) => s.name),
-    });
-    const print = plainReport(options.quiet === true);
-    manifest.write();
     try {
-      for (const sync of syncs) {
-        if (stop.signal.aborted) break;
-        try {
-          await applySync({
-            plan,
-            sync,
-            warehouse,
-            mixpanel: remote.mixpanel,
-            concurrency: remote.concurrency,
-            world: realWorld,
-            leaseTtlMs: settings.leaseTtlMs,
-            requestTimeoutMs: remote.requestTimeoutMs,
-            stop: stop.signal,
-            mayCreate: true,
-            emit: (event) => {
-              manifest.take(event);
-              print(event);
-            },
+      const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
+        project: plan.project,
+        target: plan.target,
+        planHash: plan.hash,
+        syncs: syncs.map((s) => s.name),
+        allowed: [...(options.allow ?? [])],
+      });
+      const print = reporter(options.quiet === true);
+      manifest.write();
+      let proof: Promise<void> | undefined;
+      const queue = syncs.slice();
+      const one = async (sync: SyncPlan): Promise<void> => {
+        await applySync({
+          plan,
+          sync,
+          warehouse,
+          mixpanel: remote.mixpanel,
+          concurrency: remote.concurrency,
+          world: realWorld,
+          leaseTtlMs: settings.leaseTtlMs,
+          requestTimeoutMs: remote.requestTimeoutMs,
+          stop: stop.signal,
+          mayCreate: true,
+          allowed: allowed.get(sync.name) ?? {},
+          prove: () => (proof ??= remote.check(stop.signal)),
+          emit: (event) => {
+            manifest.take(event);
+            print(event);
+          },
+        });
+      };
+      const worker = async (): Promise<void> => {
+        for (let sync = queue.shift(); sync && !stop.signal.aborted; sync = queue.shift()) {
+          const { name } = sync;
+          await one(sync).catch((error: unknown) => {
+            failed++;
+            const code = error instanceof RunError ? error.code : 'internal';
+            const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
+            manifest.fail(name, code, message);
+            printError({ code, sync: name, message, hint: error instanceof RunError ? error.hint : undefined });
+            if (options.failFast) stop.abort();
           });
-        } catch (error) {
-          failed++;
-          const code = error instanceof RunError ? error.code : 'internal';
-          const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
-          manifest.fail(sync.name, code, message);
-          err(`error[${code}]: ${sync.name}: ${message}`);
-          if (error instanceof RunError && error.hint !== undefined) err(`  hint: ${error.hint}`);
         }
+      };
+      try {
+        await Promise.all(Array.from({ length: Math.min(threads, syncs.length) }, worker));
+        if (options.failFast && failed > 0 && queue.length > 0)
+          err(`--fail-fast: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`);
+      } finally {
+        await manifest.finish().catch((error: unknown) => {
+          failed++;
+          printError({
+            code: 'disk',
+            message: `The manifest in target/syncline/${plan.target}/ cannot be written: ${diskReason(error) ?? String(error)}. What was sent is on record in the warehouse. Make room or give the right to write.`,
+          });
+        });
+        await writeSummary(manifest.content).catch((error: unknown) =>
+          err(`The job summary cannot be written: ${diskReason(error) ?? String(error)}.`),
+        );
       }
     } finally {
       await remote.close();
-      await manifest.finish().catch((error: unknown) => {
-        failed++;
-        err(
-          `error[disk]: the manifest could not be written: ${String(error)}. What was sent is on record in the warehouse.`,
-        );
-      });
     }
   } finally {
     process.removeListener('SIGINT', interrupt);

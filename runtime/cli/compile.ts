@@ -3,6 +3,7 @@ import path from 'node:path';
 import { compiledFiles } from '../../compiler/plan.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load } from './context.ts';
+import { writing } from './disk.ts';
 
 /** Writes the compiled folder, or compares it. */
 export async function compileCommand(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
@@ -19,11 +20,13 @@ export async function compileCommand(options: CommonOptions & { readonly check?:
     );
     return 1;
   }
-  await Promise.all(
-    [...new Set(differing.map((f) => path.dirname(f)))].map((d) => mkdir(path.join(folder, d), { recursive: true })),
-  );
-  await Promise.all(differing.map((f) => writeFile(path.join(folder, f), compiled[f] ?? '')));
-  await Promise.all(extra.map((f) => rm(path.join(folder, f))));
+  await writing(`compiled/${plan.target}/`, async () => {
+    await Promise.all(
+      [...new Set(differing.map((f) => path.dirname(f)))].map((d) => mkdir(path.join(folder, d), { recursive: true })),
+    );
+    await Promise.all(differing.map((f) => writeFile(path.join(folder, f), compiled[f] ?? '')));
+    await Promise.all(extra.map((f) => rm(path.join(folder, f))));
+  });
   if (!options.quiet)
     err(
       `compiled/${plan.target}/: ${plan.syncs.length} syncs, ${differing.length} files written, ${extra.length} removed.`,

@@ -1,6 +1,5 @@
 import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
-import { formatText } from '../../compiler/diagnostics.ts';
 import type { Diagnostic } from '../../compiler/diagnostics.ts';
 import { readProject } from '../../compiler/files.ts';
 import type { ResolvedProject } from '../../compiler/project/resolve.ts';
@@ -11,6 +10,10 @@ import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
+import { diskReason } from './disk.ts';
+import { err, out, printDiagnostic } from './log.ts';
+
+export { err, out };
 
 export interface CommonOptions {
   readonly projectDir: string;
@@ -25,8 +28,8 @@ export interface CommonOptions {
 /** Something in files, flags or environment is wrong, found before any connection (exit code 2). */
 export class FoundBefore extends Error {}
 
-export const out = (text: string): void => void process.stdout.write(`${text}\n`);
-export const err = (text: string): void => void process.stderr.write(`${text}\n`);
+/** The same, when diagnostics have said it already. */
+export class Reported extends FoundBefore {}
 
 const PACKAGE = path.join(import.meta.dirname, '../..');
 /** The folder of the package's templates: beside `runtime/` in the sources, one level up in `dist/`. */
@@ -35,22 +38,42 @@ const templatesDir = (): string =>
 
 export async function parseVars(text: string | undefined): Promise<Readonly<Record<string, string>>> {
   if (text === undefined) return {};
-  const { parse } = await import('yaml');
-  const value: unknown = parse(text);
+  const { parseDocument } = await import('yaml');
+  const document = parseDocument(text);
+  const value: unknown = document.errors.length > 0 ? null : document.toJS();
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new FoundBefore('--vars must be a YAML map, such as "{name: value}".');
-  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, String(v)]));
+  return Object.fromEntries(
+    Object.entries(value as Record<string, unknown>).map(([name, v]) => {
+      if (typeof v !== 'string' && typeof v !== 'number' && typeof v !== 'boolean')
+        throw new FoundBefore(`--vars: ${name} must be a text, a number or a boolean.`);
+      return [name, String(v)];
+    }),
+  );
 }
 
 /** Prints diagnostics to stderr. @throws FoundBefore when one is an error */
 export function report(
   diagnostics: readonly Diagnostic[],
   files: Readonly<Record<string, string>>,
+  dir: string,
   quiet = false,
 ): void {
-  for (const d of diagnostics) if (d.severity === 'error' || !quiet) err(formatText(d, files));
+  for (const d of diagnostics) if (d.severity === 'error' || !quiet) printDiagnostic(d, files, dir);
   const errors = diagnostics.filter((d) => d.severity === 'error').length;
-  if (errors > 0) throw new FoundBefore(`${errors} error${errors === 1 ? '' : 's'}. Nothing was changed.`);
+  if (errors > 0) throw new Reported(`${errors} error${errors === 1 ? '' : 's'}. Nothing was changed.`);
+}
+
+/** The project's texts. @throws FoundBefore when a file is there but cannot be read */
+export async function readFiles(dir: string): Promise<Readonly<Record<string, string>>> {
+  try {
+    return (await readProject(dir)).files;
+  } catch (error) {
+    const reason = diskReason(error);
+    if (reason === undefined) throw error;
+    const file = error instanceof Error && 'path' in error ? path.relative(dir, String(error.path)) : '';
+    throw new FoundBefore(`${file === '' ? 'A file of the project' : file} cannot be read: ${reason}.`);
+  }
 }
 
 export interface Loaded {
@@ -64,14 +87,14 @@ export interface Loaded {
 /** Reads and compiles the project of the common flags. */
 export async function load(options: CommonOptions): Promise<Loaded> {
   const dir = path.resolve(options.projectDir);
-  const { files } = await readProject(dir);
+  const files = await readFiles(dir);
   const result = compile({
     files,
     templates: await readTemplates(templatesDir()),
     vars: await parseVars(options.vars),
     ...(options.target === undefined ? {} : { target: options.target }),
   });
-  report(result.diagnostics, files, options.quiet);
+  report(result.diagnostics, files, dir, options.quiet);
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
   const chosen = new Set(
@@ -85,7 +108,7 @@ export async function load(options: CommonOptions): Promise<Loaded> {
 /** The target's connection settings, with environment variables rendered. */
 export function connection(project: ResolvedProject) {
   const { value, diagnostics } = renderConnection(project.target, process.env);
-  report(diagnostics, {});
+  report(diagnostics, {}, '.');
   return value;
 }
 

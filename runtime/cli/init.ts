@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore } from './context.ts';
+import { writing } from './disk.ts';
 
 const PROJECT = `name: shop
 require_syncline: ">=0.1"
@@ -41,9 +42,11 @@ export async function init(options: CommonOptions): Promise<number> {
     throw new FoundBefore(
       `There is already a ${present[0] ?? ''} in ${options.projectDir}. Nothing was written; choose an empty folder.`,
     );
-  await mkdir(path.join(dir, 'syncs'), { recursive: true });
-  for (const [file, text] of Object.entries(files))
-    if (!existsSync(path.join(dir, file))) await writeFile(path.join(dir, file), text);
+  await writing(`The project in ${options.projectDir}`, async () => {
+    await mkdir(path.join(dir, 'syncs'), { recursive: true });
+    for (const [file, text] of Object.entries(files))
+      if (!existsSync(path.join(dir, file))) await writeFile(path.join(dir, file), text);
+  });
   const { writeSampleWarehouse } = await import('./sample.ts');
   await writeSampleWarehouse(path.join(dir, 'warehouse.duckdb'));
   err(`Wrote syncline.yml, syncs/shop.yml and a warehouse.duckdb with two orders.

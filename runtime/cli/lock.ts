@@ -1,25 +1,25 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
-import { readProject } from '../../compiler/files.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
 import { select } from '../../compiler/project/select.ts';
 import { RunError } from '../errors.ts';
 import type { CommonOptions } from './context.ts';
-import { err, FoundBefore, openWarehouse, parseVars, report } from './context.ts';
+import { err, FoundBefore, openWarehouse, parseVars, readFiles, report } from './context.ts';
+import { writing } from './disk.ts';
 
 /** Reads the columns of the sources into the lock, or compares them with it. */
 export async function lock(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
   const dir = path.resolve(options.projectDir);
-  const { files } = await readProject(dir);
+  const files = await readFiles(dir);
   const { project, diagnostics } = loadProject(files, {
     ...(options.target === undefined ? {} : { target: options.target }),
     vars: await parseVars(options.vars),
     needLock: false,
     logicalType: (native) => duckdb.logicalType(native),
   });
-  report(diagnostics, files, true);
+  report(diagnostics, files, dir, true);
   if (!project) throw new FoundBefore('The project cannot be read.');
   const syncs = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
@@ -61,7 +61,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
     err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
     return 1;
   }
-  await writeFile(path.join(dir, 'syncline.lock.json'), text);
+  await writing('syncline.lock.json', () => writeFile(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${Object.keys(sources).length} sources of target ${target}.`);
   return 0;
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import { RunError } from '../errors.ts';
 import type { Mixpanel } from '../mixpanel/import.ts';
 import { createMixpanel } from '../mixpanel/import.ts';
 import type { World } from '../world.ts';
@@ -11,6 +12,8 @@ export interface OpenMixpanel {
   readonly concurrency: number;
   readonly requestTimeoutMs: number;
   readonly secrets: readonly string[];
+  /** Proves that the host is Mixpanel and takes the credentials. */
+  check(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,6 +50,7 @@ export async function openMixpanel(dir: string, project: ResolvedProject): Promi
     concurrency: SENDERS,
     requestTimeoutMs,
     secrets: [account?.secret, settings.token].filter((s) => s !== undefined),
+    check: (signal) => client.check(signal),
     close: () => Promise.resolve(),
   };
 }
@@ -54,7 +58,11 @@ export async function openMixpanel(dir: string, project: ResolvedProject): Promi
 /** The sandbox without a socket: its requests die with this process, so nobody has to wait for them. */
 async function inProcess(dir: string): Promise<OpenMixpanel> {
   const { openSandbox } = await import('../sandbox/server.ts');
-  const sandbox = await openSandbox({ path: path.join(dir, 'sandbox.duckdb') });
+  const sandbox = await openSandbox({ path: path.join(dir, 'sandbox.duckdb') }).catch((error: unknown) => {
+    throw new RunError('mixpanel-unreachable', error instanceof Error ? error.message : String(error), {
+      retryable: true,
+    });
+  });
   const world: World = {
     ...realWorld,
     gzip: (text) => Promise.resolve(Buffer.from(text)),
@@ -87,5 +95,12 @@ async function inProcess(dir: string): Promise<OpenMixpanel> {
     requestTimeoutMs: 30_000,
     concurrency: SENDERS,
   });
-  return { mixpanel: client, concurrency: 2, requestTimeoutMs: 0, secrets: [], close: () => sandbox.close() };
+  return {
+    mixpanel: client,
+    concurrency: 2,
+    requestTimeoutMs: 0,
+    secrets: [],
+    check: () => Promise.resolve(),
+    close: () => sandbox.close(),
+  };
 }

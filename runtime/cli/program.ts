@@ -1,19 +1,27 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../schemas/version.ts';
 import { RunError } from '../errors.ts';
 import type { CommonOptions } from './context.ts';
-import { FoundBefore } from './context.ts';
+import { FoundBefore, Reported } from './context.ts';
+import { err, logFormat, printError, printRefusal, setLogFormat } from './log.ts';
 
 type Action = (options: CommonOptions & Record<string, unknown>, args: readonly string[]) => Promise<number>;
 
 /** Parses the command line and runs the command. @returns the exit code: 0 ok, 2 found before any connection, 1 after it */
 export async function main(argv: readonly string[]): Promise<number> {
   let code = 0;
+  // Read before the flags are parsed, so that what is wrong with them is told in this form too.
+  setLogFormat(/ --log-format[ =]json( |$)/.test(` ${argv.join(' ')}`) ? 'json' : 'text');
   const program = new Command('syncline')
     .description('Keeps Mixpanel equal to the warehouse.')
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError('(run with --help for the flags)');
+    .configureOutput({
+      outputError: (text, write) => {
+        if (logFormat() === 'json') printRefusal(text.replace(/^error: /, '').trimEnd());
+        else write(`${text}(run with --help for the flags)\n`);
+      },
+    });
 
   const command = (name: string, description: string, load: () => Promise<Action>): Command =>
     program
@@ -23,6 +31,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       .option('-t, --target <name>', 'target of syncline.yml (default: its default_target)')
       .option('--vars <yaml>', 'variables, as YAML: "{name: value}"')
       .option('-q, --quiet', 'print results and errors only')
+      .addOption(
+        new Option('--log-format <form>', 'how stderr looks: lines, or one JSON object a line')
+          .choices(['text', 'json'])
+          .default('text'),
+      )
       .action(async (...all: unknown[]) => {
         const self = all.at(-1) as Command;
         const action = await load();
@@ -32,6 +45,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     c
       .option('-s, --select <syncs...>', 'name, glob, tag:, kind:, mode:, path: (space = union, comma = intersection)')
       .option('--exclude <syncs...>', 'the same, left out');
+  const output = (c: Command): Command =>
+    c.addOption(new Option('--output <form>', 'how stdout looks').choices(['text', 'json']).default('text'));
   const connecting = (c: Command): Command =>
     c.option('--lock-timeout <seconds>', 'how long to wait for a database file in use', '60');
 
@@ -50,11 +65,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     ),
   ).option('--check', 'fail (1) if the warehouse differs from the lock');
   command('validate', 'check the project without connecting', async () => (await import('./validate.ts')).validate);
-  selecting(command('ls', 'list the syncs', async () => (await import('./ls.ts')).ls)).option(
-    '--output <form>',
-    'text or json',
-    'text',
-  );
+  output(selecting(command('ls', 'list the syncs', async () => (await import('./ls.ts')).ls)));
   command(
     'compile',
     'write reviewable SQL and plan.json to compiled/<target>/',
@@ -64,31 +75,43 @@ export async function main(argv: readonly string[]): Promise<number> {
     '--execute',
     'run it',
   );
-  connecting(
-    selecting(
-      command('plan', 'show what apply would do, without writing', async () => (await import('./plan.ts')).planCommand),
+  output(
+    connecting(
+      selecting(
+        command(
+          'plan',
+          'show what apply would do, without writing',
+          async () => (await import('./plan.ts')).planCommand,
+        ),
+      ),
     ),
-  )
-    .option('--output <form>', 'text or json', 'text')
-    .option('--detailed-exitcode', 'exit 3 when there are changes');
+  ).option('--detailed-exitcode', 'exit 3 when there are changes');
   connecting(
     selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
-  );
+  )
+    .option('--threads <n>', 'syncs at a time', '4')
+    .option('--fail-fast', 'start no further sync after a failure')
+    .option(
+      '--allow <ceilings...>',
+      'guards of this run only: sync.max_deletes=N, .max_changes=N, .max_rejects=N, .on_empty_source',
+    );
   connecting(
     command('show', 'first payloads of a sync, as they would be sent', async () => (await import('./show.ts')).show),
   ).argument('<sync>');
-  connecting(
-    selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status)),
-  ).option('--output <form>', 'text or json', 'text');
-  connecting(
-    selecting(
-      command(
-        'rejects',
-        'records that were not sent or were refused, with reasons',
-        async () => (await import('./rejects.ts')).rejects,
+  output(
+    connecting(selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status))),
+  );
+  output(
+    connecting(
+      selecting(
+        command(
+          'rejects',
+          'records that were not sent or were refused, with reasons',
+          async () => (await import('./rejects.ts')).rejects,
+        ),
       ),
     ),
-  ).option('--output <form>', 'text or json', 'text');
+  );
   connecting(
     command(
       'reset',
@@ -120,13 +143,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof FoundBefore) {
-      process.stderr.write(`${error.message}\n`);
+      if (error instanceof Reported) err(error.message);
+      else printRefusal(error.message);
       return 2;
     }
     if (error instanceof RunError) {
-      process.stderr.write(
-        `error[${error.code}]: ${error.message}\n${error.hint === undefined ? '' : `  hint: ${error.hint}\n`}`,
-      );
+      printError({ code: error.code, message: error.message, hint: error.hint });
       return 1;
     }
     throw error;

@@ -1,5 +1,5 @@
 import type { RunCounts, RunEvent } from '../events.ts';
-import { err } from './context.ts';
+import { err, logFormat, tell } from './log.ts';
 
 const number = new Intl.NumberFormat('en-US');
 export const count = (n: number, noun: string): string => `${number.format(n)} ${noun}${n === 1 ? '' : 's'}`;
@@ -16,8 +16,9 @@ export function describeCounts(c: RunCounts): string {
   return parts.join(', ');
 }
 
-/** Prints a run's events as plain lines on stderr. */
-export function plainReport(quiet: boolean): (event: RunEvent) => void {
+/** Prints a run's events on stderr: every one as JSON, or what a person follows as plain lines. */
+export function reporter(quiet: boolean): (event: RunEvent) => void {
+  if (logFormat() === 'json') return quiet ? (event) => event.type === 'note' && tell(event) : tell;
   let next = 0;
   return (event) => {
     if (quiet && event.type !== 'note') return;

@@ -13,6 +13,10 @@ export async function sandbox(options: Readonly<Record<string, string | boolean>
     path: options['discard'] ? ':memory:' : String(options['file']),
     discard: options['discard'] === true,
     ...(faults ? { faults } : {}),
+  }).catch((error: unknown) => {
+    throw new RunError('mixpanel-unreachable', error instanceof Error ? error.message : String(error), {
+      retryable: true,
+    });
   });
   const server = await serveSandbox(store, { port }).catch(async (error: unknown) => {
     await store.close();

@@ -21,6 +21,8 @@ export interface Mixpanel {
   readonly name: string;
   /** Requests on their way at once, at most. */
   readonly concurrency: number;
+  /** Proves that the host is Mixpanel and takes the credentials, by one empty event that it refuses. */
+  check(signal: AbortSignal): Promise<void>;
   /** Sends one batch of events until each record is accepted or refused. */
   importBatch(batch: Batch, watch: Watch): Promise<BatchResult>;
   /** Sends one batch of updates of user or group profiles, without their `$token`, in their order. */
@@ -58,17 +60,56 @@ export function createMixpanel(world: World, options: MixpanelOptions): Mixpanel
     // The token goes with profiles also where a service account imports events.
     secrets: [...access.secrets, ...(options.token === undefined ? [] : [options.token])],
   };
+  const check = createCheck(sender, access);
   const imports = createImport(sender, access);
   const profiles = createProfiles(sender, options.token);
   const lookups = createLookups(sender, access.account);
   return {
     name: `${host}#${access.project}`,
     concurrency,
+    check: (signal) => check(signal),
     importBatch: (batch, watch) => imports(batch, patient(watch)),
     engageBatch: (endpoint, batch, watch) => profiles(endpoint, batch, patient(watch)),
     replaceLookup: (id, csv, watch) => lookups(id, csv, patient(watch)),
   };
 }
+
+/** Attempts of a check: a host that is down for long is told at once, not after minutes. */
+const CHECK_ATTEMPTS = 3;
+
+/** What an empty event gets (Mixpanel's Go client, http_test.go); whatever else is JSON came from an API as well. */
+function createCheck(sender: Sender, access: Access): (signal: AbortSignal) => Promise<void> {
+  const { host, world } = sender;
+  const url = `${host}/import?${new URLSearchParams({ strict: '1', ...access.query }).toString()}`;
+  const json = '[{}]';
+  return async (signal) => {
+    const watch = { signal, beforeRequest: () => undefined, unanswered: () => undefined };
+    const request = { url, headers: headersOf(access), body: await world.gzip(json), records: 1, bytes: json.length };
+    const few = { ...sender, retry: { ...sender.retry, attempts: Math.min(CHECK_ATTEMPTS, sender.retry.attempts) } };
+    const reply = await post(few, request, watch).catch((error: unknown) => {
+      if (!(error instanceof RunError && error.code === 'retries-exhausted')) throw error;
+      throw new RunError(
+        'mixpanel-unreachable',
+        `${error.message.replace(/\. Check .*$/, '')}. Nothing was sent. Check the target's host or region, the network and Mixpanel's status.`,
+        { retryable: true },
+      );
+    });
+    if (reply.status !== 200 && reply.status !== 400) throw fatal(reply, host, '/import', access.what);
+    if (parse(reply.body) === undefined)
+      throw new RunError(
+        'mixpanel-rejected',
+        `${host} does not answer as Mixpanel does (status ${reply.status}, no JSON). Nothing was sent. Set the host of the target to Mixpanel's ingestion host.`,
+        { retryable: false },
+      );
+  };
+}
+
+const headersOf = (access: Access): Readonly<Record<string, string>> => ({
+  'content-type': 'application/json',
+  'content-encoding': 'gzip',
+  accept: 'application/json',
+  authorization: access.authorization,
+});
 
 /** Every request on its way listens to the one signal of the run; Node takes more than ten for a leak. */
 function patient(watch: Watch): Watch {
@@ -81,12 +122,7 @@ function createImport(sender: Sender, access: Access): (batch: Batch, watch: Wat
   const { host, world } = sender;
   const query = new URLSearchParams({ strict: '1', ...access.query });
   const url = `${host}/import?${query.toString()}`;
-  const headers = {
-    'content-type': 'application/json',
-    'content-encoding': 'gzip',
-    accept: 'application/json',
-    authorization: access.authorization,
-  };
+  const headers = headersOf(access);
   const ask = async (batch: Batch, watch: Watch): Promise<Verdict> => {
     const records = countOf(batch);
     const json = toArray(batch);

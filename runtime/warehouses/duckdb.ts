@@ -31,7 +31,7 @@ export async function openDuckDB(world: World, options: DuckDBOptions): Promise<
       return new DuckDBWarehouse(await DuckDBInstance.create(options.path, config));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      if (!message.includes('Could not set lock')) throw unreadable(options.path, message);
+      if (!message.includes('Could not set lock')) throw unreadable(options.path, message, options.readOnly);
       if (world.monotonic() >= deadline) throw locked(options.path, message);
       if (waits === 0) options.onWait?.(`${options.path} is in use by another process${holderOf(message)}; waiting`);
       await world.sleep(250);
@@ -52,18 +52,27 @@ function locked(path: string, message: string): RunError {
   );
 }
 
-function unreadable(path: string, message: string): RunError {
-  const newer = /newer|storage version|serialization version|version number/i.test(message);
+function unreadable(path: string, message: string, readOnly: boolean): RunError {
+  const [, version, oldest, newest] =
+    /version number (\d+), but we can only read versions? (?:between )?(\d+)(?: and (\d+))?/.exec(message) ?? [];
+  const reason =
+    version === undefined
+      ? ''
+      : `it has storage version ${version}, this syncline reads ${oldest}${newest === undefined ? '' : ` to ${newest}`}`;
   return new RunError(
     'warehouse-unavailable',
-    newer
-      ? `The database file ${path} was written by a newer DuckDB than this one can read (storage versions 64 to 68). Write it with DuckDB 1.x.`
-      : `The database file ${path} cannot be opened: ${firstLine(message)}. Check that the path is right and that it is a DuckDB file.`,
+    version !== undefined
+      ? `The database file ${path} cannot be opened: ${reason}. ${Number(version) > Number(newest ?? oldest) ? 'Upgrade syncline, or write the file with an older DuckDB.' : 'Write the file with a newer DuckDB.'}`
+      : `The database file ${path} cannot be opened: ${firstLine(message)}. Check that the path is right, that it is a DuckDB file and that it may be read${readOnly ? '' : ' and written'}.`,
     { retryable: false },
   );
 }
 
-const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
+const firstLine = (text: string): string => (text.split('\n', 1)[0] ?? '').replace(/[.!]+$/, '');
+
+/** What the system says when a file cannot grow. */
+const NO_ROOM =
+  /No space left on device|File too large|Disk quota exceeded|Could not write all bytes|Read-only file system/;
 
 class DuckDBWarehouse implements Warehouse {
   readonly #instance: DuckDBInstance;
@@ -111,6 +120,12 @@ class DuckDBConnectionAdapter implements Connection {
       return await run();
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
+      if (NO_ROOM.test(message))
+        throw new RunError(
+          'disk',
+          `${query.label}: ${firstLine(message)}. Make room where the database file and its temp_directory are, then run it again.`,
+          { retryable: true },
+        );
       throw new RunError('warehouse-error', `${query.label}: ${firstLine(message)}`, {
         retryable: message.startsWith('TransactionContext Error'),
         hint: message.startsWith('Out of Memory Error')
