@@ -8,25 +8,30 @@ const isMissing = (error: unknown): boolean =>
 /**
  * Reads a project: text by path relative to it, in a stable order. A missing file is left out.
  * The compiler's only disk reader but for templates.
- * @throws the system's error when a file is there but cannot be read
+ * @throws the system's error, its `path` set, when a file is there but cannot be read
  */
 export async function readProject(
   dir: string,
 ): Promise<{ readonly files: Readonly<Record<string, string>>; readonly dir: string }> {
   const unlessMissing =
-    <T>(instead: T) =>
+    <T>(instead: T, file: string) =>
     (error: unknown): T => {
       if (isMissing(error)) return instead;
-      throw error;
+      // A read of an open file, such as a folder, names none.
+      throw error instanceof Error ? Object.assign(error, { path: file }) : error;
     };
-  const syncs = await readdir(path.join(dir, 'syncs'), { recursive: true }).catch(unlessMissing<string[]>([]));
+  const folder = path.join(dir, 'syncs');
+  const syncs = await readdir(folder, { recursive: true }).catch(unlessMissing<string[]>([], folder));
   const names = [
     'syncline.yml',
     'syncline.lock.json',
     ...syncs.filter((n) => /\.ya?ml$/.test(n)).map((n) => path.posix.join('syncs', n.replaceAll(path.sep, '/'))),
   ].sort();
   const texts = await Promise.all(
-    names.map(async (name) => [name, await readFile(path.join(dir, name), 'utf8').catch(unlessMissing(null))] as const),
+    names.map(async (name) => {
+      const file = path.join(dir, name);
+      return [name, await readFile(file, 'utf8').catch(unlessMissing(null, file))] as const;
+    }),
   );
   return { files: Object.fromEntries(texts.filter((t): t is readonly [string, string] => t[1] !== null)), dir };
 }

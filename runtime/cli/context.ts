@@ -2,7 +2,7 @@ import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import type { Diagnostic } from '../../compiler/diagnostics.ts';
 import { readProject } from '../../compiler/files.ts';
-import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import type { ResolvedProject, ResolvedSync } from '../../compiler/project/resolve.ts';
 import { renderConnection } from '../../compiler/project/resolve.ts';
 import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
@@ -97,12 +97,16 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   report(result.diagnostics, files, dir, options.quiet);
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
-  const chosen = new Set(
-    select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] }).map((s) => s.name),
-  );
-  if (chosen.size === 0 && project.syncs.length > 0)
-    throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
+  const chosen = new Set(selected(project, options).map((s) => s.name));
   return { dir, project, plan, syncs: plan.syncs.filter((s) => chosen.has(s.name)) };
+}
+
+/** What --select and --exclude leave. @throws FoundBefore when that is nothing */
+export function selected(project: ResolvedProject, options: CommonOptions): readonly ResolvedSync[] {
+  const chosen = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
+  if (chosen.length === 0 && project.syncs.length > 0)
+    throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
+  return chosen;
 }
 
 /** The target's connection settings, with environment variables rendered. */
@@ -119,7 +123,8 @@ export async function openWarehouse(
   options: Pick<CommonOptions, 'lockTimeout' | 'quiet'> & { readonly readOnly: boolean },
 ): Promise<Warehouse> {
   const { path: file, settings } = connection(project).warehouse;
-  const seconds = Number(options.lockTimeout ?? '60');
+  const given = options.lockTimeout ?? '60';
+  const seconds = given.trim() === '' ? NaN : Number(given);
   if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
   const { openDuckDB } = await import('../warehouses/duckdb.ts');
   const full = path.resolve(dir, file);

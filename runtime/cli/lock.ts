@@ -3,10 +3,9 @@ import path from 'node:path';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
-import { select } from '../../compiler/project/select.ts';
 import { RunError } from '../errors.ts';
 import type { CommonOptions } from './context.ts';
-import { err, FoundBefore, openWarehouse, parseVars, readFiles, report } from './context.ts';
+import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected } from './context.ts';
 import { writing } from './disk.ts';
 
 /** Reads the columns of the sources into the lock, or compares them with it. */
@@ -21,7 +20,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   });
   report(diagnostics, files, dir, true);
   if (!project) throw new FoundBefore('The project cannot be read.');
-  const syncs = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
+  const syncs = selected(project, options);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
   const sources: Record<string, { columns: { name: string; type: string }[] }> = {};
   try {

@@ -13,18 +13,82 @@ export interface Ran {
   readonly err: string;
 }
 
+/** The environment of a person's shell, also where the tests run on GitHub. */
+const ENV: NodeJS.ProcessEnv = { ...process.env, GITHUB_ACTIONS: '', GITHUB_WORKSPACE: '', GITHUB_STEP_SUMMARY: '' };
+
 /** Runs the built command line as a person would. */
 export function cli(cwd: string, ...args: string[]): Promise<Ran> {
+  return cliIn({ cwd }, ...args);
+}
+
+export interface Surroundings {
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** A program and its flags that start it, such as a shell with a limit. */
+  readonly under?: readonly string[];
+}
+
+/** The same in other surroundings. */
+export function cliIn({ cwd, env, under = [] }: Surroundings, ...args: string[]): Promise<Ran> {
+  const [program, ...rest] = [...under, process.execPath, MAIN, ...args] as [string, ...string[]];
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, ...args], { cwd, maxBuffer: 1 << 26 }, (error, out, err) => {
+    execFile(program, rest, { cwd, env: { ...ENV, ...env }, maxBuffer: 1 << 26 }, (error, out, err) => {
       resolve({ code: error ? Number(error.code ?? 1) : 0, out, err });
     });
   });
 }
 
+/** Root may write everywhere: without this capability its rights are those that the files say. */
+export const ORDINARY: readonly string[] =
+  process.getuid?.() === 0
+    ? ['setpriv', '--bounding-set=-dac_override,-dac_read_search', '--inh-caps=-dac_override,-dac_read_search']
+    : [];
+
+/** At most so many bytes in one file, as on a disk that is full. */
+export const smallFiles = (kilobytes: number): readonly string[] => [
+  'bash',
+  '-c',
+  `ulimit -f ${kilobytes} && exec "$@"`,
+  'bash',
+];
+
+/** A project with one sync of a small table, locked. */
+export async function shop(options: { yml?: string; table?: string; extra?: string } = {}): Promise<string> {
+  const dir = await project({ 'syncline.yml': options.yml ?? YML, 'syncs/shop.yml': SYNC + (options.extra ?? '') });
+  await duck(path.join(dir, 'warehouse.duckdb'), options.table ?? ORDERS);
+  const locked = await cli(dir, 'lock');
+  if (locked.code !== 0) throw new Error(locked.err);
+  return dir;
+}
+
+export const YML = `name: shop
+default_target: dev
+targets:
+  dev:
+    warehouse: { type: duckdb, path: warehouse.duckdb }
+    mixpanel: sandbox
+`;
+export const SYNC = `syncs:
+  - name: purchases
+    kind: events
+    mode: mirror
+    source: { relation: orders }
+    event: Purchase
+    time: t
+    key: id
+`;
+export const ORDERS = `create table orders as
+  select i::integer as id, timestamp '2024-01-01' + to_minutes(i::integer) as t, 'item ' || i as item from range(3) as t(i)`;
+
+/** What Mixpanel was sent, every copy. */
+export async function sent(dir: string): Promise<number> {
+  const [row] = await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events_raw');
+  return Number(row?.['n']);
+}
+
 /** Starts it without waiting, to be killed. */
 export function start(cwd: string, ...args: string[]): { child: ChildProcess; ended: Promise<number | null> } {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, stdio: 'ignore' });
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: ENV, stdio: 'ignore' });
   return { child, ended: new Promise((resolve) => child.once('exit', (code) => resolve(code))) };
 }
 
