@@ -1,4 +1,6 @@
 import type { Lease } from './lease.ts';
+import type { Batch, BatchResult } from './mixpanel/batch.ts';
+import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -24,6 +26,9 @@ export interface Delivery {
   readonly stop: AbortSignal;
 }
 
+/** Sends one batch until each of its records is accepted or refused. */
+export type Send = (batch: Batch, watch: Watch) => Promise<BatchResult>;
+
 interface Refusal {
   readonly index: number;
   readonly reason: string;
@@ -34,7 +39,7 @@ interface Refusal {
  * whole batches with the same bytes. An accepted record leaves no trace but the checkpoint; a refused one is
  * written to the outbox before the checkpoint passes it.
  */
-export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Lease, d: Delivery): Promise<void> {
+export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: Delivery): Promise<void> {
   let read = d.next;
   let prefix = d.next;
   let written = d.next;
@@ -80,7 +85,7 @@ export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Leas
       if (page === undefined) return;
       const batch = Number(page['batch']);
       const body = { body: String(page['body']), records: Number(page['records']) };
-      const result = await mixpanel.importBatch(body, {
+      const result = await send(body, {
         signal: lease.signal,
         beforeRequest: () => lease.assertFresh(),
         unanswered: d.unanswered,
@@ -105,4 +110,43 @@ export async function deliver(port: DeliverPort, mixpanel: Mixpanel, lease: Leas
 
 function refusals(refused: readonly Refusal[]): string {
   return JSON.stringify(refused.map((r) => ({ position: r.index + 1, reason: r.reason.slice(0, 500) })));
+}
+
+/**
+ * Sends the outbox as one CSV, which replaces a lookup table or changes nothing: it has no checkpoint before its end.
+ * @returns why Mixpanel refused it
+ */
+export async function deliverTable(
+  port: DeliverPort,
+  mixpanel: Mixpanel,
+  lease: Lease,
+  table: { readonly id: string; readonly header: string },
+  d: Delivery,
+): Promise<string | undefined> {
+  const records = new Map<number, number>();
+  async function* csv(): AsyncGenerator<string> {
+    yield `${table.header}\n`;
+    for (let from = 0; from < d.batches; from += PAGES)
+      for (const page of await port.pages(from, Math.min(d.batches, from + PAGES))) {
+        records.set(Number(page['batch']), Number(page['records']));
+        yield `${String(page['body'])}\n`;
+      }
+  }
+  const result = await mixpanel.replaceLookup(table.id, csv(), {
+    signal: lease.signal,
+    beforeRequest: () => lease.assertFresh(),
+    unanswered: d.unanswered,
+  });
+  if (result.accepted) result.notes.forEach(d.note);
+  else {
+    const outcome = result.maybe || d.resumed ? 'maybe' : 'refused';
+    for (const [batch, count] of records) {
+      const all = Array.from({ length: count }, (_, index) => ({ index, reason: result.reason }));
+      await port.outcome(batch, outcome, refusals(all));
+    }
+  }
+  await lease.write(() => port.checkpoint(d.batches));
+  if (!result.accepted) return result.reason;
+  d.progress([...records.values()].reduce((sum, n) => sum + n, 0));
+  return undefined;
 }

@@ -1,5 +1,6 @@
 import type { Plan, SyncPlan } from '../schemas/types.ts';
-import { deliver } from './deliver.ts';
+import type { Delivery, DeliverPort, Send } from './deliver.ts';
+import { deliver, deliverTable } from './deliver.ts';
 import { RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import { Lease } from './lease.ts';
@@ -266,6 +267,7 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: nextBatch });
   const batches = Number(totals?.['batches'] ?? 0);
   const total = Number(totals?.['remaining'] ?? 0);
+  let refused: string | undefined;
   if (nextBatch < batches) {
     if (story.state.quietLeftMs > 0) {
       emit({
@@ -280,27 +282,26 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     const pages = await Runner.open(story.plan, story.warehouse);
     const outcomes = new Serial();
     try {
-      await deliver(
-        {
-          pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
-          outcome: (batch, outcome, refusals) =>
-            outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals })),
-          checkpoint: (next_batch) =>
-            outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
-        },
-        story.mixpanel,
-        lease,
-        {
-          batches,
-          next: nextBatch,
-          resumed,
-          concurrency: story.concurrency,
-          unanswered: (startedAt) => story.onUnanswered(startedAt),
-          stop: story.stop,
-          note: (message) => emit({ type: 'note', sync: sync.name, message }),
-          progress: (records) => emit({ type: 'sent', sync: sync.name, records: (sent += records), total }),
-        },
-      );
+      const port: DeliverPort = {
+        pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
+        outcome: (batch, outcome, refusals) =>
+          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals })),
+        checkpoint: (next_batch) =>
+          outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
+      };
+      const delivery: Delivery = {
+        batches,
+        next: nextBatch,
+        resumed,
+        concurrency: story.concurrency,
+        unanswered: (startedAt) => story.onUnanswered(startedAt),
+        stop: story.stop,
+        note: (message) => emit({ type: 'note', sync: sync.name, message }),
+        progress: (records) => emit({ type: 'sent', sync: sync.name, records: (sent += records), total }),
+      };
+      const { table } = sync.deliver;
+      if (table) refused = await deliverTable(port, story.mixpanel, lease, table, delivery);
+      else await deliver(port, senderOf(sync, story.mixpanel), lease, delivery);
     } finally {
       await pages.close();
     }
@@ -312,6 +313,17 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
   await lease.write(() => runner.steps(sync.commit, values, story.onStatement));
   const [counts] = await runner.rows(sync.record.read, values);
   emit({ type: 'committed', sync: sync.name, run: Number(values['run']), counts: counts as unknown as RunCounts });
+  if (refused !== undefined)
+    throw new RunError('mixpanel-rejected', `Mixpanel refused the lookup table: ${refused}. It is as it was.`, {
+      retryable: false,
+    });
+}
+
+function senderOf(sync: SyncPlan, mixpanel: Mixpanel): Send {
+  const { endpoint } = sync.deliver;
+  if (endpoint === 'engage' || endpoint === 'groups')
+    return (batch, watch) => mixpanel.engageBatch(endpoint, batch, watch);
+  return (batch, watch) => mixpanel.importBatch(batch, watch);
 }
 
 /** Statements of several senders on one connection, one at a time. */

@@ -368,7 +368,7 @@ where (reason is not null or outcome is not null) and change <> 'settled'
 
 -- items/state_commit.sql
 update "mixpanel"."items__state"
-set version = version, phase = 'idle', baseline = case when exists (select 1 from "mixpanel"."items__outbox_${run}" as o where o.outcome is not null) then baseline else pending end, pending = null, run = null, next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+set version = version, phase = 'idle', baseline = case when exists (select 1 from "mixpanel"."items__outbox_${run}" as o where o.outcome = 'maybe') then null when exists (select 1 from "mixpanel"."items__outbox_${run}" as o where o.outcome is not null) then baseline else pending end, pending = null, run = null, next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
 where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
 
 -- items/drop_outbox.sql
