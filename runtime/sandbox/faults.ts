@@ -34,12 +34,19 @@ export interface Faults {
   readonly oldestWins?: boolean;
   /** Event names that are accepted, counted and dropped. */
   readonly lexiconDrop?: readonly string[];
+  /** An export ends after half of its first lines with the line `terminated early`, and with 200. */
+  readonly terminatedEarly?: Chance;
+  /** An export ends within a line, and with 200. */
+  readonly cutExport?: Chance;
+  /** Enforces 100 replaced lookup tables a day, 60 exports and 60 profile queries an hour, 3 exports a second. */
+  readonly callLimits?: boolean;
   /** Enforces this many events a second and 2 GB a minute over a rolling minute; Mixpanel allows 30000. */
   readonly rateLimit?: number;
 }
 
 /** The faults that strike by chance. */
-export type ChanceFault = 'error429' | 'error5xx' | 'resetBefore' | 'resetAfter' | 'compaction';
+export type ChanceFault =
+  'error429' | 'error5xx' | 'resetBefore' | 'resetAfter' | 'compaction' | 'terminatedEarly' | 'cutExport';
 
 type Writable = { -readonly [K in keyof Faults]: Faults[K] };
 
@@ -49,6 +56,8 @@ const chanceNames: ReadonlyMap<string, ChanceFault> = new Map([
   ['reset-before', 'resetBefore'],
   ['reset-after', 'resetAfter'],
   ['compaction', 'compaction'],
+  ['terminated-early', 'terminatedEarly'],
+  ['cut-export', 'cutExport'],
 ]);
 
 const numberNames: ReadonlyMap<string, 'retryAfter' | 'slowMs' | 'rateLimit'> = new Map([
@@ -78,12 +87,15 @@ export function parseFaults(text: string): Faults {
     else if (number) faults[number] = parseNumber(name, value);
     else if (list) faults[list] = value.split('|').filter(Boolean);
     else if (name === 'oldest-wins') faults.oldestWins = true;
+    else if (name === 'call-limits') faults.callLimits = true;
     else throw new Error(`The fault "${name}" is unknown; there are ${known().join(', ')}.`);
   }
   return faults;
 }
 
-const known = (): string[] => [...chanceNames.keys(), ...numberNames.keys(), ...listNames.keys(), 'oldest-wins'];
+const flags = ['oldest-wins', 'call-limits'];
+
+const known = (): string[] => [...chanceNames.keys(), ...numberNames.keys(), ...listNames.keys(), ...flags];
 
 function splitOnce(item: string): [string, string] {
   const at = item.indexOf('=');
@@ -111,6 +123,7 @@ export class FaultDice {
   readonly #struck = new Map<ChanceFault, number>();
   readonly #dropped: ReadonlySet<string>;
   readonly #refused: ReadonlySet<string>;
+  readonly #calls = new Map<string, number[]>();
   readonly #window: { at: number; events: number; bytes: number }[] = [];
 
   constructor(faults: Faults, random: () => number) {
@@ -154,6 +167,16 @@ export class FaultDice {
     const total = (of: 'events' | 'bytes'): number => this.#window.reduce((sum, batch) => sum + batch[of], 0);
     if (total('events') + events > this.faults.rateLimit * 60 || total('bytes') + bytes > 2e9) return false;
     this.#window.push({ at, events, bytes });
+    return true;
+  }
+
+  /** Whether one more call of this kind fits its rolling window, and books it if so. Source: docs "Rate Limits". */
+  mayCall(kind: string, at: number, calls: number, windowMs: number): boolean {
+    if (this.faults.callLimits !== true) return true;
+    const recent = (this.#calls.get(kind) ?? []).filter((time) => time > at - windowMs);
+    this.#calls.set(kind, recent);
+    if (recent.length >= calls) return false;
+    recent.push(at);
     return true;
   }
 }

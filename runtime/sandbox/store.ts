@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { DuckDBConnection, DuckDBInstance, DuckDBPreparedStatement } from '@duckdb/node-api';
+import type { DuckDBPreparedStatement } from '@duckdb/node-api';
+import type { Row } from './database.ts';
+import { Database } from './database.ts';
+import { LookupStore } from './lookup-store.ts';
+import { ProfileStore } from './profile-store.ts';
 
 /** One accepted event as it is kept. */
 export interface StoredEvent {
@@ -10,23 +14,32 @@ export interface StoredEvent {
   readonly properties: Readonly<Record<string, unknown>>;
 }
 
+/** What an export may restrict in SQL; `project` undefined means all. */
+export interface EventFilter {
+  readonly project: string | undefined;
+  readonly fromMs: number;
+  readonly untilMs: number;
+  readonly events: readonly string[] | undefined;
+}
+
 const TABLES = `
   create table if not exists sandbox (id varchar not null);
   create table if not exists events_raw (
     seq bigint not null, received_ms bigint not null, project varchar not null, event varchar not null,
-    distinct_id varchar not null, time_ms bigint not null, insert_id varchar not null, properties json not null
-  );`;
+    distinct_id varchar not null, time_ms bigint not null, insert_id varchar not null, properties json not null,
+    endpoint varchar default '/import');
+  alter table events_raw add column if not exists endpoint varchar default '/import';`;
 
 /** Queries see one copy of each (event, distinct_id, time, $insert_id). Source: Mixpanel docs "Event Deduplication". */
 const view = (copy: 'max' | 'min'): string => `
-  create or replace view events as select * from events_raw where seq in (
+  create or replace view events as select * exclude endpoint from events_raw where seq in (
     select ${copy}(seq) from events_raw group by project, event, distinct_id, time_ms, insert_id)`;
 
 /** One statement, so one transaction; one text carries all rows, which DuckDB takes far faster than binds by row. */
 const INSERT = `
   insert into events_raw
   select $seq::bigint + unnest(range(len(b.e))), $received::bigint, $project::varchar,
-    unnest(b.e), unnest(b.d), unnest(b.t), unnest(b.i), unnest(b.p)
+    unnest(b.e), unnest(b.d), unnest(b.t), unnest(b.i), unnest(b.p), $endpoint::varchar
   from (select from_json($batch::json,
     '{"e":["varchar"],"d":["varchar"],"t":["bigint"],"i":["varchar"],"p":["json"]}') as b)`;
 
@@ -36,62 +49,58 @@ const COMPACT = `
     select arg_min(seq, hash(seq, $salt::double)) from events_raw
     group by project, event, distinct_id, insert_id, time_ms // 86400000)`;
 
+/** Exports show every copy. Source: Mixpanel docs "Raw Data Export Overview". */
+const EXPORT = `
+  select event, distinct_id, insert_id, time_ms, received_ms, endpoint, properties::varchar from events_raw
+  where time_ms >= $from::bigint and time_ms < $until::bigint and ($project is null or project = $project)
+    and ($events is null or event in (select unnest(from_json($events::json, '["varchar"]'))))`;
+
 /** The DuckDB file of a sandbox: its id, every copy in `events_raw`, what a report shows in `events`. */
 export class SandboxStore {
   readonly id: string;
-  readonly #instance: DuckDBInstance;
-  readonly #writer: DuckDBConnection;
-  readonly #reader: DuckDBConnection;
+  readonly profiles: ProfileStore;
+  readonly groups: ProfileStore;
+  readonly lookup: LookupStore;
+  readonly #database: Database;
   readonly #insert: DuckDBPreparedStatement;
   #seq: number;
-  #writing: Promise<unknown> = Promise.resolve();
-  #closed: Promise<void> | undefined;
 
-  private constructor(parts: {
-    id: string;
-    seq: number;
-    instance: DuckDBInstance;
-    writer: DuckDBConnection;
-    reader: DuckDBConnection;
-    insert: DuckDBPreparedStatement;
-  }) {
-    this.id = parts.id;
-    this.#seq = parts.seq;
-    this.#instance = parts.instance;
-    this.#writer = parts.writer;
-    this.#reader = parts.reader;
-    this.#insert = parts.insert;
+  private constructor(id: string, seq: number, database: Database, insert: DuckDBPreparedStatement) {
+    this.id = id;
+    this.#seq = seq;
+    this.#database = database;
+    this.#insert = insert;
+    this.profiles = new ProfileStore(database, 'profiles');
+    this.groups = new ProfileStore(database, 'groups');
+    this.lookup = new LookupStore(database);
   }
 
   /** Opens or creates the file; the id is made once and stays. */
   static async open(path: string, options: { oldestWins: boolean }): Promise<SandboxStore> {
-    const instance = await openFile(path);
+    const database = await Database.open(path);
     try {
-      const writer = await instance.connect();
-      await writer.run(TABLES);
+      const { writer } = database;
+      for (const tables of [TABLES, ProfileStore.TABLES, LookupStore.TABLES]) await writer.run(tables);
       await writer.run(view(options.oldestWins ? 'min' : 'max'));
       await writer.run(`insert into sandbox select '${randomUUID()}' where not exists (from sandbox)`);
-      const found = await rows(writer, 'select id, (select coalesce(max(seq), 0) from events_raw) as seq from sandbox');
-      const reader = await instance.connect();
+      const [found] = await database.read(
+        'select id, (select coalesce(max(seq), 0) from events_raw) as seq from sandbox',
+      );
       const insert = await writer.prepare(INSERT);
-      return new SandboxStore({
-        id: String(found[0]?.['id']),
-        seq: Number(found[0]?.['seq']),
-        instance,
-        writer,
-        reader,
-        insert,
-      });
+      return new SandboxStore(String(found?.['id']), Number(found?.['seq']), database, insert);
     } catch (error) {
-      instance.closeSync();
+      await database.close(() => undefined);
       throw error;
     }
   }
 
   /** Stores one request in one transaction; durable once this resolves. An abort before its turn stores nothing. */
-  append(project: string, receivedMs: number, events: readonly StoredEvent[], signal?: AbortSignal): Promise<void> {
-    return this.#serially(async () => {
-      signal?.throwIfAborted();
+  append(
+    source: { readonly project: string; readonly endpoint: string; readonly receivedMs: number },
+    events: readonly StoredEvent[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    return this.#database.serially(async () => {
       if (events.length === 0) return;
       const first = this.#seq + 1;
       this.#seq += events.length;
@@ -102,66 +111,34 @@ export class SandboxStore {
         i: events.map((event) => event.insert_id),
         p: events.map((event) => event.properties),
       });
-      this.#insert.bind({ seq: BigInt(first), received: BigInt(receivedMs), project, batch });
+      const { project, endpoint, receivedMs } = source;
+      this.#insert.bind({ seq: BigInt(first), received: BigInt(receivedMs), project, batch, endpoint });
       await this.#insert.run();
-    });
+    }, signal);
   }
 
   /** Keeps an arbitrary copy of each event, chosen by the salt. */
   compact(salt: number): Promise<void> {
-    return this.#serially(async () => {
-      await this.#writer.run(COMPACT, { salt });
+    return this.#database.serially(async () => {
+      await this.#database.writer.run(COMPACT, { salt });
     });
   }
 
-  async query(sql: string): Promise<Record<string, unknown>[]> {
-    return rows(this.#reader, sql);
+  /** Every stored copy: event, distinct_id, insert_id, time, received, endpoint, properties as JSON. */
+  events(filter: EventFilter): AsyncGenerator<unknown[][]> {
+    return this.#database.stream(EXPORT, {
+      from: BigInt(filter.fromMs),
+      until: BigInt(filter.untilMs),
+      project: filter.project ?? null,
+      events: filter.events ? JSON.stringify(filter.events) : null,
+    });
+  }
+
+  query(sql: string): Promise<Row[]> {
+    return this.#database.query(sql);
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#serially(() => {
-      this.#insert.destroySync();
-      this.#writer.closeSync();
-      this.#reader.closeSync();
-      this.#instance.closeSync();
-      return Promise.resolve();
-    });
-    return this.#closed;
+    return this.#database.close(() => this.#insert.destroySync());
   }
-
-  #serially<T>(work: () => Promise<T>): Promise<T> {
-    const closed = this.#closed !== undefined;
-    const result = this.#writing.then(() => {
-      if (closed) throw new Error('The sandbox is closed.');
-      return work();
-    });
-    this.#writing = result.catch(() => undefined);
-    return result;
-  }
-}
-
-async function openFile(path: string): Promise<DuckDBInstance> {
-  const { DuckDBInstance } = await import('@duckdb/node-api');
-  try {
-    return await DuckDBInstance.create(path);
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    const pid = /\(PID (\d+)\)/.exec(message)?.[1];
-    const why = message.includes('Could not set lock')
-      ? `is in use by another process${pid === undefined ? '' : ` (PID ${pid})`}`
-      : `cannot be opened: ${message.split('\n', 1)[0] ?? ''}`;
-    throw new Error(`The sandbox file ${path} ${why}.`, { cause: error });
-  }
-}
-
-/** Rows with plain numbers wherever a 64-bit integer fits one. */
-async function rows(connection: DuckDBConnection, sql: string): Promise<Record<string, unknown>[]> {
-  const result = await (await connection.run(sql)).getRowObjectsJS();
-  return result.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plain(value)])));
-}
-
-function plain(value: unknown): unknown {
-  if (typeof value !== 'bigint') return value;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
 }
