@@ -275,6 +275,7 @@ function contextOf(
     newest: sync.mode === 'append' && sync.kind !== 'events',
     once: sync.mode === 'one_time',
     lookup: sync.kind === 'lookup_table',
+    billable: sync.kind === 'events',
     late: sync.lateWindowMs !== null,
     ledger_columns: tables.ledger,
     identity_names: sql(mapping.identity.map((c) => c.name).join(', ')),

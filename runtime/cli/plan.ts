@@ -11,6 +11,7 @@ import { count } from './report.ts';
 interface Preview {
   readonly sync: string;
   readonly route: 'initial' | 'changes' | 'sending';
+  readonly kind: SyncPlan['kind'];
   readonly inserts: number;
   readonly updates: number;
   readonly deletes: number;
@@ -37,7 +38,7 @@ export async function planCommand(
   }
   if (options.output === 'json') out(JSON.stringify({ planHash: loaded.plan.hash, syncs: previews }, null, 2));
   else for (const p of previews) out(text(p));
-  const changes = previews.some((p) => p.billable > 0 || p.route === 'sending');
+  const changes = previews.some((p) => p.inserts + p.updates + p.deletes > 0 || p.route === 'sending');
   return options.detailedExitcode && changes ? 3 : 0;
 }
 
@@ -63,21 +64,30 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
   values = await runner.steps(sync.probe, values);
   const known = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
   const now = (await runner.rows(sync.discover)).map((c) => String(c['name']));
-  const counts = tally(await runner.rows(file, values));
+  const counts = tally(sync, await runner.rows(file, values));
   return { sync: sync.name, route, ...counts, newColumns: now.filter((name) => !known.has(name)) };
 }
 
-function tally(rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
+function tally(sync: SyncPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
+  // The two updates of a profile are one change of its row.
+  const what = sync.kind === 'events' ? 'records' : 'row_count';
   const sum = (change: string): number =>
-    rows.filter((r) => r['change'] === change && r['reason'] === null).reduce((n, r) => n + Number(r['records']), 0);
+    rows.filter((r) => r['change'] === change && r['reason'] === null).reduce((n, r) => n + Number(r[what]), 0);
   const invalid: Record<string, number> = {};
   for (const r of rows) {
     if (r['reason'] === null || r['reason'] === undefined) continue;
     const reason = String(r['reason']);
-    invalid[reason] = (invalid[reason] ?? 0) + Number(r['records']);
+    invalid[reason] = (invalid[reason] ?? 0) + Number(r[what]);
   }
   const [inserts, updates, deletes] = [sum('insert'), sum('update'), sum('delete')];
-  return { inserts, updates, deletes, invalid, billable: inserts + updates + deletes };
+  return {
+    isEvents: sync.kind === 'events',
+    inserts,
+    updates,
+    deletes,
+    invalid,
+    billable: sync.kind === 'events' ? inserts + updates + deletes : 0,
+  };
 }
 
 function text(p: Preview): string {
@@ -85,12 +95,12 @@ function text(p: Preview): string {
     p.route
   ];
   const lines = [
-    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}; ${count(p.billable, 'billable event')}`,
+    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}${p.kind === 'events' ? `; ${count(p.billable, 'billable event')}` : ''}`,
   ];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
-  if (p.updates + p.deletes > 0)
+  if (p.kind === 'events' && p.updates + p.deletes > 0)
     lines.push(
       '  Mixpanel has no per-event delete and does not guarantee that the newest copy wins: updates and tombstones (syncline_deleted) are best effort; only its own connector truly deletes events.',
     );

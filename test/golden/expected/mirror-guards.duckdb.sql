@@ -57,14 +57,14 @@ select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' 
 from (
   select cast("order_id" as varchar) as row_key, count(*) as occurrences
   from "main"."orders" as r
-  where cast("order_id" as varchar) in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.change in ('insert', 'update') and o.row_key is not null)
+  where cast("order_id" as varchar) in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key is not null)
   group by 1
 ) as k
 where k.occurrences > 1
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times'
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o
-where o.change in ('insert', 'update')
+where o.row_checksum is not null
 group by o.row_key
 having count(*) > 1
 limit 5
@@ -98,7 +98,7 @@ select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-  count(case when o.change <> 'settled' and o.reason is null and o.outcome is null then 1 end)
+count(case when o.change <> 'settled' and o.reason is null and o.outcome is null then 1 end)
 from "mixpanel"."purchases__outbox_${run}" as o
 where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 

@@ -56,8 +56,13 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-  count(case when o.change <> 'settled' and o.reason is null and o.outcome is null then 1 end)
-from "mixpanel"."customers__outbox_${run}" as o
+0
+-- the two updates of a profile are one change of its row
+from (
+  select row_key, max(change) as change, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
+  from "mixpanel"."customers__outbox_${run}"
+  group by row_key
+) as o
 where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'customers' and r.run = cast($run as bigint))

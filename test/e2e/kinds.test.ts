@@ -1,0 +1,261 @@
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { cli, duck, project, YML } from './cli.ts';
+
+const dirs: string[] = [];
+afterEach(async () => {
+  for (const dir of dirs.splice(0)) await rm(dir, { recursive: true, force: true });
+});
+
+/** A locked project with one sync over the tables of the statements. */
+async function start(sync: string, ...tables: string[]): Promise<string> {
+  const dir = await project({ 'syncline.yml': YML, 'syncs/s.yml': `syncs:\n${sync}` });
+  dirs.push(dir);
+  await duck(path.join(dir, 'warehouse.duckdb'), ...tables);
+  const locked = await cli(dir, 'lock');
+  expect(locked.err, locked.err).toContain('syncline.lock.json');
+  return dir;
+}
+
+const change = (dir: string, ...sql: string[]): Promise<unknown> => duck(path.join(dir, 'warehouse.duckdb'), ...sql);
+const shown = (dir: string, sql: string): Promise<Record<string, unknown>[]> =>
+  duck(path.join(dir, 'sandbox.duckdb'), sql);
+
+async function apply(dir: string, ...flags: string[]): Promise<string> {
+  const ran = await cli(dir, 'apply', ...flags);
+  expect(ran.code, ran.err).toBe(0);
+  return ran.err;
+}
+
+const CUSTOMERS = `create table customers as select * from (values
+  (12345, 'grace@example.com', 'Grace Hopper', 'Pro'), (45678, 'bob@example.com', 'Bob Noyce', 'Free')) as v(user_id, email, name, tier)`;
+
+async function profiles(dir: string): Promise<Record<string, unknown>> {
+  const rows = await shown(dir, 'select distinct_id, properties::varchar as p from profiles order by 1');
+  return Object.fromEntries(
+    rows.map((r) => [String(r['distinct_id']), JSON.parse(String(r['p'])) as Record<string, unknown>]),
+  );
+}
+
+describe('user profiles', () => {
+  const sync = (more: string): string =>
+    `  - { name: customers, kind: user_profiles, source: { relation: customers }, user_id: user_id, properties: { rename: { email: $email, name: $name } }, ${more} }\n`;
+
+  test('a mirror sets what has a value, unsets what lost it, and unsets the properties of a row that is gone', async () => {
+    const dir = await start(sync('mode: mirror'), CUSTOMERS);
+    expect(await apply(dir)).toContain('2 inserts');
+    expect(await profiles(dir)).toMatchObject({
+      '12345': { $email: 'grace@example.com', $name: 'Grace Hopper', tier: 'Pro' },
+      '45678': { $email: 'bob@example.com', $name: 'Bob Noyce', tier: 'Free' },
+    });
+    expect(await apply(dir)).toContain('nothing changed');
+    await change(
+      dir,
+      `update customers set tier = null, email = 'grace@navy.mil' where user_id = 12345`,
+      'delete from customers where user_id = 45678',
+    );
+    await apply(dir);
+    const now = await profiles(dir);
+    expect(now['12345']).toMatchObject({ $email: 'grace@navy.mil', $name: 'Grace Hopper' });
+    expect(now['12345']).not.toHaveProperty('tier');
+    expect(now['45678']).not.toHaveProperty('tier');
+    expect(now['45678']).not.toHaveProperty('$email');
+    expect(await apply(dir)).toContain('nothing changed');
+  });
+
+  test('on_delete: delete removes the profile, ignore leaves it, fail refuses', async () => {
+    const dir = await start(sync('mode: mirror, on_delete: delete'), CUSTOMERS);
+    await apply(dir);
+    await change(dir, 'delete from customers where user_id = 45678');
+    expect(await apply(dir)).toContain('1 delete');
+    expect(Object.keys(await profiles(dir))).toEqual(['12345']);
+
+    const kept = await start(sync('mode: mirror, on_delete: ignore'), CUSTOMERS);
+    await apply(kept);
+    await change(kept, 'delete from customers where user_id = 45678');
+    expect(await apply(kept)).toContain('nothing changed');
+    expect(Object.keys(await profiles(kept))).toEqual(['12345', '45678']);
+
+    const strict = await start(sync('mode: mirror, on_delete: fail'), CUSTOMERS);
+    await apply(strict);
+    await change(strict, 'delete from customers where user_id = 45678');
+    const refused = await cli(strict, 'apply');
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain('row 45678 is gone');
+  });
+
+  test('append sends only the newest row of an id, also when an older one arrives later', async () => {
+    const dir = await start(
+      sync('mode: append, insert_time: loaded'),
+      `create table customers as select * from (values
+        (1, 'a1', null, 'x', timestamp '2024-01-01'), (1, 'a2', 'A', null, timestamp '2024-01-02'), (2, 'b', 'B', 'y', timestamp '2024-01-01'), (null, 'c', 'C', 'z', timestamp '2024-01-01')) as v(user_id, email, name, tier, loaded)`,
+    );
+    const first = await apply(dir);
+    expect(first).toContain('2 inserts');
+    expect(first).toContain('1 invalid');
+    expect(await profiles(dir)).toMatchObject({ '1': { $email: 'a2', $name: 'A' }, '2': { $email: 'b' } });
+    await change(
+      dir,
+      `insert into customers values (2, 'b-old', 'B', 'y', timestamp '2023-01-01'), (1, 'a3', null, 'x', timestamp '2024-01-03')`,
+    );
+    expect(await apply(dir)).toContain('1 insert,');
+    const now = await profiles(dir);
+    expect(now['1']).toMatchObject({ $email: 'a3', tier: 'x' });
+    expect(now['1']).not.toHaveProperty('$name');
+    expect(now['2']).toMatchObject({ $email: 'b' });
+    expect(await apply(dir)).toContain('nothing changed');
+  });
+
+  test('full sends every row each time; two rows of one id and a row without id are told', async () => {
+    const dir = await start(sync('mode: full'), CUSTOMERS);
+    await apply(dir);
+    await change(
+      dir,
+      `update customers set tier = null where user_id = 12345`,
+      `insert into customers (email) values ('x')`,
+    );
+    const second = await apply(dir);
+    expect(second).toContain('2 inserts');
+    expect((await profiles(dir))['12345']).not.toHaveProperty('tier');
+    expect(second).toContain('1 invalid');
+    await change(dir, `insert into customers (user_id) values (45678)`);
+    const twins = await cli(dir, 'apply');
+    expect(twins.code).toBe(1);
+    expect(twins.err).toContain('An id occurs more than once');
+  });
+
+  test('one_time sends once and says so', async () => {
+    const dir = await start(sync('mode: one_time'), CUSTOMERS);
+    await apply(dir);
+    await change(dir, `insert into customers values (3, 'c', 'C', 'z')`);
+    expect(await apply(dir)).toContain('one_time, and done');
+    expect(Object.keys(await profiles(dir))).toEqual(['12345', '45678']);
+  });
+});
+
+test('group profiles: mirror with $set, $unset and $delete', async () => {
+  const dir = await start(
+    `  - { name: accounts, kind: group_profiles, mode: mirror, source: { relation: accounts }, group_key: company, group_id: id, on_delete: delete }\n`,
+    `create table accounts as select * from (values (12345, 'Notion', 'notion.so', 45000, 'Enterprise'), (45678, 'Linear', 'linear.so', 2000, 'Pro')) as v(id, name, domain, arr, tier)`,
+  );
+  await apply(dir);
+  await change(dir, `update accounts set arr = null where id = 12345`, `delete from accounts where id = 45678`);
+  await apply(dir);
+  const rows = await shown(dir, 'select group_key, group_id, properties::varchar as p from groups');
+  expect(rows.map((r) => [r['group_key'], r['group_id'], JSON.parse(String(r['p']))])).toEqual([
+    ['company', '12345', expect.objectContaining({ name: 'Notion', domain: 'notion.so', tier: 'Enterprise' })],
+  ]);
+  expect(String(rows[0]!['p'])).not.toContain('arr');
+});
+
+describe('lookup tables', () => {
+  const sync = `  - { name: songs, kind: lookup_table, mode: full, source: { relation: songs }, id: id, lookup_table_id: songs-1 }\n`;
+  const SONGS = `create table songs as select * from (values (12345, 'One "Dance"', 'Drake', null), (45678, 'Voyager, live', 'Daft Punk', 'Electronic'), (83921, null, null, 'Classical')) as v(id, song_name, artist, genre)`;
+
+  test('the whole table is sent, and only when its content changed', async () => {
+    const dir = await start(sync, SONGS);
+    await shown(dir, 'select 1');
+    const first = await cli(dir, 'apply');
+    expect(first.err).toContain('3 inserts');
+    expect(await apply(dir)).toContain('nothing changed');
+    await change(dir, `delete from songs where id = 83921`, `update songs set genre = 'Pop' where id = 12345`);
+    await apply(dir);
+    const rows = await shown(dir, 'select * from lookup_rows order by 2');
+    expect(rows).toHaveLength(2);
+    expect(JSON.stringify(rows)).toContain('Pop');
+  });
+
+  test('what Mixpanel would refuse is refused before', async () => {
+    const dir = await start(sync, SONGS, `insert into songs values (12345, 'twin', null, null)`);
+    const twins = await cli(dir, 'apply');
+    expect(twins.code).toBe(1);
+    expect(twins.err).toContain('An id occurs more than once');
+    await change(dir, `delete from songs`);
+    const empty = await cli(dir, 'apply');
+    expect(empty.err, empty.err).toContain('nothing changed');
+  });
+});
+
+describe('events', () => {
+  test('options: device, JSON properties, zone, where, exclude, rename, types, case', async () => {
+    const dir = await start(
+      `  - name: e
+    kind: events
+    mode: mirror
+    source: { relation: e }
+    where: "status <> 'test'"
+    event: E
+    time: t
+    timezone: Europe/Berlin
+    user_id: u
+    device_id: d
+    key: id
+    json_properties: j
+    properties: { exclude: [secret], rename: { amount: Amount }, types: { id: string, raw: json }, case: upper }
+`,
+      `create table e (id integer, t timestamp, u varchar, d varchar, amount decimal(9,2), secret varchar, status varchar, raw varchar, seen_at timestamp, j json)`,
+      `insert into e values
+        (1, '2024-07-01 12:00:00', null, 'dev', 1.50, 's', 'live', '[1,2]', '2024-07-01 12:00:00', '{"a":1,"time":5,"Amount":9,"$city":"x","n":null,"mp_x":1}'),
+        (2, '2024-07-01 12:00:00', 'u', 'dev', null, 's', 'test', null, null, null),
+        (3, '2024-07-01 12:00:00', 'u', 'dev', null, 's', 'live', null, null, '[1]')`,
+    );
+    const ran = await apply(dir);
+    expect(ran).toContain('1 insert,');
+    expect(ran).toContain('1 invalid');
+    const [row] = await shown(dir, 'select event, properties::varchar as p from events');
+    const p = JSON.parse(String(row!['p'])) as Record<string, unknown>;
+    expect(p).toMatchObject({
+      distinct_id: '$device:dev',
+      $device_id: 'dev',
+      time: Date.UTC(2024, 6, 1, 10),
+      ID: '1',
+      Amount: 1.5,
+      STATUS: 'live',
+      RAW: [1, 2],
+      SEEN_AT: '2024-07-01T10:00:00',
+      a: 1,
+      $city: 'x',
+    });
+    for (const absent of ['SECRET', 'secret', 'n', 'mp_x', 'J', 'j', '$user_id']) expect(p).not.toHaveProperty(absent);
+    const rejects = await cli(dir, 'rejects');
+    expect(rejects.out).toContain('json-not-object');
+  });
+
+  test('late_window: a row that arrives late is sent once, and none twice', async () => {
+    const dir = await start(
+      `  - { name: log, kind: events, mode: append, source: { relation: log }, event: E, time: t, insert_time: loaded, late_window: 6h }\n`,
+      `create table log as select i as n, timestamp '2024-01-01' + to_hours(i::integer) as t, timestamp '2024-01-01' + to_hours(i::integer) as loaded from range(24) as t(i)`,
+    );
+    expect(await apply(dir)).toContain('24 inserts');
+    expect(await apply(dir)).toContain('nothing changed');
+    await change(
+      dir,
+      `insert into log values (100, '2024-01-01', '2024-01-01 20:00:00'), (101, '2024-01-01', '2024-01-01 02:00:00'), (23, '2024-01-01 23:00:00', '2024-01-01 23:00:00'), (102, '2024-01-02', '2024-01-02 05:00:00')`,
+    );
+    // The late one, a second row equal to the last one, and the new one; not the one that is later than the window.
+    expect(await apply(dir)).toContain('3 inserts');
+    expect(await apply(dir)).toContain('nothing changed');
+    const rows = await shown(dir, `select properties ->> 'n' as n from events order by n::integer`);
+    expect(rows).toHaveLength(27);
+  });
+
+  test('guards: their defaults, and a ceiling for one run', async () => {
+    const dir = await start(
+      `  - { name: p, kind: events, mode: mirror, source: { relation: p }, event: E, time: t, key: id }\n`,
+      `create table p as select i as id, timestamp '2024-01-01' as t from range(2000) as t(i)`,
+    );
+    await apply(dir);
+    await change(dir, 'delete from p where id < 300');
+    const refused = await cli(dir, 'apply');
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain('--allow p.max_deletes=N');
+    expect((await cli(dir, 'apply', '--allow', 'p.max_deletes=299')).code).toBe(1);
+    expect(await apply(dir, '--allow', 'p.max_deletes=300')).toContain('300 deletes');
+    await change(dir, 'delete from p');
+    const empty = await cli(dir, 'apply', '--allow', 'p.max_deletes=5000');
+    expect(empty.err).toContain('the source is empty');
+    expect(await apply(dir, '--allow', 'p.max_deletes=5000', 'p.on_empty_source')).toContain('1,700 deletes');
+    expect((await cli(dir, 'apply', '--allow', 'p.nope=1')).code).toBe(2);
+  });
+});
