@@ -81,7 +81,7 @@ function tally(sync: SyncPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'ro
   }
   const [inserts, updates, deletes] = [sum('insert'), sum('update'), sum('delete')];
   return {
-    isEvents: sync.kind === 'events',
+    kind: sync.kind,
     inserts,
     updates,
     deletes,
