@@ -57,13 +57,18 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
     for (let b = from; b < read; b++) if (!present.has(b)) done.add(b);
     queue.push(...pages);
   };
+  /** Nobody may be waiting for what is read ahead, so its failure is kept, not thrown. */
+  const ahead = (): Promise<void> =>
+    (reading ??= fill()
+      .catch((error: unknown) => {
+        failure ??= error;
+      })
+      .finally(() => (reading = undefined)));
   const next = async (): Promise<Row | undefined> => {
-    while (queue.length === 0 && (reading || read < d.batches)) {
-      reading ??= fill().finally(() => (reading = undefined));
-      await reading;
-    }
+    while (failure === undefined && queue.length === 0 && (reading || read < d.batches)) await ahead();
+    if (failure !== undefined) return undefined;
     const page = queue.shift();
-    if (queue.length < PAGES / 2 && read < d.batches) reading ??= fill().finally(() => (reading = undefined));
+    if (queue.length < PAGES / 2 && read < d.batches) void ahead();
     return page;
   };
   const advance = async (): Promise<void> => {
@@ -104,6 +109,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
     }),
   );
   await Promise.all(senders);
+  await reading;
   if (failure !== undefined) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
   await advance();
 }
