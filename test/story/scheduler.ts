@@ -36,8 +36,16 @@ export interface Actor {
 }
 
 export interface Server {
+  /** A request starts. @returns called with the status once its answer is known to the process */
+  request(actor: string, body: string): (status: number) => void;
   /** Stores the batch and answers. */
   store(body: string): { status: number; body: string };
+}
+
+/** What tells the judge of requests which run is `sending` and how far it is. */
+export interface Watcher {
+  flipped(actor: Actor, run: number): Promise<void>;
+  reached(run: number, next: number): void;
 }
 
 /** Probabilities of one history. */
@@ -60,16 +68,18 @@ export class Scheduler {
   readonly trace: string[] = [];
   chaos: Chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
   mutate: () => Promise<void> = () => Promise.resolve();
-  sent = 0;
+  watcher: Watcher | undefined;
+  /** The process dies right before or after the step of this number, counted from one. */
+  crash: { readonly at: number; readonly when: 'before' | 'after' } | undefined;
+  /** Statements and requests carried out. */
+  steps = 0;
   readonly #rng: () => number;
-  readonly #clock: DuckDBConnection;
   readonly #server: Server;
   readonly #timeout: number;
   readonly #late: { at: number; run: () => void | Promise<void> }[] = [];
 
-  constructor(rng: () => number, clock: DuckDBConnection, server: Server, timeoutMs: number) {
+  constructor(rng: () => number, server: Server, timeoutMs: number) {
     this.#rng = rng;
-    this.#clock = clock;
     this.#server = server;
     this.#timeout = timeoutMs;
   }
@@ -90,9 +100,8 @@ export class Scheduler {
     return actor;
   }
 
-  async setTime(now: number): Promise<void> {
+  setTime(now: number): void {
     this.now = now;
-    await this.#clock.run(`update clock set t = epoch_ms(${now}::bigint) at time zone 'UTC'`);
   }
 
   world(actor: Actor): World {
@@ -188,12 +197,15 @@ export class Scheduler {
   }
 
   #fetch(actor: Actor, init: RequestInit): Promise<Answer> {
-    this.sent++;
     const body = Buffer.from(init.body).toString('utf8');
     const startedAt = this.now;
+    const answered = this.#server.request(actor.name, body);
+    let ended = false;
     return new Promise((resolve, reject) => {
-      const answer = (a: { status: number; body: string }) => (): void =>
+      const answer = (a: { status: number; body: string }) => (): void => {
+        if (!ended) answered(a.status);
         resolve({ status: a.status, headers: { get: () => null }, text: () => Promise.resolve(a.body) });
+      };
       const store = (): { status: number; body: string } => {
         this.log(`server stores a request of ${actor.name}`);
         return this.#server.store(body);
@@ -228,6 +240,7 @@ export class Scheduler {
       init.signal.addEventListener('abort', () => {
         if (!point.gone) later();
         point.gone = true;
+        ended = true;
         reject(init.signal.reason);
       });
       this.points.push(point);
@@ -289,10 +302,19 @@ export class Scheduler {
       const point = ready.length > 0 ? this.pick(ready) : undefined;
       if (point) {
         point.gone = true;
+        const dies = point.kind !== 'sleep' && ++this.steps === this.crash?.at ? this.crash.when : undefined;
+        if (dies === 'before') {
+          await this.kill(point.actor);
+          continue;
+        }
         if (point.kind !== 'sleep') this.log(`${point.actor.name} ${point.label}`);
         const deliver = await point.run();
+        if (dies === 'after') {
+          await this.kill(point.actor);
+          continue;
+        }
         if (!point.actor.dead) point.actor.inbox.push(deliver);
-        if (this.chance(0.3)) await this.setTime(this.now + Math.floor(this.#rng() * 200));
+        if (this.chance(0.3)) this.setTime(this.now + Math.floor(this.#rng() * 200));
         continue;
       }
       const next = Math.min(
@@ -303,7 +325,7 @@ export class Scheduler {
         ...this.#late.map((l) => l.at),
       );
       if (!Number.isFinite(next)) throw new Error(`nothing can happen any more\n${this.trace.slice(-30).join('\n')}`);
-      if (next > this.now) await this.setTime(Math.ceil(next));
+      if (next > this.now) this.setTime(Math.ceil(next));
     }
   }
 }
@@ -314,6 +336,7 @@ export class SimConnection implements Connection {
   readonly #actor: Actor;
   readonly #connection: DuckDBConnection;
   #closed = false;
+  #now = 0;
 
   constructor(scheduler: Scheduler, actor: Actor, connection: DuckDBConnection) {
     this.#scheduler = scheduler;
@@ -323,7 +346,9 @@ export class SimConnection implements Connection {
 
   execute(query: Query): Promise<number> {
     return this.#point(query, async () => {
+      await this.#tick();
       const result = await this.#connection.run(query.sql, binds(query.binds));
+      if (result.rowsChanged === 1) await this.#tell(query);
       if (query.label === 'begin transaction') this.inTransaction = true;
       if (query.label === 'commit' || query.label === 'rollback') this.inTransaction = false;
       return result.rowsChanged;
@@ -332,6 +357,7 @@ export class SimConnection implements Connection {
 
   rows(query: Query): Promise<readonly Row[]> {
     return this.#point(query, async () => {
+      await this.#tick();
       const reader = await this.#connection.runAndReadAll(query.sql, binds(query.binds));
       return reader
         .getRowObjectsJS()
@@ -352,6 +378,20 @@ export class SimConnection implements Connection {
   async abandon(): Promise<void> {
     if (this.inTransaction && !this.#closed) await this.#connection.run('rollback').catch(() => undefined);
     this.inTransaction = false;
+  }
+
+  /** now() of this session is what the scheduler says. */
+  async #tick(): Promise<void> {
+    const { now } = this.#scheduler;
+    if (this.#now === now) return;
+    this.#now = now;
+    await this.#connection.run(`set variable now = to_timestamp(${now / 1000})`);
+  }
+
+  async #tell({ label, binds: list }: Query): Promise<void> {
+    const value = (name: string): number => Number(list.find((b) => b.name === name)?.value);
+    if (label.endsWith('/state_flip.sql')) await this.#scheduler.watcher?.flipped(this.#actor, value('run'));
+    if (label.endsWith('/checkpoint.sql')) this.#scheduler.watcher?.reached(value('run'), value('next_batch'));
   }
 
   #point<T>(query: Query, run: () => Promise<T>): Promise<T> {

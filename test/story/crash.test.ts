@@ -1,0 +1,99 @@
+import { expect, test } from 'vitest';
+import { random } from './scheduler.ts';
+import { Story, TTL } from './story.ts';
+import type { Shape } from './table.ts';
+
+const ROW = "'2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50";
+const FIRST: Readonly<Record<Shape, readonly string[]>> = {
+  keyed: [`insert into src values (1, ${ROW}), (2, ${ROW}), (3, ${ROW}), (4, ${ROW})`],
+  unkeyed: [`insert into src values (1, ${ROW}), (1, ${ROW}), (1, ${ROW}), (2, ${ROW}), (3, ${ROW}), (4, ${ROW})`],
+  append: [`insert into src select i, ${ROW}, epoch_ms(1) from range(4) as r(i)`],
+};
+const insertLater = (user: string): string =>
+  `insert into src select i, '2023-06-02', ${user}, 'Buy', 'x', 0, (select max(loaded) + interval 1 second from src) from range(4) as r(i)`;
+/** There and back: an insert, an update, a change of identity, a delete, and a row that becomes invalid; append only grows. */
+const CHANGES: Readonly<Record<Shape, readonly (readonly string[])[]>> = {
+  keyed: thereAndBack([]),
+  unkeyed: thereAndBack(['delete from src where rowid = (select max(rowid) from src where id = 1)']),
+  append: [[insertLater("case when i = 0 then '0' else 'alice' end")], [insertLater("'bob'")]],
+};
+
+function thereAndBack(also: readonly string[]): string[][] {
+  return [
+    [
+      ...also,
+      `insert into src values (5, ${ROW}), (6, ${ROW})`,
+      'update src set a = null where id = 2',
+      "update src set u = 'bob' where id = 3",
+      'delete from src where id = 4',
+    ],
+    [
+      ...also.map(() => `insert into src values (1, ${ROW})`),
+      "update src set u = '0' where id = 5",
+      "update src set a = 'x' where id = 2",
+      "update src set u = 'alice' where id = 3",
+      `insert into src values (4, ${ROW})`,
+      "delete from src where id in (5, 6) and u <> '0'",
+      'delete from src where id = 5',
+    ],
+  ];
+}
+
+/** Applies what the source says now; a process that dies on the way is followed by another. @returns its steps */
+async function apply(
+  story: Story,
+  crash?: { readonly at: number; readonly when: 'before' | 'after' },
+): Promise<number> {
+  const { scheduler: s } = story;
+  s.steps = 0;
+  s.crash = crash;
+  const results = await story.apply({ mayCreate: true });
+  const { steps } = s;
+  s.crash = undefined;
+  s.setTime(s.now + 3 * TTL);
+  if (results.length === 0) {
+    await s.settle();
+    expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+    s.setTime(s.now + 3 * TTL);
+  } else expect(results).toEqual(['ok']);
+  const problem = await story.problem();
+  expect(problem === undefined ? '' : `${JSON.stringify(crash)}: ${problem}\n${s.trace.slice(-90).join('\n')}`).toBe(
+    '',
+  );
+  return steps;
+}
+
+const SHAPES = ['keyed', 'unkeyed', 'append'] as const satisfies Shape[];
+const WHEN = ['before', 'after'] as const;
+
+test.each(SHAPES)('%s: a process that dies before or after any step of the initial load', async (shape) => {
+  const load = async (crash?: Parameters<typeof apply>[1]): Promise<number> => {
+    const story = await Story.open(shape, false, random(1));
+    try {
+      for (const sql of FIRST[shape]) await story.outside.run(sql);
+      return await apply(story, crash);
+    } finally {
+      story.close();
+    }
+  };
+  const steps = await load();
+  for (let at = 1; at <= steps; at++) for (const when of WHEN) expect(await load({ at, when })).toBe(at);
+});
+
+test.each(SHAPES)('%s: a process that dies before or after any step of a run with changes', async (shape) => {
+  const story = await Story.open(shape, false, random(1));
+  try {
+    for (const sql of FIRST[shape]) await story.outside.run(sql);
+    await apply(story);
+    let last = 0;
+    for (let at = 1; at <= last + 1; at++)
+      for (const [i, changes] of CHANGES[shape].entries()) {
+        for (const sql of changes) await story.outside.run(sql);
+        const done = await apply(story, { at, when: WHEN[i]! });
+        if (done === at) last = at;
+      }
+    expect(last).toBeGreaterThan(30);
+  } finally {
+    story.close();
+  }
+});
