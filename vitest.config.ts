@@ -6,7 +6,10 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/*.test.ts'] } },
       { extends: true, test: { name: 'golden', include: ['test/golden/*.test.ts'] } },
-      { extends: true, test: { name: 'story', include: ['test/story/*.test.ts'], testTimeout: 600_000, maxWorkers: 2 } },
+      {
+        extends: true,
+        test: { name: 'story', include: ['test/story/*.test.ts'], testTimeout: 600_000, maxWorkers: 2 },
+      },
       { extends: true, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], testTimeout: 600_000 } },
     ],
   },
