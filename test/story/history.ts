@@ -15,7 +15,7 @@ export interface Told {
 /** One random history of a sync: processes, faults, a source that moves, and at the end the question whether all is right. */
 export async function history(shape: Shape, seed: number): Promise<Told> {
   const rng = random(seed * 3 + { keyed: 0, unkeyed: 1, append: 2 }[shape]);
-  const story = await Story.open(shape, rng() < 0.2, rng);
+  const story = await Story.open(shape, rng() < 0.2, rng, rng() < 0.5 ? 4_000 : 12_000);
   try {
     const problem = await live(story, rng).catch((error: unknown) =>
       error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -49,7 +49,9 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
     server.manner = s.pick<Manner>(['names', 'names', 'nameless', 'too-large']);
     const version = swaps ? await another(story) : 'first';
     await story.apply({ processes: rng() < 0.25 ? 2 : 1, version });
-    s.setTime(s.now + (rng() < 0.1 ? 90 * 86_400_000 : Math.floor(rng() * 2 * TTL)));
+    s.setTime(
+      s.now + s.pick([90 * 86_400_000, ...[1, 1, 1, 2 * TTL, 2 * TTL, 2 * TTL].map((ms) => Math.floor(rng() * ms))]),
+    );
   }
   s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
   server.refusing = null;

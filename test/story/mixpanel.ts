@@ -25,6 +25,8 @@ export class Mixpanel implements Server {
   readonly view = new Map<string, Stored>();
   refusing: ((insertId: string, tombstone: boolean) => boolean) | null = null;
   manner: Manner = 'names';
+  /** Refuses also what it once took. */
+  forgets = false;
   /** Records of all requests, of captured batches, and of requests that were made before. */
   records = 0;
   captured = 0;
@@ -87,7 +89,7 @@ export class Mixpanel implements Server {
       // A record that was refused after an attempt without answer counts as maybe shown, so its tombstone is right.
       if (tombstone && !this.#ever.has(id)) this.#blame(`tombstone for what was never sent: ${line}`);
       this.#ever.add(id);
-      if (this.refusing?.(String(p['$insert_id']), tombstone) && !this.#taken.has(line))
+      if (this.refusing?.(String(p['$insert_id']), tombstone) && (this.forgets || !this.#taken.has(line)))
         failed.push({ index, message: 'refused' });
       else accepted.push([id, line, record]);
     }

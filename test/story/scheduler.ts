@@ -69,8 +69,10 @@ export class Scheduler {
   chaos: Chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
   mutate: () => Promise<void> = () => Promise.resolve();
   watcher: Watcher | undefined;
-  /** The process dies right before or after the step of this number, counted from one. */
-  crash: { readonly at: number; readonly when: 'before' | 'after' } | undefined;
+  /** The process dies, or pauses for some milliseconds, right before or after the step of this number, counted from one, or of this label. */
+  crash: { readonly at: number | string; readonly when: 'before' | 'after'; readonly pauses?: number } | undefined;
+  /** What the network does with the next requests; `last` is `late` at the last moment. */
+  readonly fates: ('after' | 'last')[] = [];
   /** Statements and requests carried out. */
   steps = 0;
   readonly #rng: () => number;
@@ -224,16 +226,18 @@ export class Scheduler {
         run: () => {
           const reset = (): void => reject(new Error('socket hang up'));
           const fate =
-            this.now >= startedAt + this.#timeout
+            this.fates.shift() ??
+            (this.now >= startedAt + this.#timeout
               ? 'lost'
               : this.chance(this.chaos.network)
                 ? this.pick(['lost', 'after', 'late', '429', '503'] as const)
-                : 'fine';
+                : 'fine');
           if (fate === 'fine') return Promise.resolve(answer(store()));
           if (fate === '429' || fate === '503')
             return Promise.resolve(answer({ status: Number(fate), body: '<html>' }));
           if (fate === 'after') store();
           if (fate === 'late') later();
+          if (fate === 'last') this.#late.push({ at: startedAt + this.#timeout - 1, run: () => void store() });
           return Promise.resolve(reset);
         },
       };
@@ -302,7 +306,15 @@ export class Scheduler {
       const point = ready.length > 0 ? this.pick(ready) : undefined;
       if (point) {
         point.gone = true;
-        const dies = point.kind !== 'sleep' && ++this.steps === this.crash?.at ? this.crash.when : undefined;
+        if (point.kind !== 'sleep') this.steps++;
+        const { at, when, pauses } = this.crash ?? {};
+        const hit = point.kind !== 'sleep' && (at === this.steps || at === point.label);
+        if (hit) this.crash = undefined;
+        if (hit && pauses !== undefined) {
+          point.actor.pausedUntil = this.now + pauses;
+          this.log(`${point.actor.name} pauses`);
+        }
+        const dies = hit && pauses === undefined ? when : undefined;
         if (dies === 'before') {
           await this.kill(point.actor);
           continue;
@@ -407,5 +419,5 @@ export class SimConnection implements Connection {
   }
 }
 
-const binds = (list: readonly Bind[]): Record<string, string | bigint | null> =>
+export const binds = (list: readonly Bind[]): Record<string, string | bigint | null> =>
   Object.fromEntries(list.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value]));
