@@ -46,6 +46,17 @@ test('after a lease ran out nobody sends until no request of the dead holder can
   await rest();
 });
 
+test('a lease is not taken before it ends, and a process that pauses within it goes on', async () => {
+  const { scheduler } = await shop(1);
+  await change("update src set a = ''");
+  scheduler.crash = { at: 's/capture.sql', when: 'after', pauses: TTL / 2 };
+  await story.apply({ leave: true });
+  expect((await story.apply({ leave: true })).map((result) => result.split(':')[0])).toEqual(['lease-held']);
+  await story.ended();
+  await rest();
+  expect(scheduler.trace.filter((line) => line.endsWith(' committed'))).toHaveLength(2);
+});
+
 test('a lease that is too old to send under starts no request, and none is on its way', async () => {
   const { scheduler } = await shop(1);
   for (let id = 2; id <= 7; id++) await change(`insert into src values ${row(id)}`);

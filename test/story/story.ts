@@ -58,7 +58,7 @@ export interface Apply {
   readonly processes?: number;
   readonly version?: Version;
   readonly mayCreate?: boolean;
-  /** A process that pauses is left behind; the next apply that does not leave one is when it wakes, at the latest. */
+  /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
   readonly leave?: boolean;
 }
 
@@ -74,6 +74,7 @@ export class Story {
   swapped = 0;
   readonly #instance: DuckDBInstance;
   readonly #timeout: number;
+  readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
   readonly #versions = new Map<string, Version>();
 
@@ -136,7 +137,6 @@ export class Story {
     const s = this.scheduler;
     const plan = await planOf(this.shape, this.wide, version);
     const results: string[] = [];
-    const finished = new Set<string>();
     const actors = Array.from({ length: processes }, (_, i) => s.actor(`p${s.actors.length}-${i}`));
     for (const actor of actors) {
       this.runs++;
@@ -175,11 +175,17 @@ export class Story {
             results.push(text);
           },
         )
-        .finally(() => finished.add(actor.name));
+        .finally(() => this.#finished.add(actor.name));
     }
-    await s.until(() => actors.every((a) => a.dead || finished.has(a.name) || (leave && a.pausedUntil > s.now)));
+    await s.until(() => actors.every((a) => a.dead || this.#finished.has(a.name) || (leave && a.pausedUntil > s.now)));
     if (!leave) for (const a of s.actors) a.dead = true;
     return results;
+  }
+
+  /** Waits for those that were left behind. */
+  async ended(): Promise<void> {
+    const { actors } = this.scheduler;
+    await this.scheduler.until(() => actors.every((a) => a.dead || this.#finished.has(a.name)));
   }
 
   async state(): Promise<{ readonly sending: boolean; readonly committed: boolean }> {
