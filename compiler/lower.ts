@@ -424,6 +424,7 @@ function mappingList(dialect: Dialect, sync: ResolvedSync, source: Source, mappi
     ].join(', ');
   };
   const constants: readonly (readonly [string, string | null])[] = [
+    ['(key)', sync.kind === 'events' && sync.key ? sync.key.join(', ') : null],
     ['(event)', sync.event && 'literal' in sync.event ? sync.event.literal : null],
     ['(group_key)', sync.groupKey],
     ['(lookup_table_id)', sync.lookupTableId],

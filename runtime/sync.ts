@@ -49,16 +49,9 @@ export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehous
   try {
     const [found] = await runner.rows(sync.state.exists);
     const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
-    const [owner] = has('runs_exists') ? await runner.rows(sync.state.owner) : [];
-    const foreign = owner?.['foreign_owner'] ?? null;
-    if (foreign !== null)
-      throw new RunError(
-        'state-foreign',
-        `The staging schema ${plan.staging} is used by ${foreign}, this is ${plan.project} / ${plan.target}. Give this target a staging schema of its own.`,
-        { retryable: false },
-      );
+    const recorded = has('runs_exists') && (await refuseForeignStaging(runner, plan, sync));
     if (has('state_exists')) return;
-    if (!run.mayCreate || has('ledger_exists') || Number(owner?.['recorded'] ?? 0) === 1)
+    if (!run.mayCreate || has('ledger_exists') || recorded)
       throw new RunError(
         'state-missing',
         `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
@@ -78,6 +71,19 @@ export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehous
   } finally {
     await runner.close();
   }
+}
+
+/** Refuses a staging schema of another project or target. @returns whether a run of this sync is on record in it */
+export async function refuseForeignStaging(runner: Runner, plan: Plan, sync: SyncPlan): Promise<boolean> {
+  const [owner] = await runner.rows(sync.state.owner);
+  const foreign = owner?.['foreign_owner'] ?? null;
+  if (foreign !== null)
+    throw new RunError(
+      'state-foreign',
+      `The staging schema ${plan.staging} is used by ${foreign}, this is ${plan.project} / ${plan.target}. Give this target a staging schema of its own.`,
+      { retryable: false },
+    );
+  return Number(owner?.['recorded'] ?? 0) === 1;
 }
 
 /** Reads the state and proves that this plan may use it. */
@@ -338,7 +344,7 @@ class Serial {
 }
 
 /** Rows that did not change would differ under another mapping: sending them anew is a person's decision. */
-function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null): void {
+export function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null): void {
   if (!baseline) return;
   const before = new Map(baseline.mapping.map((m) => [m.column, m]));
   const names: string[] = [];
@@ -349,9 +355,14 @@ function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null): void {
   }
   names.push(...before.keys());
   if (names.length === 0) return;
+  const columns = names.filter((name) => name !== '');
+  const what = [
+    ...(columns.length < names.length ? ['its event name or key'] : []),
+    ...(columns.length > 0 ? [`columns ${columns.join(', ')}`] : []),
+  ];
   throw new RunError(
     'mapping-changed',
-    `The mapping of ${sync.name} changed since its last run (columns ${names.join(', ')}), so rows that did not change would be sent again. Restore the mapping, or \`syncline reset ${sync.name}\` to send the whole table.`,
+    `The mapping of ${sync.name} changed since its last run (${what.join('; ')}), so rows that did not change would be sent again. Restore the mapping, or \`syncline reset ${sync.name}\` to send the whole table.`,
     { retryable: false },
   );
 }

@@ -167,6 +167,9 @@ export interface SyncPlan {
   tags: string[];
   frequency: string | null;
   mapping: {
+    /**
+     * Empty for what holds for every row: key and event name.
+     */
     column: string;
     checksum: string;
     payload: string;

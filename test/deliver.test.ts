@@ -18,13 +18,10 @@ test('what fails while it is read ahead fails the delivery, and nothing is sent 
       outcome: () => Promise.resolve(),
       checkpoint: (next) => Promise.resolve(void checkpoints.push(next)),
     },
-    {
-      name: 'm',
-      importBatch: async () => {
-        sent.push('batch');
-        await new Promise((resolve) => setTimeout(resolve, 5));
-        return { refused: [], maybe: false, notes: [] };
-      },
+    async () => {
+      sent.push('batch');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return { refused: [], maybe: false, notes: [] };
     },
     lease,
     {
