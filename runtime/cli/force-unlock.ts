@@ -1,7 +1,5 @@
-import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { toState } from '../state.ts';
-import { ensureState } from '../sync.ts';
+import { ensureState, readState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore, load, openWarehouse } from './context.ts';
 import { openMixpanel } from './mixpanel.ts';
@@ -17,9 +15,7 @@ export async function forceUnlock(options: CommonOptions, [name]: readonly strin
     await remote.close();
     await ensureState({ plan: loaded.plan, sync, warehouse, mayCreate: false });
     const runner = await Runner.open(loaded.plan, warehouse);
-    const [row] = await runner.rows(sync.state.read);
-    if (!row) throw new RunError('state-missing', `${sync.name} has no state to unlock.`, { retryable: false });
-    const state = toState(row);
+    const state = await readState(runner, loaded.plan, sync, remote.mixpanel.name);
     if (state.holder === null) err(`${sync.name} is not held.`);
     else {
       await runner.statement(sync.state.unlock, { state_version: state.version, quiet_ms: remote.requestTimeoutMs });

@@ -1,9 +1,9 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
 import { RunError } from '../errors.ts';
+import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected } from './context.ts';
 import { writing } from './disk.ts';
@@ -60,7 +60,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
     err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
     return 1;
   }
-  await writing('syncline.lock.json', () => writeFile(path.join(dir, 'syncline.lock.json'), text));
+  await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${Object.keys(sources).length} sources of target ${target}.`);
   return 0;
 }

@@ -1,11 +1,14 @@
 import type { SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { toState, valuesOf } from '../state.ts';
+import type { Baseline } from '../state.ts';
+import { toState, valuesOf, verifyState } from '../state.ts';
+import { refuseChangedMapping, refuseForeignStaging } from '../sync.ts';
 import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { load, openWarehouse, out } from './context.ts';
+import { printError } from './log.ts';
 import { count } from './report.ts';
 
 interface Preview {
@@ -22,28 +25,38 @@ interface Preview {
   readonly newColumns: readonly string[];
 }
 
-/** Shows what apply would do: counts from the same SQL, and nothing written. */
+/** Shows what apply would do, or why it would refuse: counts from the same SQL, and nothing written. */
 export async function planCommand(
   options: CommonOptions & { readonly output?: string; readonly detailedExitcode?: boolean },
 ): Promise<number> {
   const loaded = await load(options);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const previews: Preview[] = [];
+  let refused = 0;
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
-    for (const sync of loaded.syncs) previews.push(await preview(runner, loaded, sync));
+    for (const sync of loaded.syncs)
+      try {
+        previews.push(await preview(runner, loaded, sync));
+      } catch (error) {
+        if (!(error instanceof RunError)) throw error;
+        refused++;
+        printError({ code: error.code, sync: sync.name, message: error.message, hint: error.hint });
+      }
     await runner.close();
   } finally {
     await warehouse.close();
   }
   if (options.output === 'json') out(JSON.stringify({ planHash: loaded.plan.hash, syncs: previews }, null, 2));
   else for (const p of previews) out(text(p));
+  if (refused > 0) return 1;
   const changes = previews.some((p) => p.inserts + p.updates + p.deletes > 0 || p.route === 'sending');
   return options.detailedExitcode && changes ? 3 : 0;
 }
 
 async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Preview> {
   const [found] = await runner.rows(sync.state.exists);
+  if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
   let values: Values = valuesOf(sync, undefined);
   let file = sync.preview.initial;
   let route: Preview['route'] = 'initial';
@@ -56,8 +69,11 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
         { retryable: false },
       );
     const state = toState(row);
+    verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
     if (state.phase === 'sending') route = 'sending';
     else if (state.baseline !== null) route = 'changes';
+    const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+    if (route === 'changes') refuseChangedMapping(sync, baseline);
     values = valuesOf(sync, state);
     file = sync.preview.changes;
   }

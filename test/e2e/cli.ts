@@ -4,8 +4,9 @@ import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
+import { expect } from 'vitest';
 
-const MAIN = path.join(import.meta.dirname, '../../dist/runtime/cli/main.js');
+export const MAIN = path.join(import.meta.dirname, '../../dist/runtime/cli/main.js');
 
 export interface Ran {
   readonly code: number;
@@ -114,4 +115,15 @@ export async function duck(file: string, ...statements: string[]): Promise<Recor
     connection.closeSync();
     instance.closeSync();
   }
+}
+
+export const SECRET = 'a secret that nobody may read';
+
+/** One sentence or two for a person: no stack, no secret. */
+export function told(ran: Ran, code: number, ...texts: string[]): void {
+  expect([ran.code, ran.err]).toEqual([code, ran.err]);
+  for (const text of texts) expect(ran.err).toContain(text);
+  expect(ran.err).not.toMatch(/^\s+at /m);
+  expect(ran.err).not.toContain(SECRET);
+  expect(ran.err).not.toContain(Buffer.from(`bot:${SECRET}`).toString('base64'));
 }

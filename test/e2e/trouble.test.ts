@@ -5,10 +5,9 @@ import path from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { describe, expect, test } from 'vitest';
 import type { Ran } from './cli.ts';
-import { cli, cliIn, duck, ORDINARY, project, shop, SYNC, YML } from './cli.ts';
+import { cli, cliIn, duck, ORDINARY, project, SECRET, shop, SYNC, told, YML } from './cli.ts';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 
-const SECRET = 'a secret that nobody may read';
 const remote = (host: string): string =>
   YML.replace(
     'mixpanel: sandbox',
@@ -28,15 +27,6 @@ async function elsewhere<T>(status: number, body: string, use: (host: string) =>
     server.closeAllConnections();
     server.close();
   }
-}
-
-/** One sentence or two for a person: no stack, no secret. */
-function told(ran: Ran, code: number, ...texts: string[]): void {
-  expect([ran.code, ran.err]).toEqual([code, ran.err]);
-  for (const text of texts) expect(ran.err).toContain(text);
-  expect(ran.err).not.toMatch(/^\s+at /m);
-  expect(ran.err).not.toContain(SECRET);
-  expect(ran.err).not.toContain(Buffer.from(`bot:${SECRET}`).toString('base64'));
 }
 
 /** What a sync remembers, of which a command that failed early must change nothing. */
