@@ -205,7 +205,13 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
     throw error instanceof FlipUnknown ? error.cause : error;
   } finally {
     if (release)
-      await me.release().catch((error: unknown) => emit({ type: 'note', sync: sync.name, message: String(error) }));
+      await me.release().catch((error: unknown) =>
+        emit({
+          type: 'note',
+          sync: sync.name,
+          message: `the lease was not released: ${error instanceof Error ? error.message : String(error)}`,
+        }),
+      );
     else await lease.stop();
   }
   return resumed ? 'resumed' : 'done';
@@ -355,9 +361,10 @@ export function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null):
   }
   names.push(...before.keys());
   if (names.length === 0) return;
-  const columns = names.filter((name) => name !== '');
+  const isConstant = (name: string): boolean => name.startsWith('(');
+  const columns = names.filter((name) => !isConstant(name));
   const what = [
-    ...(columns.length < names.length ? ['its event name or key'] : []),
+    ...names.filter(isConstant).map((name) => `its ${name.slice(1, -1)}`),
     ...(columns.length > 0 ? [`columns ${columns.join(', ')}`] : []),
   ];
   throw new RunError(

@@ -1,4 +1,5 @@
-// The story of one sync, told by the real command line: `npm run demo`.
+// The story of one sync, told by the real command line: `npm run demo`, or with other rows and another folder:
+// `node examples/quickstart/demo.mjs 5000 target/small`.
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -6,7 +7,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 
 const root = path.join(import.meta.dirname, '../..');
-const dir = path.join(root, 'target/demo');
+const rowCount = Number(process.argv[2] ?? 200_000);
+const dir = path.resolve(process.argv[3] ?? path.join(root, 'target/demo'));
 const main = path.join(root, JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')).bin.syncline);
 
 const say = (text) => console.log(`\n\x1b[1m${text}\x1b[0m`);
@@ -28,7 +30,7 @@ mkdirSync(dir, { recursive: true });
 for (const f of ['syncline.yml', 'syncs'])
   cpSync(path.join(import.meta.dirname, f), path.join(dir, f), { recursive: true });
 
-say('1. A warehouse: a DuckDB file with 200,000 orders, written by another program.');
+say(`1. A warehouse: a DuckDB file with ${rowCount.toLocaleString('en-US')} orders, written by another program.`);
 await sql(`create table orders as
   select i::integer as order_id,
     timestamp '2024-01-01' + to_minutes(i::integer) as ordered_at,
@@ -36,7 +38,7 @@ await sql(`create table orders as
     ['shoes', 'socks', 'hats', 'coats'][1 + i % 4] as item,
     (5 + i % 200 + 0.99)::decimal(9, 2) as amount,
     case when i % 10 = 0 then 'gift' end as note
-  from range(200000) as t(i)`);
+  from range(${rowCount}) as t(i)`);
 
 say('2. The declaration is syncs/shop.yml. `lock` reads the columns, `compile` writes the SQL that people review.');
 syncline('lock');
@@ -53,12 +55,14 @@ await sql(
   'update orders set amount = amount + 1 where order_id < 300',
   `update orders set customer_id = 'customer-merged' where order_id between 1000 and 1019`,
   'delete from orders where order_id between 2000 and 2049',
-  `insert into orders select 200000 + i, timestamp '2024-06-01' + to_minutes(i::integer), 'customer-new', 'shoes', 9.99, null from range(100) as t(i)`,
+  `insert into orders select ${rowCount} + i, timestamp '2024-06-01' + to_minutes(i::integer), 'customer-new', 'shoes', 9.99, null from range(100) as t(i)`,
 );
 syncline('plan');
 syncline('apply');
 
-say('6. Another 60,000 rows change, and this apply is killed while it sends (kill -9).');
+say(
+  `6. Another ${(rowCount * 0.3).toLocaleString('en-US')} rows change, and this apply is killed while it sends (kill -9).`,
+);
 await sql(`update orders set note = 'seen' where order_id % 10 < 3`);
 console.log('$ syncline apply &  kill -9 $!');
 rmSync(path.join(dir, 'target'), { recursive: true, force: true }); // only run artefacts live there
@@ -105,5 +109,5 @@ console.log(
   `  events in the report    ${events.toLocaleString('en-US')}   (every copy ever sent: ${copies.toLocaleString('en-US')})`,
 );
 console.log(`  lost ${lost}, extra ${extra}`);
-if (lost + extra > 0) process.exit(1);
-say('Nothing lost, nothing doubled. The files of this story are in target/demo.');
+if (lost + extra > 0 || rows !== events) process.exit(1);
+say(`Nothing lost, nothing doubled. The files of this story are in ${path.relative(process.cwd(), dir) || '.'}.`);

@@ -73,7 +73,11 @@ export async function apply(options: ApplyOptions): Promise<number> {
           stop: stop.signal,
           mayCreate: true,
           allowed: allowed.get(sync.name) ?? {},
-          prove: () => (proof ??= remote.check(stop.signal)),
+          prove: () =>
+            (proof ??= remote.check(stop.signal).catch((error: unknown) => {
+              if (!stop.signal.aborted) throw error;
+              throw new RunError('interrupted', 'Stopped before anything was sent.', { retryable: true });
+            })),
           emit: (event) => {
             manifest.take(event);
             print(event);

@@ -151,6 +151,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       printError({ code: error.code, message: error.message, hint: error.hint });
       return 1;
     }
-    throw error;
+    printError({
+      code: 'internal',
+      message: error instanceof Error ? error.message : String(error),
+      hint: 'This is a mistake of syncline. Please report it with what NODE_DEBUG=syncline adds.',
+    });
+    if (process.env['NODE_DEBUG'] === 'syncline' && error instanceof Error) err(error.stack ?? '');
+    return 1;
   }
 }
