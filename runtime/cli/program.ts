@@ -128,12 +128,21 @@ export async function main(argv: readonly string[]): Promise<number> {
   ).argument('<sync>');
   program
     .command('sandbox')
-    .description('the local Mixpanel, over HTTP')
+    .description('the local Mixpanel, over HTTP or HTTPS')
     .option('--port <port>', 'port on 127.0.0.1', '8765')
     .option('--file <path>', 'where it keeps what it stores', 'sandbox.duckdb')
     .option('--discard', 'count and answer, store nothing')
     .option('--faults <list>', 'faults to inject, such as 429=0.1,5xx=0.05,reset-after=0.1')
-    .action(async (options: Record<string, string>) => {
+    .option(
+      '--project <projects...>',
+      'projects it knows, as id:token or id:token:secret (default: one, whatever it is called)',
+    )
+    .option('--account <accounts...>', 'service accounts it knows, as user:secret (default: all)')
+    .option('--lookup-table <tables...>', 'lookup tables that exist, as id or id=name (default: each that is sent)')
+    .option('--tls', 'speak HTTPS, with a certificate made at the start')
+    .option('--ca-file <path>', 'with --tls: where to write the certificate authority that clients must trust')
+    .option('--proxy-port <port>', "with --tls: a CONNECT proxy that leads Mixpanel's hosts here and refuses others")
+    .action(async (options: Record<string, string | boolean | string[]>) => {
       code = await (await import('./sandbox.ts')).sandbox(options);
     });
 
