@@ -121,6 +121,8 @@ export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
   };
   try {
     const seen = await readState(runner, plan, sync, run.mixpanel.name);
+    // The lease writes down which project this state is of: a mistyped host must not get there.
+    if (seen.mixpanel === '') await run.prove?.(run.stop);
     const holder = world.randomId();
     const sent = { wall: world.now(), monotonic: world.monotonic() };
     const fence = { version: seen.version + 1, run: seen.version + 1, holder, ttl_ms: run.leaseTtlMs };

@@ -236,6 +236,40 @@ describe('bad input', () => {
     expect([ran.code, ran.err.includes('error[warehouse-unavailable]')]).toEqual([1, true]);
   });
 
+  test.each(['key: id', 'guard: {}'])(
+    'columns named like aliases of our statements reach the sandbox (%s)',
+    async (line) => {
+      const names = 'a b c d e f i j k l m n o p r s w x'.split(' ');
+      const dir = await project({
+        'syncline.yml': YML,
+        'syncs/shop.yml': `syncs:\n  - { name: s, kind: events, mode: mirror, source: { relation: orders }, event: E, time: t, ${line} }\n`,
+      });
+      await duck(
+        warehouse(dir),
+        `create table orders (id integer, t timestamp, ${names.map((n) => `${n} json`).join(', ')})`,
+        `insert into orders select i, case when i > 1 then timestamp '2024-01-01' end, ${names.map((n) => `json '{"row_key": "${n}"}'`).join(', ')} from range(4) as r(i)`,
+      );
+      await cli(dir, 'lock');
+      expect((await cli(dir, 'apply')).err).toContain('2 inserts, 0 updates, 0 deletes, 2 invalid');
+      await duck(
+        warehouse(dir),
+        "update orders set t = '2024-01-02' where id = 0",
+        'delete from orders where id = 1',
+        'delete from orders where id = 2',
+      );
+      expect((await cli(dir, 'apply')).err).toContain('1 insert, 0 updates, 1 delete');
+      const shown = await duck(
+        path.join(dir, 'sandbox.duckdb'),
+        `select properties ->> 'id' as id, ${names.map((n) => `properties ->> '$.${n}.row_key' as ${n}`).join(', ')} from events where properties ->> 'syncline_deleted' is null order by id`,
+      );
+      const row = Object.fromEntries(names.map((n) => [n, n]));
+      expect(shown).toEqual([
+        { id: '0', ...row },
+        { id: '3', ...row },
+      ]);
+    },
+  );
+
   test('hostile names and values reach the sandbox as they are', async () => {
     const evil = `x"; drop table "o'; --\${x}{{ y }}\\n🎉`;
     const name = evil.replaceAll('"', '""');

@@ -34,13 +34,18 @@ export class Mixpanel implements Server {
   problem: string | undefined;
   readonly #ever = new Set<string>();
   readonly #taken = new Set<string>();
+  readonly #refused = new Set<string>();
   readonly #started = new Set<string>();
   readonly #answered = new Set<string>();
   readonly #whole = new Set<string>();
   #sending: Sending | undefined;
 
-  /** A run became `sending` with these payloads by batch. */
-  captures(run: number, batches: readonly (readonly string[])[]): void {
+  /** A run became `sending` with these payloads by batch. `once`: what Mixpanel took is not captured again. */
+  captures(run: number, batches: readonly (readonly string[])[], once: boolean): void {
+    for (const line of once ? batches.flat() : []) {
+      const record = JSON.stringify(JSON.parse(line));
+      if (this.#taken.has(record) && !this.#refused.has(record)) this.#blame(`captured again: ${line}`);
+    }
     const bodies = new Map<string, { batch: number; records: number }>();
     for (const [batch, lines] of batches.entries()) {
       for (let from = 0; from < lines.length; from++)
@@ -89,9 +94,10 @@ export class Mixpanel implements Server {
       // A record that was refused after an attempt without answer counts as maybe shown, so its tombstone is right.
       if (tombstone && !this.#ever.has(id)) this.#blame(`tombstone for what was never sent: ${line}`);
       this.#ever.add(id);
-      if (this.refusing?.(String(p['$insert_id']), tombstone) && (this.forgets || !this.#taken.has(line)))
+      if (this.refusing?.(String(p['$insert_id']), tombstone) && (this.forgets || !this.#taken.has(line))) {
         failed.push({ index, message: 'refused' });
-      else accepted.push([id, line, record]);
+        this.#refused.add(line);
+      } else accepted.push([id, line, record]);
     }
     if (failed.length > 0 && this.manner === 'nameless') return { status: 400, body: '{"code":400,"error":"bad"}' };
     for (const [id, line, record] of accepted) {

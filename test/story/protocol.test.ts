@@ -107,3 +107,28 @@ test('a record that a resumed run finds refused may be shown, and is taken back'
   server.refusing = null;
   await rest();
 });
+
+test('a record that was refused is no row that Mixpanel shows: when its row vanishes, nothing is sent', async () => {
+  const { server } = await shop(1);
+  await change(`insert into src values ${row(2)}`);
+  server.refusing = () => true;
+  expect(await story.apply()).toEqual(['ok']);
+  server.refusing = null;
+  await change('delete from src where id = 2');
+  const sent = server.records;
+  await rest();
+  expect(server.records).toBe(sent);
+});
+
+test('a tombstone that was refused is tried again until Mixpanel takes it, and its row is not sent twice', async () => {
+  const { server } = await shop(2);
+  await change("update src set u = 'bob' where id = 2");
+  server.refusing = (_id, tombstone) => tombstone;
+  expect(await story.apply()).toEqual(['ok']);
+  const sent = server.records;
+  expect(await story.apply()).toEqual(['ok']);
+  expect(server.records).toBe(sent + 1);
+  server.refusing = null;
+  await rest();
+  expect(server.records).toBe(sent + 2);
+});

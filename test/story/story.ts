@@ -110,6 +110,7 @@ export class Story {
         this.server.captures(
           run,
           Array.from(batches, (lines: string[] | undefined) => lines ?? []),
+          shape === 'append',
         );
       },
       reached: (run, next) => this.server.reaches(run, next),
