@@ -132,3 +132,17 @@ test('a tombstone that was refused is tried again until Mixpanel takes it, and i
   await rest();
   expect(server.records).toBe(sent + 2);
 });
+
+test('a process that wakes after its commit drops nothing of the next holder', async () => {
+  const { scheduler } = await shop(1);
+  await change("update src set a = ''");
+  scheduler.crash = { at: 's/run_read.sql', when: 'after', pauses: 4 * TTL };
+  const first = await story.apply({ leave: true });
+  pass(4 * TTL - 3000);
+  await change("update src set a = 'a,null'");
+  scheduler.crash = { at: 's/state_flip.sql', when: 'after', pauses: 0.6 * TTL };
+  const second = await story.apply({ leave: true });
+  await story.ended();
+  expect([first, second]).toEqual([['ok'], ['ok']]);
+  await rest();
+});
