@@ -3,7 +3,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, cliIn, duck, ORDINARY, project, sent, shop, smallFiles, SYNC, told, YML } from './cli.ts';
 
-test('a manifest that cannot be written: exit 1, and what was sent stays on record', async () => {
+test.concurrent('a manifest that cannot be written: exit 1, and what was sent stays on record', async () => {
   const dir = await shop();
   await writeFile(path.join(dir, 'target'), 'a file in the place of the folder');
   told(
@@ -27,29 +27,32 @@ test('a manifest that cannot be written: exit 1, and what was sent stays on reco
   expect(await sent(dir)).toBe(3);
 });
 
-test('a database file that cannot grow, in capture and in commit: the next apply converges and nothing is doubled', async () => {
-  const table = `create table orders as select i::integer as id, timestamp '2024-01-01' as t, md5(i::varchar) as a from range(20000) t(i)`;
-  for (const [kilobytes, stopped, resumed] of [
-    [5500, 'error[disk]: purchases: purchases/capture.sql', 'run 2 done: 20,000 inserts'],
-    [7500, 'error[disk]: purchases: commit', 'finishing interrupted run 1'],
-  ] as const) {
-    const dir = await shop({ table });
-    told(await cli(dir, 'setup', '--execute'), 0);
-    const full = await cliIn({ cwd: dir, under: smallFiles(kilobytes) }, 'apply');
-    told(
-      full,
-      1,
-      stopped,
-      'File too large. Make room where the database file and its temp_directory are, then run it again.',
-    );
-    expect(full.err.match(/^error\[/gm), full.err).toHaveLength(1);
-    told(await cli(dir, 'apply'), 0, resumed);
-    told(await cli(dir, 'apply'), 0, 'nothing changed');
-    expect(await sent(dir)).toBe(20_000);
-  }
-});
+test.concurrent(
+  'a database file that cannot grow, in capture and in commit: the next apply converges and nothing is doubled',
+  async () => {
+    const table = `create table orders as select i::integer as id, timestamp '2024-01-01' as t, md5(i::varchar) as a from range(20000) t(i)`;
+    for (const [kilobytes, stopped, resumed] of [
+      [5500, 'error[disk]: purchases: purchases/capture.sql', 'run 2 done: 20,000 inserts'],
+      [7500, 'error[disk]: purchases: commit', 'finishing interrupted run 1'],
+    ] as const) {
+      const dir = await shop({ table });
+      told(await cli(dir, 'setup', '--execute'), 0);
+      const full = await cliIn({ cwd: dir, under: smallFiles(kilobytes) }, 'apply');
+      told(
+        full,
+        1,
+        stopped,
+        'File too large. Make room where the database file and its temp_directory are, then run it again.',
+      );
+      expect(full.err.match(/^error\[/gm), full.err).toHaveLength(1);
+      told(await cli(dir, 'apply'), 0, resumed);
+      told(await cli(dir, 'apply'), 0, 'nothing changed');
+      expect(await sent(dir)).toBe(20_000);
+    }
+  },
+);
 
-test('init, lock and compile into a folder that may not be written', async () => {
+test.concurrent('init, lock and compile into a folder that may not be written', async () => {
   const dir = await project({ 'syncline.yml': YML, 'syncs/shop.yml': SYNC });
   await duck(path.join(dir, 'warehouse.duckdb'), `create table orders as select 1 as id, timestamp '2024-01-01' as t`);
   await chmod(dir, 0o555);

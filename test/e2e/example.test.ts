@@ -8,7 +8,7 @@ import { cli, duck, told } from './cli.ts';
 
 const quickstart = path.join(import.meta.dirname, '../../examples/quickstart');
 
-test('the quickstart compiles and applies as it is', async () => {
+test.concurrent('the quickstart compiles and applies as it is', async () => {
   const dir = await mkdtemp(path.join(tmpdir(), 'syncline-'));
   for (const file of ['syncline.yml', 'syncs'])
     await cp(path.join(quickstart, file), path.join(dir, file), { recursive: true });
@@ -23,7 +23,7 @@ test('the quickstart compiles and applies as it is', async () => {
   told(await cli(dir, 'apply'), 0, '1 insert');
 });
 
-test('the demo, a kill -9 included, ends with nothing lost and nothing doubled', async () => {
+test.concurrent('the demo, a kill -9 included, ends with nothing lost and nothing doubled', async () => {
   const dir = path.join(await mkdtemp(path.join(tmpdir(), 'syncline-')), 'demo');
   const { stdout } = await promisify(execFile)(process.execPath, [path.join(quickstart, 'demo.mjs'), '8000', dir]);
   expect(stdout).toContain('with 8,000 orders');

@@ -6,27 +6,30 @@ import { cli, duck, MAIN, sent, shop, told, YML } from './cli.ts';
 
 const warehouse = (dir: string): string => path.join(dir, 'warehouse.duckdb');
 
-test('columns: a missing or retyped one is refused by plan and apply, a new one is named and not sent', async () => {
-  const dir = await shop();
-  told(await cli(dir, 'apply'), 0, '3 inserts');
-  await duck(warehouse(dir), 'alter table orders add column colour varchar', "update orders set colour = 'red'");
-  const added = await cli(dir, 'plan', '--detailed-exitcode');
-  expect([added.code, added.out]).toEqual([0, expect.stringContaining('not sent until `syncline lock`: colour')]);
-  told(await cli(dir, 'apply'), 0, 'nothing changed');
-  told(await cli(dir, 'lock', '--check'), 1, 'orders.colour: not locked → VARCHAR', 'Run `syncline lock`');
+test.concurrent(
+  'columns: a missing or retyped one is refused by plan and apply, a new one is named and not sent',
+  async () => {
+    const dir = await shop();
+    told(await cli(dir, 'apply'), 0, '3 inserts');
+    await duck(warehouse(dir), 'alter table orders add column colour varchar', "update orders set colour = 'red'");
+    const added = await cli(dir, 'plan', '--detailed-exitcode');
+    expect([added.code, added.out]).toEqual([0, expect.stringContaining('not sent until `syncline lock`: colour')]);
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    told(await cli(dir, 'lock', '--check'), 1, 'orders.colour: not locked → VARCHAR', 'Run `syncline lock`');
 
-  await duck(warehouse(dir), "update orders set item = '7'", 'alter table orders alter item type integer using 7');
-  for (const command of ['plan', 'apply'])
-    told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', 'item');
-  await duck(warehouse(dir), 'alter table orders drop column item');
-  for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column item is missing');
-  expect(await sent(dir)).toBe(3);
-  await duck(warehouse(dir), 'drop table orders');
-  told(await cli(dir, 'apply'), 1, 'error[columns-drifted]: purchases:');
-  told(await cli(dir, 'lock'), 1, 'the source orders does not exist or has no columns. Check `relation:`.');
-});
+    await duck(warehouse(dir), "update orders set item = '7'", 'alter table orders alter item type integer using 7');
+    for (const command of ['plan', 'apply'])
+      told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', 'item');
+    await duck(warehouse(dir), 'alter table orders drop column item');
+    for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column item is missing');
+    expect(await sent(dir)).toBe(3);
+    await duck(warehouse(dir), 'drop table orders');
+    told(await cli(dir, 'apply'), 1, 'error[columns-drifted]: purchases:');
+    told(await cli(dir, 'lock'), 1, 'the source orders does not exist or has no columns. Check `relation:`.');
+  },
+);
 
-test('a staging schema of another project or target is refused by plan and apply', async () => {
+test.concurrent('a staging schema of another project or target is refused by plan and apply', async () => {
   const dir = await shop();
   told(await cli(dir, 'apply'), 0, '3 inserts');
   const before = await duck(warehouse(dir), 'from mixpanel.purchases__state');
@@ -46,7 +49,7 @@ test('a staging schema of another project or target is refused by plan and apply
   expect(await sent(dir)).toBe(3);
 });
 
-test('a changed mapping is told by plan too', async () => {
+test.concurrent('a changed mapping is told by plan too', async () => {
   const dir = await shop();
   told(await cli(dir, 'apply'), 0, '3 inserts');
   const file = path.join(dir, 'syncs/shop.yml');
@@ -58,7 +61,7 @@ test('a changed mapping is told by plan too', async () => {
   expect(await sent(dir)).toBe(3);
 });
 
-describe('what was reviewed', () => {
+describe.concurrent('what was reviewed', () => {
   test('one file of the compiled folder that differs or is missing stops apply', async () => {
     const dir = await shop();
     told(await cli(dir, 'compile'), 0);

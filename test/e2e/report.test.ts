@@ -32,7 +32,7 @@ const objects = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-test('--log-format json: every line of stderr is one object', async () => {
+test.concurrent('--log-format json: every line of stderr is one object', async () => {
   const dir = await shop();
   const ran = await cli(dir, 'apply', '--log-format', 'json');
   const events = objects(ran.err);
@@ -80,7 +80,7 @@ test('--log-format json: every line of stderr is one object', async () => {
   ]);
 });
 
-test('on GitHub Actions: annotations with paths of the repository, and a job summary', async () => {
+test.concurrent('on GitHub Actions: annotations with paths of the repository, and a job summary', async () => {
   const dir = await shop();
   const summary = path.join(dir, 'summary.md');
   const env = { GITHUB_ACTIONS: 'true', GITHUB_WORKSPACE: path.dirname(dir), GITHUB_STEP_SUMMARY: summary };
@@ -125,55 +125,58 @@ test('on GitHub Actions: annotations with paths of the repository, and a job sum
   );
 });
 
-test('the manifest is what its schema says, also after a kill -9, and sums up a run that was finished', async () => {
-  const rows = 30_000;
-  const dir = await shop({
-    table: `create table orders as select i::integer as id, timestamp '2024-01-01' as t, 'x' as item from range(${rows}) as t(i)`,
-  });
-  told(await cli(dir, 'apply'), 0);
-  expect(await manifestOf(dir)).toMatchObject({
-    errors: null,
-    finishedAt: expect.any(String) as string,
-    syncs: { purchases: { status: 'done', runs: [{ run: 1, resumed: false, counts: { accepted_inserts: rows } }] } },
-  });
-  await duck(path.join(dir, 'warehouse.duckdb'), "update orders set item = 'y'");
-  const { child, ended } = start(dir, 'apply', '--quiet');
-  const read = async () => (await manifestOf(dir)).syncs['purchases'];
-  for (let i = 0; i < 4000; i++) {
-    const now = await read();
-    if (now?.runs[0]?.run === 2 && (now.sent ?? 0) > 0) break;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  child.kill('SIGKILL');
-  await ended;
-  const killed = await manifestOf(dir);
-  expect(killed).toMatchObject({
-    errors: null,
-    finishedAt: null,
-    syncs: { purchases: { status: 'running', runs: [{ run: 2, resumed: false }] } },
-  });
-  expect(killed.syncs['purchases']?.sent).toBeGreaterThan(0);
-  await duck(path.join(dir, 'warehouse.duckdb'), 'delete from orders where id = 5');
-  const summary = path.join(dir, 'summary.md');
-  told(await cliIn({ cwd: dir, env: { GITHUB_STEP_SUMMARY: summary } }, 'apply'), 0, 'finishing interrupted run 2');
-  expect(await manifestOf(dir)).toMatchObject({
-    errors: null,
-    syncs: {
-      purchases: {
-        status: 'done',
-        runs: [
-          { run: 2, resumed: true, counts: { accepted_updates: rows } },
-          { run: 4, resumed: false, counts: { accepted_deletes: 1 } },
-        ],
+test.concurrent(
+  'the manifest is what its schema says, also after a kill -9, and sums up a run that was finished',
+  async () => {
+    const rows = 30_000;
+    const dir = await shop({
+      table: `create table orders as select i::integer as id, timestamp '2024-01-01' as t, 'x' as item from range(${rows}) as t(i)`,
+    });
+    told(await cli(dir, 'apply'), 0);
+    expect(await manifestOf(dir)).toMatchObject({
+      errors: null,
+      finishedAt: expect.any(String) as string,
+      syncs: { purchases: { status: 'done', runs: [{ run: 1, resumed: false, counts: { accepted_inserts: rows } }] } },
+    });
+    await duck(path.join(dir, 'warehouse.duckdb'), "update orders set item = 'y'");
+    const { child, ended } = start(dir, 'apply', '--quiet');
+    const read = async () => (await manifestOf(dir)).syncs['purchases'];
+    for (let i = 0; i < 4000; i++) {
+      const now = await read();
+      if (now?.runs[0]?.run === 2 && (now.sent ?? 0) > 0) break;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    child.kill('SIGKILL');
+    await ended;
+    const killed = await manifestOf(dir);
+    expect(killed).toMatchObject({
+      errors: null,
+      finishedAt: null,
+      syncs: { purchases: { status: 'running', runs: [{ run: 2, resumed: false }] } },
+    });
+    expect(killed.syncs['purchases']?.sent).toBeGreaterThan(0);
+    await duck(path.join(dir, 'warehouse.duckdb'), 'delete from orders where id = 5');
+    const summary = path.join(dir, 'summary.md');
+    told(await cliIn({ cwd: dir, env: { GITHUB_STEP_SUMMARY: summary } }, 'apply'), 0, 'finishing interrupted run 2');
+    expect(await manifestOf(dir)).toMatchObject({
+      errors: null,
+      syncs: {
+        purchases: {
+          status: 'done',
+          runs: [
+            { run: 2, resumed: true, counts: { accepted_updates: rows } },
+            { run: 4, resumed: false, counts: { accepted_deletes: 1 } },
+          ],
+        },
       },
-    },
-  });
-  expect(await readFile(summary, 'utf8')).toContain(`| purchases | done | 0 | 30,000 | 1 | 0 | 0 |`);
-  await duck(path.join(dir, 'warehouse.duckdb'), 'alter table orders drop column item');
-  told(await cli(dir, 'apply'), 1);
-  expect(await manifestOf(dir)).toMatchObject({
-    errors: null,
-    syncs: { purchases: { status: 'failed', error: { code: 'columns-drifted' } } },
-  });
-  expect(await sent(dir)).toBeGreaterThanOrEqual(2 * rows + 1);
-});
+    });
+    expect(await readFile(summary, 'utf8')).toContain(`| purchases | done | 0 | 30,000 | 1 | 0 | 0 |`);
+    await duck(path.join(dir, 'warehouse.duckdb'), 'alter table orders drop column item');
+    told(await cli(dir, 'apply'), 1);
+    expect(await manifestOf(dir)).toMatchObject({
+      errors: null,
+      syncs: { purchases: { status: 'failed', error: { code: 'columns-drifted' } } },
+    });
+    expect(await sent(dir)).toBeGreaterThanOrEqual(2 * rows + 1);
+  },
+);

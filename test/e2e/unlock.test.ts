@@ -4,52 +4,58 @@ import { cli, duck, sent, shop, told } from './cli.ts';
 
 const STATE = 'mixpanel.purchases__state';
 
-test('force-unlock: a sync that never ran, one that nobody holds, and the lease of a dead process', async () => {
-  const dir = await shop();
-  const file = path.join(dir, 'warehouse.duckdb');
-  told(await cli(dir, 'force-unlock', 'nobody'), 2, 'There is no sync nobody.');
-  told(
-    await cli(dir, 'force-unlock', 'purchases'),
-    1,
-    'error[state-missing]',
-    'Run `syncline setup --execute` if it never ran',
-  );
-  told(await cli(dir, 'apply'), 0, '3 inserts');
-  told(await cli(dir, 'force-unlock', 'purchases'), 0, 'purchases is not held.');
-  await duck(file, `update ${STATE} set holder = 'dead', lease_until = epoch_ms(now()) + 3600000`);
-  expect((await cli(dir, 'status')).out).toContain('purchases: idle (its lease was not released)');
-  told(await cli(dir, 'force-unlock', 'purchases'), 0, 'purchases: lease released.');
-  const [state] = await duck(file, `select holder, version::int as version from ${STATE}`);
-  expect(state).toEqual({ holder: null, version: 2 });
-  expect((await cli(dir, 'status')).out).not.toContain('not released');
-  told(await cli(dir, 'apply'), 0, 'nothing changed');
-  await duck(file, `update ${STATE} set holder = 'dead', lease_until = epoch_ms(now()) + 3600000`);
-  told(await cli(dir, 'apply'), 0, 'nothing changed');
-  expect(await sent(dir)).toBe(3);
-});
-
-test('a state of a newer layout or without its row: every command that would write refuses, and changes nothing', async () => {
-  const dir = await shop();
-  const file = path.join(dir, 'warehouse.duckdb');
-  told(await cli(dir, 'apply'), 0, '3 inserts');
-  await duck(file, `update ${STATE} set layout = 99, holder = 'later'`);
-  const before = await duck(file, `from ${STATE}`);
-  for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
+test.concurrent(
+  'force-unlock: a sync that never ran, one that nobody holds, and the lease of a dead process',
+  async () => {
+    const dir = await shop();
+    const file = path.join(dir, 'warehouse.duckdb');
+    told(await cli(dir, 'force-unlock', 'nobody'), 2, 'There is no sync nobody.');
     told(
-      await cli(dir, ...command),
+      await cli(dir, 'force-unlock', 'purchases'),
       1,
-      'error[state-newer]',
-      'written by a newer syncline (layout 99). Upgrade syncline.',
+      'error[state-missing]',
+      'Run `syncline setup --execute` if it never ran',
     );
-  expect(await duck(file, `from ${STATE}`)).toEqual(before);
-  await duck(file, `delete from ${STATE}`);
-  for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
-    told(await cli(dir, ...command), 1, 'error[state-missing]', 'has no row in its state table', 'Restore it.');
-  expect((await cli(dir, 'status')).code).toBe(0);
-  expect(await sent(dir)).toBe(3);
-});
+    told(await cli(dir, 'apply'), 0, '3 inserts');
+    told(await cli(dir, 'force-unlock', 'purchases'), 0, 'purchases is not held.');
+    await duck(file, `update ${STATE} set holder = 'dead', lease_until = epoch_ms(now()) + 3600000`);
+    expect((await cli(dir, 'status')).out).toContain('purchases: idle (its lease was not released)');
+    told(await cli(dir, 'force-unlock', 'purchases'), 0, 'purchases: lease released.');
+    const [state] = await duck(file, `select holder, version::int as version from ${STATE}`);
+    expect(state).toEqual({ holder: null, version: 2 });
+    expect((await cli(dir, 'status')).out).not.toContain('not released');
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    await duck(file, `update ${STATE} set holder = 'dead', lease_until = epoch_ms(now()) + 3600000`);
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    expect(await sent(dir)).toBe(3);
+  },
+);
 
-test('reset is refused while a run is sending, and nothing is forgotten', async () => {
+test.concurrent(
+  'a state of a newer layout or without its row: every command that would write refuses, and changes nothing',
+  async () => {
+    const dir = await shop();
+    const file = path.join(dir, 'warehouse.duckdb');
+    told(await cli(dir, 'apply'), 0, '3 inserts');
+    await duck(file, `update ${STATE} set layout = 99, holder = 'later'`);
+    const before = await duck(file, `from ${STATE}`);
+    for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
+      told(
+        await cli(dir, ...command),
+        1,
+        'error[state-newer]',
+        'written by a newer syncline (layout 99). Upgrade syncline.',
+      );
+    expect(await duck(file, `from ${STATE}`)).toEqual(before);
+    await duck(file, `delete from ${STATE}`);
+    for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
+      told(await cli(dir, ...command), 1, 'error[state-missing]', 'has no row in its state table', 'Restore it.');
+    expect((await cli(dir, 'status')).code).toBe(0);
+    expect(await sent(dir)).toBe(3);
+  },
+);
+
+test.concurrent('reset is refused while a run is sending, and nothing is forgotten', async () => {
   const dir = await shop();
   const file = path.join(dir, 'warehouse.duckdb');
   told(await cli(dir, 'apply'), 0, '3 inserts');
