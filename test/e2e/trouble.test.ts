@@ -36,7 +36,7 @@ const state = (dir: string): Promise<Record<string, unknown>[]> =>
     "select count(*)::int as n from duckdb_tables() where schema_name = 'mixpanel'",
   );
 
-describe.concurrent('Mixpanel', () => {
+describe('Mixpanel', () => {
   test('a host that refuses, answers HTML, 404 or a redirect, or takes no credentials: nothing is sent or changed', async () => {
     const env = { MP_SECRET: SECRET };
     const dir = await shop();
@@ -132,7 +132,7 @@ describe.concurrent('Mixpanel', () => {
   });
 });
 
-test.concurrent('flags, variables and environment: exit code 2, before any connection', async () => {
+test('flags, variables and environment: exit code 2, before any connection', async () => {
   const dir = await project({
     'syncline.yml': YML.replace('warehouse.duckdb', 'nowhere.duckdb'),
     'syncs/shop.yml': SYNC,
@@ -184,7 +184,7 @@ async function inPairs<T, R>(list: readonly T[], run: (item: T) => Promise<R>): 
   return results;
 }
 
-describe.concurrent('the database file', () => {
+describe('the database file', () => {
   test('of a newer or older storage version, truncated, no database, a folder, missing', async () => {
     const dir = await shop();
     const file = path.join(dir, 'warehouse.duckdb');
