@@ -43,7 +43,9 @@ export async function applySync(run: SyncRun): Promise<void> {
 const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
 
 /** Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table. */
-export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'>): Promise<void> {
+export async function ensureState(
+  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> & Partial<Pick<SyncRun, 'prove' | 'stop'>>,
+): Promise<void> {
   const { plan, sync } = run;
   const runner = await Runner.open(plan, run.warehouse);
   try {
@@ -57,6 +59,7 @@ export async function ensureState(run: Pick<SyncRun, 'plan' | 'sync' | 'warehous
         `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
         { retryable: false },
       );
+    if (run.stop) await run.prove?.(run.stop);
     // Syncs that start at once would create the same schema at once.
     const last = settingUp.get(run.warehouse) ?? Promise.resolve();
     const mine = last.then(async () => {

@@ -56,7 +56,7 @@ test.concurrent('a changed mapping is told by plan too', async () => {
   await writeFile(file, (await readFile(file, 'utf8')).replace('event: Purchase', 'event: Bought'));
   const changed = await cli(dir, 'plan');
   const applied = await cli(dir, 'apply');
-  told(applied, 1, 'error[mapping-changed]', 'changed since its last run (its event name or key), so rows');
+  told(applied, 1, 'error[mapping-changed]', 'changed since its last run (its event), so rows');
   expect([changed.code, changed.err]).toEqual([1, applied.err]);
   expect(await sent(dir)).toBe(3);
 });

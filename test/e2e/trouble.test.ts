@@ -49,7 +49,7 @@ describe('Mixpanel', () => {
       [200, 'does not answer as Mixpanel does (status 200, no JSON)'],
       [404, 'has no /import (status 404). Check the host and the region'],
       [302, 'answers with a redirect (status 302)'],
-      [405, 'answered an import with status 405 (Hello)'],
+      [405, 'answered /import with status 405 (Hello)'],
     ] as const)
       told(await elsewhere(status, '<html>Hello</html>', point), 1, 'error[mixpanel-rejected]', text);
     const sandbox = await openSandbox({ path: ':memory:' });
