@@ -5,6 +5,7 @@ export default defineConfig({
     testTimeout: 120_000,
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/*.test.ts'] } },
+      { extends: true, test: { name: 'conformance', include: ['test/conformance/*.test.ts'], testTimeout: 300_000 } },
       { extends: true, test: { name: 'golden', include: ['test/golden/*.test.ts'] } },
       {
         extends: true,

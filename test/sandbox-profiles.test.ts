@@ -16,6 +16,7 @@ describe('operations', () => {
     ['$add', undefined, { n: 2 }, { n: 2 }],
     ['$add', { n: 2, s: 'x' }, { n: -3, s: 1 }, { n: -1, s: 'x' }],
     ['$union', { l: [1] }, { l: [1, 2, 2], m: ['x', 'x'] }, { l: [1, 2], m: ['x'] }],
+    ['$union', { l: ['a', 'a'] }, { l: ['a', 'b'] }, { l: ['a', 'a', 'b'] }],
     ['$append', { l: [1], s: 'x' }, { l: 1, m: { k: 1 }, s: 1 }, { l: [1, 1], m: [{ k: 1 }], s: 'x' }],
     ['$remove', { l: [1, 2, 1] }, { l: 1, m: 1 }, { l: [2] }],
     ['$remove', undefined, { l: 1 }, undefined],

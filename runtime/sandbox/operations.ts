@@ -83,9 +83,11 @@ function combine(name: Name, old: unknown, given: unknown): unknown {
   }
 }
 
+/** Adds what is not there; duplicates that were there stay. */
 function union(list: readonly unknown[], added: readonly unknown[]): unknown[] {
-  const seen = new Map([...list, ...added.map(truncate)].map((item) => [JSON.stringify(item), item]));
-  return [...seen.values()];
+  const seen = new Set(list.map((item) => JSON.stringify(item)));
+  const fresh = new Map(added.map(truncate).map((item) => [JSON.stringify(item), item]));
+  return [...list, ...[...fresh].filter(([text]) => !seen.has(text)).map(([, item]) => item)];
 }
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
