@@ -83,6 +83,12 @@ describe('forms on /import', () => {
     const key = await send('/import?api_key=key', { body: form('b'), headers: urlencoded('') });
     expect(key.text).toBe('1');
     expect((await send('/import', { body: form('c'), headers: urlencoded('') })).status).toBe(401);
+    const timeless = new URLSearchParams({ data: JSON.stringify(track({ time: undefined })), verbose: '1' });
+    expect((await send('/import', { body: timeless })).status).toBe(400);
+    expect((await send('/import?project_id=7', { body: timeless })).json).toEqual({
+      error: "'properties.time' is invalid: must be specified as seconds since epoch",
+      status: 0,
+    });
     expect(await sandbox.query('select project, insert_id from events order by seq')).toEqual([
       { project: 'sec', insert_id: 'a' },
       { project: 'key', insert_id: 'b' },

@@ -152,6 +152,31 @@ describe('engage', () => {
     expect(found).toEqual(['form', 'get', 'json', 'unescaped'].map((id) => ({ id, t: '>>>???ÿ' })));
   });
 
+  it.each(['"\\\n\u0001\u2028é😀', "'; drop table profiles; --", '\u0000', '["a"]', ' '])(
+    'keeps, updates and deletes the id %j',
+    async (id) => {
+      const { sandbox, send } = await serve();
+      await send('/engage', { body: [user(id, set({ [id]: id })), user('other', set({}))] });
+      await send('/engage', { body: user(id, { $union: { l: [id] } }) });
+      const [row] = await sandbox.query("select * from profiles where distinct_id <> 'other'");
+      expect([row!['distinct_id'], JSON.parse(String(row!['properties']))]).toEqual([id, { [id]: id, l: [id] }]);
+      await send('/engage', { body: user(id, { $delete: true }) });
+      expect(await sandbox.query('select distinct_id from profiles')).toEqual([{ distinct_id: 'other' }]);
+      await send('/groups', { body: group(id, set({ a: id })) });
+      await send('/groups', { body: group(id, { $delete: true }) });
+      expect(await sandbox.query('from groups')).toEqual([]);
+    },
+  );
+
+  it('refuses a text that is no UTF-8, and knows it from one that only looks so', async () => {
+    const { send } = await serve();
+    const body = [user('a', set({ a: 'x\ud800' })), user('b', set({ a: '\\ud800 \\\\ud800 😀' }))];
+    expect((await send('/engage?strict=1', { body })).json).toMatchObject({
+      num_good_events: 1,
+      failed_records: [{ index: 0, message: 'data, string should be valid utf8' }],
+    });
+  });
+
   it('ignores tokens of no project with a success', async () => {
     const { sandbox, send } = await serve({ access: { projects: [{ id: '9', token: 'tok' }] } });
     const body = [user('u1', set({ a: 1 })), { ...user('u2', set({ a: 1 })), $token: 'other' }];

@@ -52,6 +52,9 @@ type Checked = Omit<ProfileUpdate, 'project'> & { readonly project: string | und
 /** Source: Mixpanel docs "User Profiles": one MB a record. */
 const MAX_RECORD_BYTES = 1024 * 1024;
 
+/** `JSON.stringify` escapes a surrogate only where it has no pair. */
+const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
+
 /** The first thing wrong with a record, or the update; without a project when its token is nobody's. */
 function check(record: unknown, forGroups: boolean, { gate, dice }: Context): Checked | Problem {
   if (!isObject(record)) return { field: 'data', message: 'data, must be an object' };
@@ -64,7 +67,9 @@ function check(record: unknown, forGroups: boolean, { gate, dice }: Context): Ch
   if (id === undefined) return missing(idField);
   const operation = operationOf(record, forGroups);
   if ('error' in operation) return { field: 'operation', message: operation.error };
-  if (JSON.stringify(record).length * 3 >= MAX_RECORD_BYTES && sizeOf(record) >= MAX_RECORD_BYTES) {
+  const text = JSON.stringify(record);
+  if (LONE_SURROGATE.test(text)) return { field: 'data', message: 'data, string should be valid utf8' };
+  if (text.length * 3 >= MAX_RECORD_BYTES && Buffer.byteLength(text) >= MAX_RECORD_BYTES) {
     return { field: 'data', message: 'data, must be smaller than 1 MB' };
   }
   const refused = dice.refusal({ event: forGroups ? '$groups' : '$engage', distinct_id: id, insert_id: '' });
@@ -72,8 +77,6 @@ function check(record: unknown, forGroups: boolean, { gate, dice }: Context): Ch
   const touches = record['$ignore_time'] !== true && record['$ignore_time'] !== 'true';
   return { project: gate.ofToken(token), groupKey, id, operation, touches };
 }
-
-const sizeOf = (record: object): number => Buffer.byteLength(JSON.stringify(record));
 
 /** The wording that RudderStack's transformer quotes of a live answer. */
 const missing = (field: string): Problem => ({ field, message: `${field}, missing or empty` });

@@ -133,11 +133,8 @@ export class ProfileStore {
     const gone = [...current].filter(([, { properties }]) => properties === undefined);
     const { id, key, into } = this.#columns;
     if (kept.length > 0) {
-      const parts = kept.map(([address]) => partsOf(address));
       const batch = JSON.stringify({
-        p: parts.map(([project]) => project),
-        k: parts.map(([, groupKey]) => groupKey),
-        i: parts.map(([, , name]) => name),
+        ...columnsOf(kept.map(([address]) => address)),
         j: kept.map(([, { properties }]) => properties),
         s: kept.map(([, { lastSeenMs }]) => lastSeenMs),
       });
@@ -151,9 +148,11 @@ export class ProfileStore {
     }
     if (gone.length > 0) {
       await this.#database.writer.run(
-        `delete from ${this.#table} where json_array(project, ${key}, ${id})::varchar in (
-           select unnest(from_json($gone::json, '["varchar"]')))`,
-        { gone: JSON.stringify(gone.map(([address]) => address)) },
+        `delete from ${this.#table} as t using (
+           select unnest(b.p) as p, unnest(b.k) as k, unnest(b.i) as i
+           from (select from_json($batch::json, '{"p":["varchar"],"k":["varchar"],"i":["varchar"]}') as b)) as gone
+         where t.project = gone.p and ${key} = gone.k and t.${id} = gone.i`,
+        { batch: JSON.stringify(columnsOf(gone.map(([address]) => address))) },
       );
     }
   }
@@ -161,4 +160,7 @@ export class ProfileStore {
 
 const addressOf = (project: string, groupKey: string, id: string): string => JSON.stringify([project, groupKey, id]);
 
-const partsOf = (address: string): [string, string, string] => JSON.parse(address) as [string, string, string];
+function columnsOf(addresses: readonly string[]): { p: string[]; k: string[]; i: string[] } {
+  const parts = addresses.map((address) => JSON.parse(address) as [string, string, string]);
+  return { p: parts.map(([p]) => p), k: parts.map(([, k]) => k), i: parts.map(([, , i]) => i) };
+}

@@ -135,7 +135,7 @@ class LocalMixpanel implements Sandbox {
     const caller = endpoint.authorize(request, url, this.#context);
     if (typeof caller !== 'string') return refuse(endpoint.family, caller, request.url);
     if (this.#context.dice.strikes('error429')) return this.#tooMany(endpoint, caller, request.url);
-    const id = decodeURIComponent(endpoint.path.exec(path)?.[1] ?? '');
+    const id = decoded(endpoint.path.exec(path)?.[1] ?? '');
     const reply = await this.#answer(endpoint, { request, url, caller, id, signal });
     const struck = endpoint.stores && reply.status !== 429 && this.#context.dice.strikes('resetAfter');
     return struck ? 'reset' : reply;
@@ -154,5 +154,13 @@ class LocalMixpanel implements Sandbox {
     const { retryAfter } = this.#context.dice.faults;
     if (retryAfter !== undefined) reply.headers['retry-after'] = String(retryAfter);
     return reply;
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
   }
 }

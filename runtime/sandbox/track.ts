@@ -77,19 +77,19 @@ function tokenOf(record: unknown): string {
 }
 
 /**
- * What these endpoints fill in: now for a missing or future time, nobody for a missing user, and an id that
- * duplicates nothing for a missing one. Sources: Mixpanel docs "Track Events", "Event Deduplication".
+ * What these endpoints fill in: nobody for a missing user, an id that duplicates nothing for a missing one, and on
+ * `/track` now for a missing or future time. Sources: Mixpanel docs "Track Events", "Event Deduplication".
  */
-function complete(record: unknown, now: number, future: boolean): unknown {
+function complete(record: unknown, now: number, tracked: boolean): unknown {
   if (!isObject(record) || !isObject(record['properties'])) return record;
   const { time, ...rest } = record['properties'];
-  const at = typeof time === 'number' ? Math.floor(Math.abs(time) > 1e10 ? time : time * 1000) : now;
+  const given = typeof time === 'number' ? Math.floor(Math.abs(time) > 1e10 ? time : time * 1000) : undefined;
   const known = ['distinct_id', '$user_id', '$device_id'].some(
     (name) => rest[name] !== undefined && rest[name] !== null,
   );
   const properties: Properties = {
     ...rest,
-    time: future && at > now ? now : at,
+    time: tracked ? Math.min(given ?? now, now) : (given ?? time),
     ...(known ? {} : { distinct_id: '' }),
     ...(rest['$insert_id'] === undefined ? { $insert_id: randomUUID() } : {}),
   };
