@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Properties } from '../runtime/sandbox/operations.ts';
 import { compileWhere } from '../runtime/sandbox/where.ts';
 import type { Send } from './sandbox-served.ts';
@@ -210,4 +214,30 @@ describe('where', () => {
   it.each(['', '1 +', 'properties[', 'x()', '1 2', '#'])('cannot read %j', (source) => {
     expect(() => compileWhere(source)).toThrow();
   });
+});
+
+it('opens a file that an older sandbox made', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'sandbox-'));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const file = path.join(dir, 'old.duckdb');
+  const instance = await DuckDBInstance.create(file);
+  const connection = await instance.connect();
+  await connection.run(`
+    create table sandbox (id varchar not null); insert into sandbox values ('old id');
+    create table events_raw (
+      seq bigint not null, received_ms bigint not null, project varchar not null, event varchar not null,
+      distinct_id varchar not null, time_ms bigint not null, insert_id varchar not null, properties json not null);
+    create view events as select * from events_raw;
+    insert into events_raw values (5, 1, '7', 'Old', 'u', ${NOW}, 'a', '{"v":1}')`);
+  connection.closeSync();
+  instance.closeSync();
+  const { sandbox, send } = await serve({ path: file });
+  expect(sandbox.id).toBe('old id');
+  await send('/import?strict=1&project_id=7', post([imported({ $insert_id: 'b' })]));
+  expect(await sandbox.query('select seq, insert_id from events order by seq')).toEqual([
+    { seq: 5, insert_id: 'a' },
+    { seq: 6, insert_id: 'b' },
+  ]);
+  const all = await send('/api/2.0/export?project_id=7&from_date=2026-01-02&to_date=2026-01-02');
+  expect(lines(all.text)).toMatchObject([{ properties: { v: 1, $import: true } }, { properties: { $insert_id: 'b' } }]);
 });

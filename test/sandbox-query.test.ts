@@ -171,6 +171,23 @@ describe('lookup tables', () => {
     expect((await send(...csv('id,a\nx,1\n'))).status).toBe(429);
   });
 
+  it('reads a byte order mark, line breaks in names, and names bytes that are not UTF-8', async () => {
+    const { sandbox, send } = await serve();
+    expect((await send(...csv('\ufeffid,"a\nb","c"\nx,1,"y\r\nz"\n'))).status).toBe(200);
+    const [row] = await sandbox.query('select row_id, properties, columns from lookup_rows, lookup_tables');
+    expect([row!['row_id'], row!['columns'], JSON.parse(String(row!['properties']))]).toEqual([
+      'x',
+      ['id', 'a\nb', 'c'],
+      { 'a\nb': 1, c: 'y\r\nz' },
+    ]);
+    const broken = await send(...csv(Buffer.from('id,a\nx,1\ny,\xff\n', 'latin1')));
+    expect(broken.json['failed_records']).toEqual([{ index: 2, message: 'invalid row: string should be valid utf8' }]);
+    const open = await send(...csv('id,a\nx,1\ny,"z\n'));
+    expect(open.json['failed_records']).toEqual([{ index: 2, message: 'invalid row: unquoted value' }]);
+    const loose = await send(...csv('id,a\nx,1\ny,"z"z\n'));
+    expect(loose.json['failed_records']).toEqual([{ index: 2, message: 'invalid row: unquoted value' }]);
+  });
+
   it('stores rows with and without a last line end, and an empty table', async () => {
     const { sandbox, send } = await serve();
     expect((await send(...csv('id,a\nx,1'))).status).toBe(200);

@@ -108,14 +108,16 @@ export class LookupStore {
 
   async #failures(): Promise<FailedRow[]> {
     const rejected = await this.#database.read(
-      `select distinct line::bigint as line from temp.reject_errors order by line limit ${LISTED}`,
+      `select line::bigint as line, min(error_type::varchar) as why from temp.reject_errors
+       group by line order by line limit ${LISTED}`,
     );
-    const lines = rejected.map((row) => Number(row['line']) - 1);
+    const bad = rejected.map((row) => ({ index: Number(row['line']) - 1, message: reason(String(row['why'])) }));
+    const lines = bad.map(({ index }) => index);
     const blank = await this.#database.read(
       `select n from lookup_load where trim(coalesce(c0, '')) in ('', '0') or lower(c0) = 'false' order by n limit ${LISTED}`,
     );
     const failed = [
-      ...lines.map((index) => ({ index, message: 'invalid row: wrong number of fields' })),
+      ...bad,
       ...blank.map((row) => ({
         index: originalIndex(Number(row['n']), lines),
         message: 'primary key is required and cannot be blank',
@@ -131,6 +133,12 @@ export class LookupStore {
       message: `invalid row: row indexes ${Number(a)} and ${Number(b)} have the same primary key`,
     }));
   }
+}
+
+/** Only the wrong number of fields has documented words. */
+function reason(error: string): string {
+  if (error.includes('UNI') || error.includes('ENCODING')) return 'invalid row: string should be valid utf8';
+  return error.includes('COLUMNS') ? 'invalid row: wrong number of fields' : `invalid row: ${error.toLowerCase()}`;
 }
 
 /** Where a row that was read stood before the rejected ones were left out. */
