@@ -43,12 +43,12 @@ interface Machine {
   readonly proxy: number;
 }
 
-async function machine(): Promise<Machine> {
+async function machine(secret = 'secret'): Promise<Machine> {
   const dir = await mkdtemp(path.join(tmpdir(), 'syncline-clients-'));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const sandbox = await openSandbox({
     path: path.join(dir, 'sandbox.duckdb'),
-    access: { projects: [{ id: '7', token: 'tok' }], accounts: { account: 'secret' } },
+    access: { projects: [{ id: '7', token: 'tok' }], accounts: { account: secret } },
     lookupTables: { products: 'Products' },
   });
   onTestFinished(() => sandbox.close());
@@ -173,12 +173,18 @@ async function expectSdk(sandbox: Sandbox, given: readonly Event[]): Promise<voi
 const seconds = (index: number): number => TIME / 1000 + index;
 
 describe('npm mixpanel', () => {
-  it.each([false, true])('sends everything, verbose=%s', async (plain) => {
+  it.each([true, false])('sends everything, verbose=%s', async (verbose) => {
     const on = await machine();
     const given = events(seconds);
-    await node(on, 'mixpanel.mjs', { events: given, plain });
+    await node(on, 'mixpanel.mjs', { events: given, plain: !verbose });
     await expectSdk(on.sandbox, given);
   });
+});
+
+it('npm mixpanel says that its account is refused', async () => {
+  const on = await machine('another secret');
+  await expect(node(on, 'mixpanel.mjs', { events: events(seconds) })).rejects.toThrow('Invalid credentials');
+  expect(await on.sandbox.query('from events_raw')).toEqual([]);
 });
 
 describe('npm mixpanel-import', () => {
@@ -220,6 +226,14 @@ describe('PyPI', () => {
     const given = events(seconds);
     await python(on, 'mixpanel_client.py', { events: given });
     await expectSdk(on.sandbox, given);
+  });
+
+  it('mixpanel says that its account is refused', async (test) => {
+    const missing = await noPython();
+    if (missing !== undefined) return test.skip(missing);
+    const on = await machine('another secret');
+    const sending = python(on, 'mixpanel_client.py', { events: events(seconds) });
+    await expect(sending).rejects.toThrow('MixpanelException: Mixpanel error: Invalid credentials');
   });
 
   it('mixpanel-utils imports, changes profiles, exports and reads them in pages', async (test) => {
