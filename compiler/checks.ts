@@ -70,14 +70,16 @@ export function checksOf(
         ),
       }),
     );
-  if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events'))
+  if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events' && !sync.history))
     checks.push(
       add('check_twin_keys', {
         expect: none(
           'check-failed',
           sync.kind === 'events'
             ? 'A key occurs more than once. Make `key:` unique in the source, or remove it.'
-            : 'An id occurs more than once. Make it unique in the source.',
+            : sync.history
+              ? 'An id has two versions at one time. Give each version a start of its own.'
+              : 'An id occurs more than once. Make it unique in the source.',
         ),
       }),
     );

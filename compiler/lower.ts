@@ -3,6 +3,7 @@ import { checksOf } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
+import { historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
 import { joined } from './mapping/mapping.ts';
@@ -170,6 +171,7 @@ export function lowerSync(
     deliver: {
       kind: 'deliver',
       endpoint: ENDPOINTS[sync.kind],
+      also: sync.history ? 'import' : null,
       table: isLookup ? { id: sync.lookupTableId ?? '', header: lookupHeader(sync, source) } : null,
       pages: add('deliver_pages'),
       restart: add('deliver_restart'),
@@ -231,6 +233,7 @@ function mappingOf(
       return mapEvents(dialect, sync, source, { ...space, idManagement: place.idManagement });
     case 'user_profiles':
     case 'group_profiles':
+      if (sync.history) return mapHistory(dialect, sync, source, { ...space, idManagement: place.idManagement });
       return mapProfiles(dialect, sync, source, space.again);
     case 'lookup_table':
       return mapLookup(dialect, sync, source);
@@ -267,20 +270,22 @@ function contextOf(
     seen: name('seen'),
     runs: dialect.relation([place.staging, 'runs']),
     outbox,
-    source: sync.where === null ? relation : dialect.filtered(relation, sync.where),
-    checksum: dialect.checksum(source.columns),
+    source: historyRows(dialect, sync, source, sync.where === null ? relation : dialect.filtered(relation, sync.where)),
+    checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
     windowed: sync.mode === 'append',
-    newest: sync.mode === 'append' && sync.kind !== 'events',
+    newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
+    history: sync.history !== null,
     once: sync.mode === 'one_time',
     lookup: sync.kind === 'lookup_table',
-    billable: sync.kind === 'events',
     late: sync.lateWindowMs !== null,
     ledger_columns: tables.ledger,
     identity_names: sql(mapping.identity.map((c) => c.name).join(', ')),
     identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
     payload_bytes: dialect.bytes(sql('j.payload')),
+    // History sends to two endpoints: each has its own batches.
+    batch_of: sql(sync.history ? `partition by ${String(mapping.billable)} order by j.row_key, j.insert_id ` : ''),
     batch_records: place.limits.records,
     batch_bytes: place.limits.bytes,
     lines: dialect.lines(sql('payload'), sql('ordinal')),
@@ -350,7 +355,13 @@ function mappingContext(dialect: Dialect, m: Mapping): Context {
           payload: m.vanished.payload,
         }
       : {},
-    has_leftovers: m.hasLeftovers,
+    has_leftovers: m.leftovers !== null,
+    leftovers: m.leftovers ?? sql(''),
+    billable: {
+      all: m.billable === true,
+      some: typeof m.billable === 'string',
+      when: typeof m.billable === 'string' ? m.billable : sql(''),
+    },
     rules: m.rules,
     has_rules: m.rules.length > 0,
     marks: m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })),
@@ -393,6 +404,7 @@ function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source): Sql {
     }
     case 'user_profiles':
     case 'group_profiles': {
+      if (sync.history) return historyKey(dialect, sync, source);
       const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
       // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
       return sync.mode === 'mirror' ? id : sql(`coalesce(${id}, '~' || r.syncline_checksum)`);
@@ -407,6 +419,8 @@ function mappingList(dialect: Dialect, sync: ResolvedSync, source: Source, mappi
   const names = new Map(source.properties.map((p) => [p.column.name, p.name]));
   const roles: readonly (readonly [string, string | null | undefined])[] = [
     [`time ${sync.time === null ? '' : dialect.epochMs(source.column(sync.time))}`, sync.time],
+    ['start_time', sync.history?.startTime],
+    ['end_time', sync.history?.endTime],
     ['event', sync.event && 'column' in sync.event ? sync.event.column : null],
     ['user_id', sync.userId],
     ['device_id', sync.deviceId],

@@ -27,7 +27,7 @@ export interface Delivery {
 }
 
 /** Sends one batch until each of its records is accepted or refused. */
-export type Send = (batch: Batch, watch: Watch) => Promise<BatchResult>;
+export type Send = (batch: Batch, watch: Watch, number: number) => Promise<BatchResult>;
 
 interface Refusal {
   readonly index: number;
@@ -90,11 +90,15 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
       if (page === undefined) return;
       const batch = Number(page['batch']);
       const body = { body: String(page['body']), records: Number(page['records']) };
-      const result = await send(body, {
-        signal: lease.signal,
-        beforeRequest: () => lease.assertFresh(),
-        unanswered: d.unanswered,
-      });
+      const result = await send(
+        body,
+        {
+          signal: lease.signal,
+          beforeRequest: () => lease.assertFresh(),
+          unanswered: d.unanswered,
+        },
+        batch,
+      );
       result.notes.forEach(d.note);
       if (result.refused.length > 0)
         await port.outcome(batch, result.maybe || d.resumed ? 'maybe' : 'refused', refusals(result.refused));

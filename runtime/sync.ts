@@ -337,10 +337,13 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
 }
 
 function senderOf(sync: SyncPlan, mixpanel: Mixpanel): Send {
-  const { endpoint } = sync.deliver;
-  if (endpoint === 'engage' || endpoint === 'groups')
-    return (batch, watch) => mixpanel.engageBatch(endpoint, batch, watch);
-  return (batch, watch) => mixpanel.importBatch(batch, watch);
+  const { endpoint, also } = sync.deliver;
+  return (batch, watch, number) => {
+    const to = also !== null && number % 2 === 0 ? also : endpoint;
+    return to === 'engage' || to === 'groups'
+      ? mixpanel.engageBatch(to, batch, watch)
+      : mixpanel.importBatch(batch, watch);
+  };
 }
 
 /** Statements of several senders on one connection, one at a time. */

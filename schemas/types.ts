@@ -228,6 +228,10 @@ export interface DeliverStep {
   kind: 'deliver';
   endpoint: 'import' | 'engage' | 'groups' | 'lookup-tables';
   /**
+   * A second endpoint: batches of even number go there, those of odd number to the first
+   */
+  also: null | 'import';
+  /**
    * The lookup table that is replaced, and the first line of its CSV
    */
   table: null | {

@@ -19,12 +19,14 @@ export interface Mapping {
   readonly partial: RecordOf | null;
   /** The record for what Mixpanel shows and the table no longer says. */
   readonly vanished: (RecordOf & { readonly oldInsertId: Sql }) | null;
-  /** The same for identities that only the rejects still know; its payload is that of `vanished`. */
-  readonly hasLeftovers: boolean;
+  /** Which rejects `j` hold an identity that may still be shown: they get a record as `vanished` does. */
+  readonly leftovers: Sql | null;
   /** Records that are never sent, first match wins. Rules read only columns of `records`. */
   readonly rules: readonly { readonly when: Sql; readonly reason: Sql }[];
   /** Reasons that time alone can lift. */
   readonly clockReasons: Sql;
+  /** Which records Mixpanel counts for the bill: all, none, or those of a condition. */
+  readonly billable: boolean | Sql;
   /** More columns of `records` that only rules read; 0 for records that are no image. */
   readonly marks: readonly { readonly name: string; readonly sql: Sql }[];
   /** Conditions over outbox rows at commit: `i` is a row's image, `d` its companion, which may be missing. */

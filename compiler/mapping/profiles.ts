@@ -92,7 +92,8 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
               ? update('c.syncline_old_profile_id', '$delete', sql(`'""'`))
               : update('c.syncline_old_profile_id', '$unset', all),
           },
-    hasLeftovers: false,
+    leftovers: null,
+    billable: false,
     rules: rulesOf(dialect, rules),
     clockReasons: dialect.text(''),
     marks,

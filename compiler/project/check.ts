@@ -33,7 +33,7 @@ const COMMON: readonly Key[] = [
   'owner',
   'frequency',
 ];
-const PROFILES: readonly Key[] = ['on_delete', 'history'];
+const PROFILES: readonly Key[] = ['on_delete', 'history', 'event'];
 
 /** What each kind needs and takes, and what to use instead of a mode that it does not have. */
 const KINDS: Readonly<
@@ -90,6 +90,8 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
     for (const key of s.given)
       if (![...COMMON, ...needs, ...takes].includes(key as Key))
         report(diagnostic('kind-refuses', { kind: s.kind, key }, s.locate([key], 'key')));
+    if (s.event && s.kind !== 'events' && (!s.history || 'column' in s.event) && takes.includes('event'))
+      report(diagnostic('kind-refuses', { kind: s.kind, key: 'event' }, s.locate(['event'], 'key')));
   },
   (s, report) => {
     const use =

@@ -85,6 +85,7 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
 }
 
 function tally(sync: SyncPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
+  const billable = rows.filter((r) => r['reason'] === null).reduce((n, r) => n + Number(r['billable']), 0);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';
   const sum = (change: string): number =>
@@ -102,7 +103,7 @@ function tally(sync: SyncPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'ro
     updates,
     deletes,
     invalid,
-    billable: sync.kind === 'events' ? inserts + updates + deletes : 0,
+    billable,
   };
 }
 
@@ -111,7 +112,7 @@ function text(p: Preview): string {
     p.route
   ];
   const lines = [
-    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}${p.kind === 'events' ? `; ${count(p.billable, 'billable event')}` : ''}`,
+    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}${p.billable > 0 || p.kind === 'events' ? `; ${count(p.billable, 'billable event')}` : ''}`,
   ];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (p.newColumns.length > 0)

@@ -259,3 +259,85 @@ describe('events', () => {
     expect((await cli(dir, 'apply', '--allow', 'p.nope=1')).code).toBe(2);
   });
 });
+
+describe('history', () => {
+  const rows = (dir: string): Promise<Record<string, unknown>[]> =>
+    shown(
+      dir,
+      `select distinct_id as u, strftime(make_timestamp(time_ms * 1000), '%m-%d') as at, properties ->> 'tier' as tier,
+         properties ->> 'company' as company, properties ->> 'syncline_deleted' as gone, event
+       from events order by 1, 2, 4`,
+    );
+  const VERSIONS = `create table versions as select * from (values
+    ('a', 'Free', timestamp '2024-01-01', timestamp '2024-02-01'), ('a', 'Pro', timestamp '2024-02-01', null),
+    ('b', 'Free', timestamp '2024-01-01', timestamp '2024-03-01')) as v(id, tier, start_at, end_at)`;
+
+  test('versions are events, an end without successor closes, the profile is the newest version', async () => {
+    const dir = await start(
+      `  - { name: tiers, kind: user_profiles, mode: mirror, source: { relation: versions }, user_id: id, history: { start_time: start_at, end_time: end_at } }\n`,
+      VERSIONS,
+    );
+    const planned = await cli(dir, 'plan');
+    expect(planned.out).toContain('6 inserts');
+    expect(planned.out).toContain('4 billable events');
+    expect(await apply(dir)).toContain('6 inserts');
+    const seen = (list: Record<string, unknown>[]): unknown[] =>
+      list.map((r) => [r['u'], r['at'], r['tier'], r['gone']]);
+    expect(seen(await rows(dir))).toEqual([
+      ['a', '01-01', 'Free', null],
+      ['a', '02-01', 'Pro', null],
+      ['b', '01-01', 'Free', null],
+      ['b', '03-01', null, null],
+    ]);
+    expect(await profiles(dir)).toMatchObject({ a: { tier: 'Pro' } });
+    expect((await profiles(dir))['b'] ?? {}).not.toHaveProperty('tier');
+    expect(await apply(dir)).toContain('nothing changed');
+
+    // A new version, a version that goes, and one whose value was mended.
+    await change(
+      dir,
+      `update versions set end_at = '2024-04-01' where id = 'a' and tier = 'Pro'`,
+      `insert into versions values ('a', 'Enterprise', '2024-04-01', null), ('b', 'Pro', '2024-03-01', null)`,
+      `delete from versions where id = 'b' and tier = 'Free'`,
+      `update versions set tier = 'Trial' where id = 'a' and tier = 'Free'`,
+    );
+    await apply(dir);
+    expect(seen((await rows(dir)).filter((r) => r['gone'] === null))).toEqual([
+      ['a', '01-01', 'Trial', null],
+      ['a', '02-01', 'Pro', null],
+      ['a', '04-01', 'Enterprise', null],
+      ['b', '03-01', 'Pro', null],
+    ]);
+    expect(await profiles(dir)).toMatchObject({ a: { tier: 'Enterprise' }, b: { tier: 'Pro' } });
+    expect(await apply(dir)).toContain('nothing changed');
+
+    await change(dir, `insert into versions values ('b', 'Twin', '2024-03-01', null)`);
+    const twins = await cli(dir, 'apply');
+    expect(twins.code).toBe(1);
+    expect(twins.err).toContain('two versions');
+  });
+
+  test('groups in append: the event names its group, and a touched group is set to its newest version', async () => {
+    const dir = await start(
+      `  - { name: plans, kind: group_profiles, mode: append, source: { relation: versions }, group_key: company, group_id: id, insert_time: loaded, history: { start_time: start_at } }\n`,
+      `create table versions as select * from (values ('x', 'Free', timestamp '2024-01-01', timestamp '2024-01-02')) as v(id, tier, start_at, loaded)`,
+    );
+    await apply(dir);
+    await change(
+      dir,
+      `insert into versions values ('x', null, '2024-02-01', '2024-02-02'), ('y', 'Pro', '2024-02-01', '2024-02-02')`,
+    );
+    expect(await apply(dir)).toContain('4 inserts');
+    expect((await rows(dir)).map((r) => [r['company'], r['at'], r['tier'], r['event']])).toEqual([
+      ['x', '01-01', 'Free', 'plans'],
+      ['x', '02-01', null, 'plans'],
+      ['y', '02-01', 'Pro', 'plans'],
+    ]);
+    const groups = await shown(dir, 'select group_id, properties ->> $$tier$$ as tier from groups order by 1');
+    expect(groups).toEqual([
+      { group_id: 'x', tier: null },
+      { group_id: 'y', tier: 'Pro' },
+    ]);
+    expect(await apply(dir)).toContain('nothing changed');
+  });
+});

@@ -28,6 +28,11 @@ const CASES = {
   'groups-mirror': profiles('    on_delete: delete\n')
     .replace('user_profiles', 'group_profiles')
     .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
+  'history-mirror': profiles('    history: { start_time: ordered_at, end_time: shipped }\n'),
+  'history-groups-append': profiles('    insert_time: loaded_at\n    history: { start_time: ordered_at }\n')
+    .replace('mirror', 'append')
+    .replace('user_profiles', 'group_profiles')
+    .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
   'profiles-full': profiles().replace('mirror', 'full'),
   lookup: `syncs:
   - { name: items, kind: lookup_table, mode: full, source: { relation: main.orders }, id: order_id, lookup_table_id: abc-1, properties: { exclude: [tags, raw] } }

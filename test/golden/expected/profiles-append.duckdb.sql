@@ -59,8 +59,9 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
 0
 -- the two updates of a profile are one change of its row
 from (
-  select row_key, max(change) as change, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
+  select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
   from "mixpanel"."customers__outbox_${run}"
+  where change <> 'settled'
   group by row_key
 ) as o
 where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
@@ -450,7 +451,7 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable
 from judged
 group by row_change, change, reason
 order by row_change, change, reason
@@ -540,7 +541,7 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable
 from judged
 group by row_change, change, reason
 order by row_change, change, reason

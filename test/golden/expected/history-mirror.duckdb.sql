@@ -1,0 +1,912 @@
+-- shared/create_schema.sql
+create schema if not exists "mixpanel"
+
+-- shared/create_runs.sql
+create table if not exists "mixpanel"."runs" (
+  project varchar,
+  target varchar,
+  sync varchar,
+  run bigint,
+  finished_ms bigint,
+  captured_inserts bigint,
+  captured_updates bigint,
+  captured_deletes bigint,
+  accepted_inserts bigint,
+  accepted_updates bigint,
+  accepted_deletes bigint,
+  refused bigint,
+  invalid bigint,
+  billable bigint
+)
+
+-- shared/runs.sql
+select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+from "mixpanel"."runs"
+order by finished_ms desc, sync
+limit 50
+
+-- customers/check_columns.sql
+select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
+from (
+  select 'order_id' as name, 'INTEGER' as native union all
+  select 'ordered_at' as name, 'TIMESTAMP' as native union all
+  select 'customer_id' as name, 'VARCHAR' as native union all
+  select 'amount' as name, 'DECIMAL(9,2)' as native union all
+  select 'weight' as name, 'DOUBLE' as native union all
+  select 'gift' as name, 'BOOLEAN' as native union all
+  select 'shipped' as name, 'DATE' as native union all
+  select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
+  select 'tags' as name, 'VARCHAR[]' as native union all
+  select 'raw' as name, 'JSON' as native union all
+  select 'photo' as name, 'BLOB' as native union all
+  select 'device' as name, 'VARCHAR' as native union all
+  select 'note' as name, 'VARCHAR' as native
+) as w
+left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
+where c.name is null or c.native <> w.native
+
+-- customers/check_null_key.sql
+select 'a row has no value in its key' as violation
+from "mixpanel"."customers__outbox_${run}"
+where row_key is null
+limit 1
+
+-- customers/check_twin_keys.sql
+-- a twin that equals the ledger is not captured, so captured keys are looked up in the source again
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as row_key, count(*) as occurrences
+  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as r
+  where case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end in (select o.row_key from "mixpanel"."customers__outbox_${run}" as o where o.row_checksum is not null and o.row_key is not null)
+  group by 1
+) as k
+where k.occurrences > 1
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from "mixpanel"."customers__outbox_${run}" as o
+where o.row_checksum is not null
+group by o.row_key
+having count(*) > 1
+limit 5
+
+-- customers/check_max_deletes.sql
+select 'deletes: ' || cast(d.deletes as varchar) || ' of ' || cast(l.shown as varchar) || ' rows' as violation
+from (select count(*) as deletes from "mixpanel"."customers__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
+cross join (select count(*) as shown from "mixpanel"."customers__ledger") as l
+where d.deletes > coalesce(cast($allow_max_deletes as bigint), greatest(l.shown * 10 / 100.0, 100))
+
+-- customers/check_on_empty_source.sql
+select 'the source is empty and Mixpanel shows ' || cast(l.shown as varchar) || ' rows' as violation
+from (select count(*) as shown from "mixpanel"."customers__ledger") as l
+cross join (select count(*) as deletes from "mixpanel"."customers__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
+where l.shown > 0 and d.deletes = l.shown and not exists (select 1 from "mixpanel"."customers__outbox_${run}" where change in ('insert', 'update'))
+  and cast($allow_on_empty_source as bigint) is null
+
+-- customers/run_record.sql
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
+  count(case when o.change = 'insert' then 1 end),
+  count(case when o.change = 'update' then 1 end),
+  count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.outcome is not null then 1 end),
+  count(case when o.reason is not null then 1 end),
+count(case when o.change <> 'settled' and o.reason is null and o.outcome is null and insert_id not in ('set', 'unset', 'delete') then 1 end)
+-- the two updates of a profile are one change of its row
+from (
+  select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
+  from "mixpanel"."customers__outbox_${run}"
+  where change <> 'settled'
+  group by row_key
+) as o
+where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'customers' and r.run = cast($run as bigint))
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/columns.sql
+select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+
+-- customers/state_exists.sql
+select
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'customers__state') then 1 else 0 end as state_exists,
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'customers__ledger') then 1 else 0 end as ledger_exists,
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
+
+-- customers/state_owner.sql
+-- another project or target that uses this staging schema, and whether this sync has ever run here
+select
+  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded
+from "mixpanel"."runs"
+
+-- customers/state_read.sql
+select
+  version, holder, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names,
+  case when holder is not null and lease_until > epoch_ms(now()) then 1 else 0 end as held,
+  lease_until,
+  case when quiet_until > epoch_ms(now()) then quiet_until - epoch_ms(now()) else 0 end as quiet_left_ms
+from "mixpanel"."customers__state"
+
+-- customers/state_lease.sql
+update "mixpanel"."customers__state"
+set
+  version = version + 1,
+  holder = cast($holder as varchar),
+  lease_until = epoch_ms(now()) + cast($ttl_ms as bigint),
+  quiet_until = case when holder is null then quiet_until else greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint)) end,
+  mixpanel = case when mixpanel = '' then cast($mixpanel as varchar) else mixpanel end,
+  source = case when source = '' then 'main.orders' else source end,
+  names = names || cast(version + 1 as varchar) || ' '
+where version = cast($state_version as bigint)
+  and coalesce(holder, '') = cast($state_holder as varchar)
+
+-- customers/state_renew.sql
+update "mixpanel"."customers__state"
+set version = version, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- customers/state_release.sql
+update "mixpanel"."customers__state"
+set version = version, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint))
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- customers/state_unlock.sql
+update "mixpanel"."customers__state"
+set version = version + 1, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, greatest(lease_until, epoch_ms(now())) + cast($quiet_ms as bigint))
+where version = cast($state_version as bigint)
+
+-- customers/state_forget.sql
+update "mixpanel"."customers__state"
+set version = version, names = cast($names as varchar)
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- customers/state_settle.sql
+-- a run that captured nothing: only its position moves
+update "mixpanel"."customers__state"
+set version = version, baseline = cast($pending as varchar)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+
+-- customers/create_state.sql
+create table "mixpanel"."customers__state" (
+  version bigint,
+  holder varchar,
+  lease_until bigint,
+  quiet_until bigint,
+  phase varchar,
+  run bigint,
+  baseline varchar,
+  pending varchar,
+  next_batch bigint,
+  id_space varchar,
+  epoch bigint,
+  layout bigint,
+  project varchar,
+  target varchar,
+  mixpanel varchar,
+  source varchar,
+  names varchar
+)
+
+-- customers/create_ledger.sql
+create table "mixpanel"."customers__ledger" (
+  row_key varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  profile_id varchar,
+  insert_id varchar
+)
+
+-- customers/create_rejects.sql
+create table "mixpanel"."customers__rejects" (
+  row_key varchar,
+  insert_id varchar,
+  kind varchar,
+  change varchar,
+  reason varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  profile_id varchar,
+  shown bigint,
+  run bigint
+)
+
+-- customers/state_insert.sql
+insert into "mixpanel"."customers__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
+select 0, null, 0, 0, 'idle', null, null, null, 0, 'customers', 0, 1, 'shop', 'dev', '', '', ''
+where not exists (select 1 from "mixpanel"."customers__state")
+
+-- customers/create_outbox.sql
+create table "mixpanel"."customers__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  profile_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
+-- customers/capture.sql
+insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."customers__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as t
+),
+newer as (
+  select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as r
+),
+older as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id
+  from "mixpanel"."customers__ledger"
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id,
+    cast("customer_id" as varchar) as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i.syncline_kind = 'profile' then concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_time_ms,
+    i.syncline_event,
+    i.syncline_user_id,
+    i.syncline_device_id,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
+  from images as i
+  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '' and (i.syncline_row_change = 'update' or cast($again as bigint) = 1))
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    c.syncline_old_insert_id, null,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.profile_id as syncline_old_profile_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."customers__rejects" as j
+    where j.shown = 1 and j.insert_id not in ('set', 'unset', 'delete')
+  ) as c
+  where not exists (select 1 from "mixpanel"."customers__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
+      when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
+      when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."customers__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (partition by insert_id not in ('set', 'unset', 'delete') order by j.row_key, j.insert_id rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then strlen(j.payload) else 0 end) over (partition by insert_id not in ('set', 'unset', 'delete') order by j.row_key, j.insert_id rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then case when insert_id not in ('set', 'unset', 'delete') then 0 else 1 end + 2 * cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - strlen(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, profile_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- customers/totals.sql
+select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid,
+  coalesce(sum(case when batch >= cast($next_batch as bigint) then 1 else 0 end), 0) as remaining
+from "mixpanel"."customers__outbox_${run}"
+
+-- customers/state_flip.sql
+update "mixpanel"."customers__state"
+set version = version, phase = 'sending', run = cast($run as bigint), pending = cast($pending as varchar), next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+
+-- customers/deliver_pages.sql
+select batch, count(*) as records, string_agg(payload, chr(10) order by ordinal) as body
+from "mixpanel"."customers__outbox_${run}"
+where batch >= cast($batch_from as bigint) and batch < cast($batch_to as bigint)
+group by batch
+order by batch
+
+-- customers/deliver_restart.sql
+-- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts
+update "mixpanel"."customers__outbox_${run}"
+set outcome = null, outcome_reason = null
+where batch >= cast($next_batch as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/deliver_outcome.sql
+-- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
+update "mixpanel"."customers__outbox_${run}"
+set
+  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
+  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."customers__outbox_${run}".ordinal)
+where batch = cast($batch as bigint)
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/checkpoint.sql
+update "mixpanel"."customers__state"
+set version = version, next_batch = cast($next_batch as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+
+-- customers/check_accounts.sql
+-- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
+select 'records not accounted for: ' || cast(count(*) as varchar) as violation
+from "mixpanel"."customers__outbox_${run}" as o
+where o.change <> 'settled' and o.reason is null
+  and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."customers__state" as f))
+having count(*) > 0
+
+-- customers/ledger_remove.sql
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
+delete from "mixpanel"."customers__ledger"
+where row_key in (
+  select i.row_key
+  from "mixpanel"."customers__outbox_${run}" as i
+  left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and ((d.insert_id in ('set', 'unset', 'delete') and (d.insert_id = 'unset')) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.old_insert_id is not null)))
+  where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
+  union all
+  select d.row_key
+  from "mixpanel"."customers__outbox_${run}" as d
+  where ((d.insert_id in ('set', 'unset', 'delete') and (d.insert_id = 'delete' and d.outcome is null and d.reason is null)) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null)))
+)
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/ledger_insert.sql
+-- an image that is only maybe shown has no known checksum, so it differs from every row
+insert into "mixpanel"."customers__ledger" (row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id)
+select i.row_key, case when i.outcome is null then i.row_checksum end, i.time_ms, i.event, i.user_id, i.device_id, i.profile_id, i.insert_id
+from "mixpanel"."customers__outbox_${run}" as i
+left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and ((d.insert_id in ('set', 'unset', 'delete') and (d.insert_id = 'unset')) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.old_insert_id is not null)))
+where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/ledger_unknown.sql
+update "mixpanel"."customers__ledger" as l
+set row_checksum = null
+where exists (select 1 from "mixpanel"."customers__outbox_${run}" as d where d.row_key = l.row_key and ((d.insert_id in ('set', 'unset', 'delete') and (d.outcome is not null)) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id))))
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/rejects_remove.sql
+delete from "mixpanel"."customers__rejects"
+where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.row_key = "mixpanel"."customers__rejects".row_key and o.insert_id = "mixpanel"."customers__rejects".insert_id)
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/rejects_insert.sql
+insert into "mixpanel"."customers__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, profile_id, shown, run)
+select row_key, insert_id,
+  case when reason is not null then 'invalid' else 'refused' end,
+  change,
+  coalesce(reason, outcome_reason, 'refused'),
+  row_checksum, time_ms, event, user_id, device_id, profile_id,
+  case when reason is null and (change = 'delete' or outcome = 'maybe') then 1 else 0 end,
+  cast($run as bigint)
+from "mixpanel"."customers__outbox_${run}"
+where (reason is not null or outcome is not null) and change <> 'settled'
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/state_commit.sql
+update "mixpanel"."customers__state"
+set version = version, phase = 'idle', baseline = pending, pending = null, run = null, next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+
+-- customers/drop_outbox.sql
+drop table if exists "mixpanel"."customers__outbox_${run}"
+
+-- customers/run_read.sql
+select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+from "mixpanel"."runs"
+where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast($run as bigint)
+
+-- customers/preview_initial.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as t
+),
+newer as (
+  select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as r
+),
+older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as profile_id, cast(null as varchar) as insert_id
+  where 1 = 0
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id,
+    cast("customer_id" as varchar) as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length('customers') as varchar) || ':' || 'customers', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i.syncline_kind = 'profile' then concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_time_ms,
+    i.syncline_event,
+    i.syncline_user_id,
+    i.syncline_device_id,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
+  from images as i
+  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '' and (i.syncline_row_change = 'update' or 0 = 1))
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
+      when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
+      when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable
+from judged
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- customers/preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."customers__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as t
+),
+newer as (
+  select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as r
+),
+older as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id
+  from "mixpanel"."customers__ledger"
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id,
+    cast("customer_id" as varchar) as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i.syncline_kind = 'profile' then concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_time_ms,
+    i.syncline_event,
+    i.syncline_user_id,
+    i.syncline_device_id,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
+  from images as i
+  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '' and (i.syncline_row_change = 'update' or cast($again as bigint) = 1))
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    c.syncline_old_insert_id, null,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.profile_id as syncline_old_profile_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."customers__rejects" as j
+    where j.shown = 1 and j.insert_id not in ('set', 'unset', 'delete')
+  ) as c
+  where not exists (select 1 from "mixpanel"."customers__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
+      when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
+      when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."customers__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable
+from judged
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- customers/show.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as t
+),
+newer as (
+  select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as r
+),
+older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as profile_id, cast(null as varchar) as insert_id
+  where 1 = 0
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id,
+    cast("customer_id" as varchar) as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length('customers') as varchar) || ':' || 'customers', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i.syncline_kind = 'profile' then concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_time_ms,
+    i.syncline_event,
+    i.syncline_user_id,
+    i.syncline_device_id,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
+  from images as i
+  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '' and (i.syncline_row_change = 'update' or 0 = 1))
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_profile_id,
+    case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '["order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"]', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
+      when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
+      when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
+      when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
+      when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select payload
+from judged
+where reason is null and change <> 'delete'
+limit 10
+
+-- customers/rejects.sql
+select row_key, kind, change, reason, time_ms, event, user_id, device_id, profile_id, shown, run
+from "mixpanel"."customers__rejects"
+order by run desc, row_key
+limit 200
+
+-- customers/reset_ledger.sql
+delete from "mixpanel"."customers__ledger"
+where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/reset_rejects.sql
+delete from "mixpanel"."customers__rejects"
+where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/reset_state.sql
+update "mixpanel"."customers__state"
+set version = version, baseline = null
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
