@@ -11,33 +11,14 @@ const MAX_LOOKUP_BYTES = 100_000_000;
 /** More deletes than this share, and than this many rows, stop a run unless the sync says otherwise. */
 const MAX_DELETES = { percent: 10, rows: 100 };
 
-/**
- * What a run must pass before its flip; each row that a check returns is a violation. `probe` is checked before the
- * capture too, because it costs no scan.
- */
-export function checksOf(
-  dialect: Dialect,
-  sync: ResolvedSync,
-  add: Add,
-  context: Context,
-): { readonly probe: readonly string[]; readonly checks: readonly string[] } {
-  const none = (otherwise: 'check-failed' | 'columns-drifted', message: string): Expect => ({
-    rows: 0,
-    otherwise,
-    message,
-  });
-  const guard = (name: string, limit?: string): string =>
-    add(`check_${name}`, {
-      context: { ...context, limit: sql(limit ?? '0') },
-      expect: {
-        rows: 0,
-        otherwise: 'guard',
-        message: `The guard ${name} stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
-        guard: name,
-      },
-    });
-  const allowed = (name: LateName, limit: string): string => `coalesce(${bound(dialect, name)}, ${limit})`;
+const none = (otherwise: 'check-failed' | 'columns-drifted', message: string): Expect => ({
+  rows: 0,
+  otherwise,
+  message,
+});
 
+/** Checks of the source's columns: they cost no scan, so they come before the capture and once more after it. */
+export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
   const probe = [
     add('check_columns', {
       expect: none(
@@ -56,8 +37,24 @@ export function checksOf(
         ),
       }),
     );
+  return probe;
+}
 
-  const checks = [...probe];
+/** What a run must pass before its flip; each row that a check returns is a violation. */
+export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
+  const guard = (name: string, limit?: string): string =>
+    add(`check_${name}`, {
+      context: { ...context, limit: sql(limit ?? '0') },
+      expect: {
+        rows: 0,
+        otherwise: 'guard',
+        message: `The guard ${name} stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
+        guard: name,
+      },
+    });
+  const allowed = (name: LateName, limit: string): string => `coalesce(${bound(dialect, name)}, ${limit})`;
+
+  const checks = [...probeChecks(dialect, sync, add, context)];
   const isNamed = sync.key !== null || sync.kind !== 'events';
   if (isNamed && (sync.mode === 'mirror' || sync.kind === 'lookup_table' || sync.key !== null))
     checks.push(
@@ -130,5 +127,5 @@ export function checksOf(
         }),
       );
   }
-  return { probe, checks };
+  return checks;
 }

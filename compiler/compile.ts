@@ -2,7 +2,7 @@ import type { Plan } from '../schemas/types.ts';
 import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { duckdb } from './dialects/duckdb.ts';
-import { BATCH_BYTES, BATCH_RECORDS, lowerShared, lowerSync } from './lower.ts';
+import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from './lower.ts';
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject } from './project/resolve.ts';
@@ -47,8 +47,11 @@ export function compile(input: CompileInput): Compiled {
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
   };
   const statements: Plan['statements'] = {};
-  const shared = lowerShared(dialect, renderer, place, statements);
-  const syncs = project.syncs.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
+  const isDirect = place.staging === 'none';
+  const shared = isDirect ? { setup: [], runs: '' } : lowerShared(dialect, renderer, place, statements);
+  const staged = isDirect ? [] : project.syncs;
+  const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
+  const direct = isDirect ? project.syncs.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];
   const plan = withHash({
     planVersion: 1,
     project: place.project,
@@ -60,6 +63,7 @@ export function compile(input: CompileInput): Compiled {
     ...shared,
     statements,
     syncs,
+    direct,
   });
   const problems = lint(plan);
   if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);

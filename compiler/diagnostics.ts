@@ -124,6 +124,10 @@ const TEXTS = {
     message: `kind ${p.kind} has no mode ${p.mode}`,
     hint: p.use,
   }),
+  'staging-needed': (p: { what: string }): Text => ({
+    message: `${p.what} needs a staging schema, and the target says \`staging: none\``,
+    hint: 'give the target a staging schema, or use mode append, full or one_time',
+  }),
   'kind-needs': (p: { kind: string; key: string }): Text => ({ message: `kind ${p.kind} needs \`${p.key}:\`` }),
   'kind-refuses': (p: { kind: string; key: string }): Text => ({
     message: `kind ${p.kind} has no use for \`${p.key}:\``,

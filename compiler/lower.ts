@@ -1,5 +1,5 @@
-import type { Expect, Late, SqlStep, Statement, SyncPlan } from '../schemas/types.ts';
-import { checksOf } from './checks.ts';
+import type { DirectPlan, Expect, Late, SqlStep, Statement, SyncPlan } from '../schemas/types.ts';
+import { checksOf, probeChecks } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
@@ -108,20 +108,10 @@ export function lowerSync(
     });
 
   const hasSeen = sync.lateWindowMs !== null;
-  const { probe, checks } = checksOf(dialect, sync, add, contexts.later);
+  const checks = checksOf(dialect, sync, add, contexts.later);
   const record = add('run_record');
   return {
-    name: sync.name,
-    kind: sync.kind,
-    mode: sync.mode,
-    strategy: sync.strategy,
-    why: whyOf(dialect, sync),
-    source: sync.relation.join('.'),
-    tags: [...sync.tags],
-    frequency: sync.frequency ?? null,
-    mapping: mappingList(dialect, sync, source, known),
-    columns: source.columns.map((c) => ({ name: c.name, native: c.native })),
-    excluded: sync.columns.filter((c) => !source.columns.some((o) => o.name === c.name)).map((c) => c.name),
+    ...describe(dialect, sync, source, known),
     lateWindowMs: sync.lateWindowMs,
     discover: add('columns'),
     state: {
@@ -147,15 +137,7 @@ export function lowerSync(
         true,
       ),
     ],
-    probe: [
-      step([
-        ...probe,
-        ...(sync.insertTime === null
-          ? []
-          : [add('probe', { template: 'probe_watermark', returns: [late('watermark_to'), late('waiting')] })]),
-        ...(isLookup ? [add('probe', { template: 'probe_content', returns: [late('content')] })] : []),
-      ]),
-    ],
+    probe: probeOf(dialect, sync, add, contexts.later),
     capture: {
       fill: [
         step([
@@ -170,9 +152,7 @@ export function lowerSync(
     },
     deliver: {
       kind: 'deliver',
-      endpoint: ENDPOINTS[sync.kind],
-      also: sync.history ? 'import' : null,
-      table: isLookup ? { id: sync.lookupTableId ?? '', header: lookupHeader(sync, source) } : null,
+      ...endpointOf(sync, source),
       pages: add('deliver_pages'),
       restart: add('deliver_restart'),
       outcome: add('deliver_outcome'),
@@ -219,6 +199,81 @@ export function lowerSync(
       ),
     ],
   };
+}
+
+/** A sync of a target without write access: what it would capture is read, and sent as it is read. */
+export function lowerDirect(
+  dialect: Dialect,
+  renderer: Renderer,
+  place: Place,
+  sync: ResolvedSync,
+  statements: Statements,
+): DirectPlan {
+  const source = sourceOf(dialect, sync);
+  const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), again: sql('1') };
+  const mapping = mappingOf(dialect, place, sync, source, space);
+  const tables = stagingTables(dialect, mapping, false);
+  const context = {
+    ...contextOf(dialect, place, sync, source, mapping, tables),
+    ...mappingContext(dialect, mapping),
+    initial: true,
+  };
+  const add: Add = (statement, options = {}) => {
+    const file = `${sync.name}/${statement}.sql`;
+    statements[file] = renderer.render(options.template ?? statement, options.context ?? context, options);
+    return file;
+  };
+  return {
+    ...describe(dialect, sync, source, mapping),
+    maxChanges: sync.guard.maxChanges,
+    maxRejects: sync.guard.maxRejects,
+    discover: add('columns'),
+    probe: probeOf(dialect, sync, add, context),
+    deliver: { ...endpointOf(sync, source), read: add('read') },
+    preview: add('preview'),
+    show: add('show'),
+  };
+}
+
+/** What a plan tells of a sync, however it runs. */
+function describe(dialect: Dialect, sync: ResolvedSync, source: Source, mapping: Mapping) {
+  return {
+    name: sync.name,
+    kind: sync.kind,
+    mode: sync.mode,
+    strategy: sync.strategy,
+    why: whyOf(dialect, sync),
+    source: sync.relation.join('.'),
+    tags: [...sync.tags],
+    frequency: sync.frequency ?? null,
+    mapping: mappingList(dialect, sync, source, mapping),
+    columns: source.columns.map((c) => ({ name: c.name, native: c.native })),
+    excluded: sync.columns.filter((c) => !source.columns.some((o) => o.name === c.name)).map((c) => c.name),
+  };
+}
+
+function endpointOf(sync: ResolvedSync, source: Source) {
+  const isLookup = sync.kind === 'lookup_table';
+  return {
+    endpoint: ENDPOINTS[sync.kind],
+    also: sync.history ? ('import' as const) : null,
+    table: isLookup ? { id: sync.lookupTableId ?? '', header: lookupHeader(sync, source) } : null,
+  };
+}
+
+/** What a run reads before it reads rows: the columns, the bound of an append, the content of a lookup table. */
+function probeOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): SqlStep[] {
+  return [
+    step([
+      ...probeChecks(dialect, sync, add, context),
+      ...(sync.insertTime === null
+        ? []
+        : [add('probe', { template: 'probe_watermark', returns: [late('watermark_to'), late('waiting')] })]),
+      ...(sync.kind === 'lookup_table'
+        ? [add('probe', { template: 'probe_content', returns: [late('content')] })]
+        : []),
+    ]),
+  ];
 }
 
 function mappingOf(

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Late, Plan, Statement, SyncPlan } from '../schemas/types.ts';
+import type { Late, Plan, Statement } from '../schemas/types.ts';
 import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
@@ -66,7 +66,7 @@ const PENDING = ['watermark_to'];
  */
 export function lint(plan: Plan): string[] {
   const problems: string[] = [];
-  const check = (sync: SyncPlan, file: string, given: ReadonlySet<string>): void => {
+  const check = (sync: { readonly name: string }, file: string, given: ReadonlySet<string>): void => {
     const statement = plan.statements[file];
     if (!statement) return void problems.push(`${sync.name}: statement ${file} does not exist`);
     const names = [...statement.binds, ...statement.sql.filter((p) => typeof p !== 'string')].map((l) => l.name);
@@ -102,6 +102,11 @@ export function lint(plan: Plan): string[] {
       sync.rejects,
     ])
       check(sync, file, bare);
+  }
+  for (const sync of plan.direct) {
+    const run = new Set(STATE);
+    for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
+    for (const file of [sync.deliver.read, sync.preview, sync.show]) check(sync, file, run);
   }
   return problems;
 }

@@ -29,6 +29,11 @@ export class Runner {
     return this.#connection.rows(toQuery(this.#statement(file), values, file));
   }
 
+  /** The rows of a statement as they come, in pieces. */
+  stream(file: string, values: Values = {}): AsyncIterable<readonly Row[]> {
+    return this.#connection.stream(toQuery(this.#statement(file), values, file));
+  }
+
   /** Runs one statement under its own fence. @returns what it `returns`, else nothing */
   async statement(file: string, values: Values = {}): Promise<Values> {
     const statement = this.#statement(file);

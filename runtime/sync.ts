@@ -358,7 +358,7 @@ class Serial {
 }
 
 /** Rows that did not change would differ under another mapping: sending them anew is a person's decision. */
-export function refuseChangedMapping(sync: SyncPlan, baseline: Baseline | null): void {
+export function refuseChangedMapping(sync: Pick<SyncPlan, 'name' | 'mapping'>, baseline: Baseline | null): void {
   if (!baseline) return;
   const before = new Map(baseline.mapping.map((m) => [m.column, m]));
   const names: string[] = [];

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -32,6 +32,11 @@ export interface World {
   gzip(text: string): Promise<Uint8Array>;
   /** Undefined when there is no such file; any other trouble is thrown. */
   readFile(file: string): Promise<string | undefined>;
+  /** Makes a file that must not exist yet. @returns false when it exists */
+  createFile(file: string, text: string): Promise<boolean>;
+  removeFile(file: string): Promise<void>;
+  /** True when a process of this machine runs. */
+  isRunning(pid: number): boolean;
   /** Makes the folder, writes beside, syncs, renames: a reader sees the old text or the new. */
   writeFileAtomic(file: string, text: string): Promise<void>;
 }
@@ -72,6 +77,25 @@ export const realWorld: World = {
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
       throw error;
+    }
+  },
+  async createFile(file, text) {
+    await mkdir(path.dirname(file), { recursive: true });
+    try {
+      await writeFile(file, text, { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+      throw error;
+    }
+  },
+  removeFile: (file) => rm(file, { force: true }),
+  isRunning(pid) {
+    try {
+      return process.kill(pid, 0);
+    } catch (error) {
+      // Another user's process may not be asked, but it runs.
+      return error instanceof Error && 'code' in error && error.code === 'EPERM';
     }
   },
   async writeFileAtomic(file, text) {

@@ -128,6 +128,7 @@ export interface Plan {
     [k: string]: Statement;
   };
   syncs: SyncPlan[];
+  direct: DirectPlan[];
 }
 export interface SqlStep {
   kind: 'sql';
@@ -248,6 +249,68 @@ export interface DeliverStep {
   restart: string;
   outcome: string;
   checkpoint: string;
+}
+/**
+ * A sync without write access: its query is delivered as it is read, its state is a file
+ */
+export interface DirectPlan {
+  name: string;
+  kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
+  mode: 'mirror' | 'append' | 'full' | 'one_time';
+  strategy: 'snapshot' | 'checksum' | 'stream' | 'change_feed' | 'watermark' | 'all';
+  /**
+   * Why this strategy was chosen
+   */
+  why: string;
+  source: string;
+  tags: string[];
+  frequency: string | null;
+  mapping: {
+    /**
+     * Empty for what holds for every row: key and event name.
+     */
+    column: string;
+    checksum: string;
+    payload: string;
+  }[];
+  columns: {
+    name: string;
+    native: string;
+  }[];
+  /**
+   * Columns of the lock that are not read
+   */
+  excluded: string[];
+  /**
+   * Lists the columns that the source has now: name, native
+   */
+  discover: string;
+  probe: SqlStep[];
+  /**
+   * Guards: a run that would send more is stopped before it sends
+   */
+  maxChanges: number | null;
+  maxRejects: number | null;
+  deliver: {
+    endpoint: 'import' | 'engage' | 'groups' | 'lookup-tables';
+    /**
+     * A second endpoint, for rows whose `also` is 1
+     */
+    also: null | 'import';
+    /**
+     * The lookup table that is replaced, and the first line of its CSV
+     */
+    table: null | {
+      id: string;
+      header: string;
+    };
+    /**
+     * rows: also, row_key, change, reason, payload
+     */
+    read: string;
+  };
+  preview: string;
+  show: string;
 }
 
 /**

@@ -152,6 +152,12 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
     const twin = s.key?.findIndex((k, i, all) => all.findIndex((o) => o.toLowerCase() === k.toLowerCase()) < i) ?? -1;
     if (twin >= 0) report(diagnostic('wrong-value', { text: '`key` names a column twice' }, s.locate(['key', twin])));
   },
+  (s, report, { warehouse }) => {
+    if (warehouse.staging !== 'none') return;
+    if (s.mode === 'mirror') report(diagnostic('staging-needed', { what: 'mode mirror' }, s.locate(['mode'])));
+    if (s.lateWindowMs !== null)
+      report(diagnostic('staging-needed', { what: '`late_window`' }, s.locate(['late_window'], 'key')));
+  },
   (s, report) => {
     if (s.timezone !== null && !isZone(s.timezone))
       report(

@@ -1,4 +1,3 @@
-import type { SyncPlan } from '../../schemas/types.ts';
 import type { Values } from '../values.ts';
 import { FoundBefore } from './context.ts';
 
@@ -8,7 +7,10 @@ const COUNTED = ['max_deletes', 'max_changes', 'max_rejects'];
  * `--allow purchases.max_deletes=12000`: a ceiling of a guard for this run only; `--allow purchases.on_empty_source`
  * lets an empty source pass. @returns late values by sync
  */
-export function parseAllowed(given: readonly string[], syncs: readonly SyncPlan[]): ReadonlyMap<string, Values> {
+export function parseAllowed(
+  given: readonly string[],
+  syncs: readonly { readonly name: string }[],
+): ReadonlyMap<string, Values> {
   const allowed = new Map<string, Values>();
   for (const text of given) {
     const [, name = '', guard = '', count] = /^([a-z0-9_]+)\.([a-z_]+)(?:=(\d+))?$/.exec(text) ?? [];

@@ -1,13 +1,16 @@
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { compiledFiles } from '../../compiler/plan.ts';
-import type { SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
+import type { RunEvent } from '../events.ts';
 import { Manifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { readFolder } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse } from './context.ts';
+import { connection, err, FoundBefore, load, openWarehouse, stateFile } from './context.ts';
 import { confirmed } from './confirm.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
@@ -30,9 +33,9 @@ export async function apply(options: ApplyOptions): Promise<number> {
   const loaded = await load(options);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
-  const allowed = parseAllowed(options.allow ?? [], loaded.syncs);
+  const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
-  const { plan, project, dir, syncs } = loaded;
+  const { plan, project, dir, syncs, direct } = loaded;
   if (project.target.protected && !(await confirmed(`Apply to ${plan.target}?`))) {
     err('Nothing was sent.');
     return 1;
@@ -44,7 +47,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
     stop.abort();
   };
   process.once('SIGINT', interrupt);
-  const warehouse = await openWarehouse(dir, project, { ...options, readOnly: false });
+  const warehouse = await openWarehouse(dir, project, { ...options, readOnly: syncs.length === 0 });
   let failed = 0;
   try {
     const remote = await openMixpanel(dir, project);
@@ -53,36 +56,36 @@ export async function apply(options: ApplyOptions): Promise<number> {
         project: plan.project,
         target: plan.target,
         planHash: plan.hash,
-        syncs: syncs.map((s) => s.name),
+        syncs: [...syncs, ...direct].map((s) => s.name),
         allowed: [...(options.allow ?? [])],
       });
       const print = reporter(options.quiet === true);
       manifest.write();
       let proof: Promise<void> | undefined;
-      const queue = syncs.slice();
-      const one = async (sync: SyncPlan): Promise<void> => {
-        await applySync({
+      const queue: (SyncPlan | DirectPlan)[] = [...syncs, ...direct];
+      const one = (sync: SyncPlan | DirectPlan): Promise<void> => {
+        const common = {
           plan,
-          sync,
           warehouse,
           mixpanel: remote.mixpanel,
           concurrency: remote.concurrency,
           world: realWorld,
-          leaseTtlMs: settings.leaseTtlMs,
           requestTimeoutMs: remote.requestTimeoutMs,
           stop: stop.signal,
-          mayCreate: true,
           allowed: allowed.get(sync.name) ?? {},
           prove: () =>
             (proof ??= remote.check(stop.signal).catch((error: unknown) => {
               if (!stop.signal.aborted) throw error;
               throw new RunError('interrupted', 'Stopped before anything was sent.', { retryable: true });
             })),
-          emit: (event) => {
+          emit: (event: RunEvent) => {
             manifest.take(event);
             print(event);
           },
-        });
+        };
+        if ('state' in sync) return applySync({ ...common, sync, leaseTtlMs: settings.leaseTtlMs, mayCreate: true });
+        const file = stateFile(dir, plan.target, sync.name);
+        return applyDirect({ ...common, sync, file, process: { pid: process.pid, host: hostname() } });
       };
       const worker = async (): Promise<void> => {
         for (let sync = queue.shift(); sync && !stop.signal.aborted; sync = queue.shift()) {
@@ -98,7 +101,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
         }
       };
       try {
-        await Promise.all(Array.from({ length: Math.min(threads, syncs.length) }, worker));
+        await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker));
         if (options.failFast && failed > 0 && queue.length > 0)
           err(`--fail-fast: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`);
       } finally {

@@ -6,7 +6,7 @@ import type { ResolvedProject, ResolvedSync } from '../../compiler/project/resol
 import { renderConnection } from '../../compiler/project/resolve.ts';
 import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
-import type { Plan, SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, Plan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
@@ -82,6 +82,8 @@ export interface Loaded {
   readonly plan: Plan;
   /** The syncs that --select and --exclude leave. */
   readonly syncs: readonly SyncPlan[];
+  /** Those of a target without write access. */
+  readonly direct: readonly DirectPlan[];
 }
 
 /** Reads and compiles the project of the common flags. */
@@ -98,7 +100,9 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
   const chosen = new Set(selected(project, options).map((s) => s.name));
-  return { dir, project, plan, syncs: plan.syncs.filter((s) => chosen.has(s.name)) };
+  const only = <T extends { readonly name: string }>(syncs: readonly T[]): readonly T[] =>
+    syncs.filter((s) => chosen.has(s.name));
+  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct) };
 }
 
 /** What --select and --exclude leave. @throws FoundBefore when that is nothing */
@@ -142,4 +146,19 @@ export async function openWarehouse(
     ...(settings ? { settings } : {}),
     onWait: (message) => err(message),
   });
+}
+
+/** The state file of a sync without write access, beside syncline.yml: unlike `target/`, it must last. */
+export const stateFile = (dir: string, target: string, sync: string): string =>
+  path.join(dir, 'syncline.state', target, `${sync}.json`);
+
+/** The staged sync of that name. @throws FoundBefore when there is none */
+export function stagedSync({ plan }: Loaded, name: string | undefined): SyncPlan {
+  const sync = plan.syncs.find((s) => s.name === name);
+  if (sync) return sync;
+  if (plan.direct.some((s) => s.name === name))
+    throw new FoundBefore(
+      `${String(name)} has no staging tables: its state is syncline.state/${plan.target}/${String(name)}.json. Remove that file to send everything again.`,
+    );
+  throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
 }

@@ -1,14 +1,13 @@
 import { Runner } from '../run.ts';
 import { ensureState, readState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
-import { err, FoundBefore, load, openWarehouse } from './context.ts';
+import { err, load, openWarehouse, stagedSync } from './context.ts';
 import { openMixpanel } from './mixpanel.ts';
 
 /** Releases the lease of a dead process; nobody sends until its requests can no longer land. */
 export async function forceUnlock(options: CommonOptions, [name]: readonly string[]): Promise<number> {
   const loaded = await load(options);
-  const sync = loaded.plan.syncs.find((s) => s.name === name);
-  if (!sync) throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  const sync = stagedSync(loaded, name);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
   try {
     const remote = await openMixpanel(loaded.dir, loaded.project);

@@ -3,7 +3,8 @@ import { load, out } from './context.ts';
 
 /** Lists the selected syncs. */
 export async function ls(options: CommonOptions & { readonly output?: string }): Promise<number> {
-  const { syncs } = await load(options);
+  const loaded = await load(options);
+  const syncs = [...loaded.syncs, ...loaded.direct];
   if (options.output === 'json')
     out(
       JSON.stringify(

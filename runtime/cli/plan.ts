@@ -1,4 +1,7 @@
-import type { SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import { directValues } from '../direct.ts';
+import { readStateFile } from '../state-file.ts';
+import { realWorld } from '../world.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
 import type { Baseline } from '../state.ts';
@@ -7,7 +10,7 @@ import { refuseChangedMapping, refuseForeignStaging } from '../sync.ts';
 import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { load, openWarehouse, out } from './context.ts';
+import { load, openWarehouse, out, stateFile } from './context.ts';
 import { printError } from './log.ts';
 import { count } from './report.ts';
 
@@ -35,9 +38,9 @@ export async function planCommand(
   let refused = 0;
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
-    for (const sync of loaded.syncs)
+    for (const sync of [...loaded.syncs, ...loaded.direct])
       try {
-        previews.push(await preview(runner, loaded, sync));
+        previews.push(await ('state' in sync ? preview(runner, loaded, sync) : previewDirect(runner, loaded, sync)));
       } catch (error) {
         if (!(error instanceof RunError)) throw error;
         refused++;
@@ -52,6 +55,26 @@ export async function planCommand(
   if (refused > 0) return 1;
   const changes = previews.some((p) => p.inserts + p.updates + p.deletes > 0 || p.route === 'sending');
   return options.detailedExitcode && changes ? 3 : 0;
+}
+
+/** The same for a sync without write access: its state is a file. */
+async function previewDirect(runner: Runner, { plan, dir }: Loaded, sync: DirectPlan): Promise<Preview> {
+  const state = await readStateFile(realWorld, stateFile(dir, plan.target, sync.name), {
+    project: plan.project,
+    target: plan.target,
+    mixpanel: null,
+  });
+  if (!state?.pending) refuseChangedMapping(sync, state?.baseline ?? null);
+  const values = await runner.steps(sync.probe, directValues(sync, state));
+  const isDone = values['done'] === 1 && !state?.pending;
+  const counts = tally(sync, isDone ? [] : await runner.rows(sync.preview, values));
+  const route = state?.pending ? 'sending' : state?.baseline ? 'changes' : 'initial';
+  return { sync: sync.name, route, ...counts, newColumns: await newColumns(runner, sync) };
+}
+
+async function newColumns(runner: Runner, sync: SyncPlan | DirectPlan): Promise<readonly string[]> {
+  const known = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
+  return (await runner.rows(sync.discover)).map((c) => String(c['name'])).filter((name) => !known.has(name));
 }
 
 async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Preview> {
@@ -78,13 +101,11 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
     file = sync.preview.changes;
   }
   values = await runner.steps(sync.probe, values);
-  const known = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
-  const now = (await runner.rows(sync.discover)).map((c) => String(c['name']));
   const counts = tally(sync, await runner.rows(file, values));
-  return { sync: sync.name, route, ...counts, newColumns: now.filter((name) => !known.has(name)) };
+  return { sync: sync.name, route, ...counts, newColumns: await newColumns(runner, sync) };
 }
 
-function tally(sync: SyncPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
+function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Omit<Preview, 'sync' | 'route' | 'newColumns'> {
   const billable = rows.filter((r) => r['reason'] === null).reduce((n, r) => n + Number(r['billable']), 0);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';

@@ -1,6 +1,8 @@
+import { readStateFile } from '../state-file.ts';
+import { realWorld } from '../world.ts';
 import { Runner } from '../run.ts';
 import type { CommonOptions } from './context.ts';
-import { load, openWarehouse, out } from './context.ts';
+import { load, openWarehouse, out, stateFile } from './context.ts';
 
 /** Records that were not sent (invalid) or not accepted (refused), with reasons. */
 export async function rejects(options: CommonOptions & { readonly output?: string }): Promise<number> {
@@ -13,6 +15,16 @@ export async function rejects(options: CommonOptions & { readonly output?: strin
       const [found] = await runner.rows(sync.state.exists);
       if (Number(found?.['state_exists'] ?? 0) !== 1) continue;
       for (const row of await runner.rows(sync.rejects)) result.push({ sync: sync.name, ...row });
+    }
+    for (const { name } of loaded.direct) {
+      const { project, target } = loaded.plan;
+      const state = await readStateFile(realWorld, stateFile(loaded.dir, target, name), {
+        project,
+        target,
+        mixpanel: null,
+      });
+      for (const { row_key, change, reason, payload } of state?.rejects ?? [])
+        result.push({ sync: name, row_key, kind: payload === null ? 'invalid' : 'refused', change, reason, shown: 0 });
     }
     await runner.close();
   } finally {

@@ -2,14 +2,13 @@ import { RunError } from '../errors.ts';
 import { begin, ensureState } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse } from './context.ts';
+import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
 import { openMixpanel } from './mixpanel.ts';
 
 /** Forgets what Mixpanel shows for a sync. Refused while a run is sending. */
 export async function reset(options: CommonOptions, [name]: readonly string[]): Promise<number> {
   const loaded = await load(options);
-  const sync = loaded.plan.syncs.find((s) => s.name === name);
-  if (!sync) throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  const sync = stagedSync(loaded, name);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
   try {
     const remote = await openMixpanel(loaded.dir, loaded.project);

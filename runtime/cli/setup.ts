@@ -8,6 +8,10 @@ import { err, load, openWarehouse, out } from './context.ts';
 export async function setup(options: CommonOptions & { readonly execute?: boolean }): Promise<number> {
   const loaded = await load(options);
   const { plan, syncs } = loaded;
+  if (plan.staging === 'none') {
+    if (!options.quiet) err('The target says `staging: none`: there is nothing to set up.');
+    return 0;
+  }
   const files = [...plan.setup, ...syncs.flatMap((s) => s.setup)].flatMap((s) => s.run);
   if (!options.execute) {
     const compiled = compiledFiles(plan);

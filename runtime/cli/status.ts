@@ -1,7 +1,9 @@
 import { Runner } from '../run.ts';
+import { readStateFile } from '../state-file.ts';
 import { toState } from '../state.ts';
+import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
-import { load, openWarehouse, out } from './context.ts';
+import { load, openWarehouse, out, stateFile } from './context.ts';
 
 /** State and last runs of the selected syncs. */
 export async function status(options: CommonOptions & { readonly output?: string }): Promise<number> {
@@ -22,6 +24,22 @@ export async function status(options: CommonOptions & { readonly output?: string
         version: state?.version ?? null,
         filter: `syncline_sync = "${sync.name}"`,
         runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
+      });
+    }
+    for (const { name } of loaded.direct) {
+      const { project, target } = loaded.plan;
+      const state = await readStateFile(realWorld, stateFile(loaded.dir, target, name), {
+        project,
+        target,
+        mixpanel: null,
+      });
+      result.push({
+        sync: name,
+        phase: !state ? 'not set up' : state.pending ? 'sending' : 'idle',
+        holder: null,
+        version: state?.run ?? null,
+        filter: `syncline_sync = "${name}"`,
+        runs: [],
       });
     }
     await runner.close();

@@ -110,6 +110,16 @@ class DuckDBConnectionAdapter implements Connection {
       .map((row) => Object.fromEntries(Object.entries(row).map(([k, v]) => [k, plain(v)])));
   }
 
+  async *stream(query: Query): AsyncGenerator<readonly Row[]> {
+    const result = await this.#run(query, () => this.#connection.stream(query.sql, values(query.binds)));
+    const pieces = result.yieldRowObjectJs();
+    for (;;) {
+      const piece = await this.#run(query, () => pieces.next());
+      if (piece.done) return;
+      yield piece.value.map((row) => Object.fromEntries(Object.entries(row).map(([k, v]) => [k, plain(v)])));
+    }
+  }
+
   close(): Promise<void> {
     this.#connection.closeSync();
     return Promise.resolve();

@@ -20,6 +20,8 @@ export interface Connection {
   /** @returns the number of rows that the statement changed */
   execute(query: Query): Promise<number>;
   rows(query: Query): Promise<readonly Row[]>;
+  /** The rows as they come, in pieces: a table never is in memory as a whole. */
+  stream(query: Query): AsyncIterable<readonly Row[]>;
   close(): Promise<void>;
 }
 

@@ -43,6 +43,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'column-type': shop('time: ordered_at', 'time: customer_id'),
   'column-type-unknown': columns('odd', 'VARIANT'),
   'mode-unavailable': shop('mode: mirror', 'mode: full'),
+  'staging-needed': main('path: warehouse.duckdb', 'path: warehouse.duckdb, staging: none'),
   'kind-needs': shop('    time: ordered_at\n', ''),
   'kind-refuses': shop('    key: order_id', '    key: order_id\n    group_key: company'),
   'credential-missing': {

@@ -115,6 +115,9 @@ export class Scheduler {
       gzip: (text) => Promise.resolve(Buffer.from(text)),
       readFile: () => Promise.resolve(undefined),
       writeFileAtomic: () => Promise.resolve(),
+      createFile: () => Promise.resolve(true),
+      removeFile: () => Promise.resolve(),
+      isRunning: () => true,
       sleep: (ms, signal) => this.#sleep(actor, ms, signal),
       fetch: (_url, init) => this.#fetch(actor, init),
     };
@@ -354,6 +357,11 @@ export class SimConnection implements Connection {
     this.#scheduler = scheduler;
     this.#actor = actor;
     this.#connection = connection;
+  }
+
+  /** Only syncs without write access stream, and the story has none. */
+  stream(): never {
+    throw new Error('not simulated');
   }
 
   execute(query: Query): Promise<number> {

@@ -1,0 +1,300 @@
+import type { DirectPlan, Plan } from '../schemas/types.ts';
+import { RunError } from './errors.ts';
+import type { RunCounts, RunEvent } from './events.ts';
+import type { Send } from './deliver.ts';
+import type { Watch } from './mixpanel/http.ts';
+import type { Mixpanel } from './mixpanel/import.ts';
+import { Runner } from './run.ts';
+import type { Baseline } from './state.ts';
+import { refuseChangedMapping } from './sync.ts';
+import type { FileReject, FileState } from './state-file.ts';
+import { lockStateFile, readStateFile } from './state-file.ts';
+import type { Values } from './values.ts';
+import type { Row, Warehouse } from './warehouses/warehouse.ts';
+import type { World } from './world.ts';
+
+/** Records and bytes of one request (documentation: Import Events). */
+const BATCH_RECORDS = 2000;
+const BATCH_BYTES = 7_000_000;
+
+export interface DirectRun {
+  readonly plan: Plan;
+  readonly sync: DirectPlan;
+  /** The state file of this sync. */
+  readonly file: string;
+  readonly process: { readonly pid: number; readonly host: string };
+  readonly warehouse: Warehouse;
+  readonly mixpanel: Mixpanel;
+  readonly concurrency: number;
+  readonly world: World;
+  readonly requestTimeoutMs: number;
+  readonly allowed?: Values;
+  readonly prove?: (signal: AbortSignal) => Promise<void>;
+  readonly emit: (event: RunEvent) => void;
+  readonly stop: AbortSignal;
+}
+
+/**
+ * One apply of a sync of a target without write access. The query is delivered as it is read; there is no outbox and
+ * no checkpoint, so a run that was interrupted is sent again as a whole within the same bounds: events have ids that
+ * make that harmless, profiles and lookup tables are set to the same values.
+ */
+export async function applyDirect(run: DirectRun): Promise<void> {
+  const { world, file } = run;
+  const release = await lockStateFile(world, file, run.process);
+  try {
+    const found = await readStateFile(world, file, {
+      project: run.plan.project,
+      target: run.plan.target,
+      mixpanel: run.mixpanel.name,
+    });
+    if (!found) await run.prove?.(run.stop);
+    const state: FileState = found ?? {
+      layout: 1,
+      project: run.plan.project,
+      target: run.plan.target,
+      mixpanel: run.mixpanel.name,
+      run: 0,
+      baseline: null,
+      pending: null,
+      quietUntil: 0,
+      rejects: [],
+    };
+    const runner = await Runner.open(run.plan, run.warehouse);
+    try {
+      const after = state.pending ? await attempt(run, runner, state) : state;
+      // One apply leaves nothing pending: what came since the interrupted run is another run.
+      if (!run.stop.aborted) await attempt(run, runner, after);
+    } finally {
+      await runner.close();
+    }
+  } finally {
+    await release();
+  }
+}
+
+/** What a run knows before it reads rows. */
+export function directValues(sync: DirectPlan, state: FileState | undefined): Values {
+  const baseline = state?.baseline ?? null;
+  return {
+    watermark_from: baseline?.watermark_to ?? null,
+    content_from: baseline?.content ?? null,
+    done: sync.mode === 'one_time' && baseline ? 1 : 0,
+    seen_from: null,
+    again: 0,
+  };
+}
+
+async function attempt(run: DirectRun, runner: Runner, state: FileState): Promise<FileState> {
+  const { sync, world, emit } = run;
+  const resumed = state.pending !== null;
+  const number = state.run + 1;
+  emit({ type: 'begin', sync: sync.name, run: number, resumed });
+  if (!resumed) refuseChangedMapping(sync, state.baseline);
+  const onStatement = (step: string): void => emit({ type: 'step', sync: sync.name, step });
+  let values = await runner.steps(sync.probe, directValues(sync, state), onStatement);
+  // An interrupted run is read again up to where it was read before.
+  if (state.pending) values = { ...values, watermark_to: state.pending.watermark_to ?? null };
+  const pending: Baseline = {
+    mapping: sync.mapping,
+    watermark_to: textOf(values['watermark_to']),
+    content: textOf(values['content']),
+  };
+  const save = async (next: FileState): Promise<FileState> => {
+    await world.writeFileAtomic(run.file, JSON.stringify(next, null, 1) + '\n');
+    return next;
+  };
+  // Its table is sent; what Mixpanel refused of it is all that is left.
+  const isDone = !resumed && values['done'] === 1;
+  const expected = isDone ? { sent: 0, invalid: 0 } : tally(await runner.rows(sync.preview, values));
+  const retried = sync.mode === 'full' ? [] : state.rejects.filter((r) => r.payload !== null);
+  emit({
+    type: 'captured',
+    sync: sync.name,
+    records: expected.sent + expected.invalid + retried.length,
+    invalid: expected.invalid,
+    batches: Math.ceil(expected.sent / BATCH_RECORDS),
+  });
+  if (expected.sent + expected.invalid + retried.length === 0) {
+    const next = await save({ ...state, pending: null, baseline: pending });
+    emit({ type: 'unchanged', sync: sync.name, run: number, done: values['done'] === 1 });
+    return next;
+  }
+  if (!resumed) guard(run, 'max_changes', sync.maxChanges, expected.sent);
+  if (!resumed) guard(run, 'max_rejects', sync.maxRejects, expected.invalid);
+  if (sync.deliver.table && expected.sent === 0)
+    throw new RunError('guard', 'The source of the lookup table is empty, and Mixpanel takes no empty table.', {
+      retryable: false,
+    });
+  await run.prove?.(run.stop);
+  const begun = await save({ ...state, pending, quietUntil: world.now() + run.requestTimeoutMs });
+  if (resumed && state.quietUntil > world.now()) await world.sleep(state.quietUntil - world.now(), run.stop);
+
+  const result = await deliverRows(
+    run,
+    isDone ? nothing() : runner.stream(sync.deliver.read, values),
+    retried,
+    expected.sent + retried.length,
+  );
+  if (run.stop.aborted)
+    throw new RunError('interrupted', 'Stopped. The next apply sends this run again within the same bounds.', {
+      retryable: true,
+    });
+  const refused = result.rejects.filter((r) => r.payload !== null).length;
+  const next = await save({
+    ...begun,
+    run: number,
+    pending: null,
+    baseline: sync.deliver.table && refused > 0 ? state.baseline : pending,
+    rejects: result.rejects,
+  });
+  emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result, refused) });
+  if (sync.deliver.table && refused > 0)
+    throw new RunError('mixpanel-rejected', `Mixpanel refused the lookup table: ${result.rejects[0]?.reason ?? ''}.`, {
+      retryable: false,
+    });
+  return next;
+}
+
+async function* nothing(): AsyncGenerator<readonly Row[]> {
+  // A table that was sent once is not read again.
+}
+
+const textOf = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
+
+function tally(rows: readonly Row[]): { readonly sent: number; readonly invalid: number } {
+  const sum = (some: readonly Row[]): number => some.reduce((n, r) => n + Number(r['records']), 0);
+  return {
+    sent: sum(rows.filter((r) => r['reason'] === null)),
+    invalid: sum(rows.filter((r) => r['reason'] !== null)),
+  };
+}
+
+function guard(run: DirectRun, name: 'max_changes' | 'max_rejects', limit: number | null, count: number): void {
+  const ceiling = run.allowed?.[`allow_${name}`] ?? limit;
+  if (ceiling === null || count <= Number(ceiling)) return;
+  throw new RunError(
+    'guard',
+    `The guard ${name} stopped this run before anything was sent (${count} records). Check the source; if the change is meant, raise the guard, or once: --allow ${run.sync.name}.${name}=N.`,
+    { retryable: false },
+  );
+}
+
+interface Delivered {
+  readonly accepted: number;
+  readonly invalid: number;
+  readonly billable: number;
+  readonly rejects: readonly FileReject[];
+}
+
+/** Sends rows as they come, in batches; what was refused before goes first. */
+async function deliverRows(
+  run: DirectRun,
+  pieces: AsyncIterable<readonly Row[]>,
+  retried: readonly FileReject[],
+  total: number,
+): Promise<Delivered> {
+  const { sync, mixpanel, emit, stop } = run;
+  const rejects: FileReject[] = [];
+  const tallied = { accepted: 0, invalid: 0, billable: 0, sent: 0 };
+  const watch: Watch = {
+    // Batches in flight end also when the person asks to stop.
+    signal: new AbortController().signal,
+    beforeRequest: () => undefined,
+    unanswered: () => undefined,
+  };
+  if (sync.deliver.table) {
+    const rows: FileReject[] = [];
+    const result = await mixpanel.replaceLookup(sync.deliver.table.id, csv(sync.deliver.table.header, pieces), watch);
+    if (!result.accepted) rows.push({ also: 0, row_key: '*', change: 'insert', reason: result.reason, payload: '' });
+    return { accepted: result.accepted ? total : 0, invalid: 0, billable: 0, rejects: rows };
+  }
+  const { endpoint, also } = sync.deliver;
+  const send: Send = (batch, w, to) => {
+    if (to === 1 && also !== null) return mixpanel.importBatch(batch, w);
+    return endpoint === 'engage' || endpoint === 'groups'
+      ? mixpanel.engageBatch(endpoint, batch, w)
+      : mixpanel.importBatch(batch, w);
+  };
+  const flying = new Set<Promise<void>>();
+  let failure: unknown;
+  const post = async (batch: readonly FileReject[], to: number): Promise<void> => {
+    const result = await send(
+      batch.map((r) => r.payload ?? ''),
+      watch,
+      to,
+    );
+    result.notes.forEach((message) => emit({ type: 'note', sync: sync.name, message }));
+    for (const { index, reason } of result.refused) {
+      const record = batch[index];
+      if (record) rejects.push({ ...record, reason });
+    }
+    const accepted = batch.length - result.refused.length;
+    tallied.accepted += accepted;
+    if (to === 1 || endpoint === 'import') tallied.billable += accepted;
+    emit({ type: 'sent', sync: sync.name, records: (tallied.sent += batch.length), total });
+  };
+  const queues: [FileReject[], FileReject[]] = [[], []];
+  const bytes = [0, 0];
+  const flush = async (to: 0 | 1): Promise<void> => {
+    const batch = queues[to];
+    if (batch.length === 0) return;
+    queues[to] = [];
+    bytes[to] = 0;
+    while (flying.size >= run.concurrency) await Promise.race(flying);
+    const flight: Promise<void> = post(batch, to)
+      .catch((error: unknown) => void (failure ??= error))
+      .finally(() => flying.delete(flight));
+    flying.add(flight);
+  };
+  const add = async (record: FileReject): Promise<void> => {
+    const to = record.also === 1 ? 1 : 0;
+    queues[to].push(record);
+    bytes[to] = (bytes[to] ?? 0) + Buffer.byteLength(record.payload ?? '');
+    if (queues[to].length >= BATCH_RECORDS || bytes[to] >= BATCH_BYTES) await flush(to);
+  };
+  for (const record of retried) await add(record);
+  for await (const rows of pieces) {
+    if (failure !== undefined || stop.aborted) break;
+    for (const row of rows) {
+      const record = recordOf(row);
+      if (row['reason'] === null) await add(record);
+      else {
+        tallied.invalid++;
+        // One that is only too early is tried again: nobody reads its row again.
+        rejects.push({ ...record, payload: row['reason'] === 'time-in-future' ? record.payload : null });
+      }
+    }
+  }
+  if (!stop.aborted) for (const to of [0, 1] as const) await flush(to);
+  await Promise.all(flying);
+  if (failure !== undefined) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
+  return { ...tallied, rejects };
+}
+
+const recordOf = (row: Row): FileReject => ({
+  also: Number(row['also'] ?? 0),
+  row_key: String(row['row_key']),
+  change: String(row['change']),
+  reason: String(row['reason'] ?? ''),
+  payload: String(row['payload']),
+});
+
+async function* csv(header: string, pieces: AsyncIterable<readonly Row[]>): AsyncGenerator<string> {
+  yield `${header}\n`;
+  for await (const rows of pieces) yield rows.map((row) => `${String(row['payload'])}\n`).join('');
+}
+
+function counts(result: Delivered, refused: number): RunCounts {
+  return {
+    captured_inserts: result.accepted + refused + result.invalid,
+    captured_updates: 0,
+    captured_deletes: 0,
+    accepted_inserts: result.accepted,
+    accepted_updates: 0,
+    accepted_deletes: 0,
+    refused,
+    invalid: result.invalid,
+    billable: result.billable,
+  };
+}

@@ -1,0 +1,154 @@
+import { spawn } from 'node:child_process';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
+import { parseFaults } from '../../runtime/sandbox/faults.ts';
+import { cli, duck, project, start } from './cli.ts';
+
+const YML = (mixpanel = 'sandbox'): string => `name: shop
+default_target: dev
+targets:
+  dev:
+    warehouse: { type: duckdb, path: warehouse.duckdb, staging: none }
+    mixpanel: ${mixpanel}
+`;
+const SYNCS = `syncs:
+  - { name: log, kind: events, mode: append, source: { relation: log }, event: E, time: t, insert_time: loaded, guard: { max_changes: 50000 } }
+  - { name: customers, kind: user_profiles, mode: full, source: { relation: customers }, user_id: id }
+  - { name: songs, kind: lookup_table, mode: full, source: { relation: songs }, id: id, lookup_table_id: songs-1 }
+  - { name: once, kind: events, mode: one_time, source: { relation: log }, event: Once, time: t }
+`;
+const TABLES = [
+  `create table log as select i as n, timestamp '2024-01-01' + to_seconds(i::integer) as t, timestamp '2024-01-01' + to_seconds(i::integer) as loaded from range(5000) as t(i)`,
+  `create table customers as select * from (values ('a', 'Pro', 'x'), ('b', 'Free', null)) as v(id, tier, note)`,
+  `create table songs as select * from (values (1, 'One Dance', 'Drake'), (2, null, 'Daft Punk')) as v(id, name, artist)`,
+];
+
+async function shop(mixpanel?: string): Promise<string> {
+  const dir = await project({ 'syncline.yml': YML(mixpanel), 'syncs/s.yml': SYNCS });
+  await duck(path.join(dir, 'warehouse.duckdb'), ...TABLES);
+  expect((await cli(dir, 'lock')).code).toBe(0);
+  return dir;
+}
+
+test('without write access: every mode but mirror, from a file that nobody may write', async () => {
+  const dir = await shop();
+  const file = path.join(dir, 'warehouse.duckdb');
+  const before = await readFile(file);
+  await chmod(file, 0o444);
+  const planned = await cli(dir, 'plan');
+  expect(planned.out).toContain('log (initial load): 5,000 inserts');
+  const first = await cli(dir, 'apply');
+  expect(first.code, first.err).toBe(0);
+  for (const line of [
+    'log: run 1 done: 5,000 inserts',
+    'customers: run 1 done',
+    'songs: run 1 done: 2 inserts',
+    'once: run 1 done',
+  ])
+    expect(first.err).toContain(line);
+  const second = await cli(dir, 'apply');
+  expect(second.err).toContain('log: nothing changed');
+  expect(second.err).toContain('songs: nothing changed');
+  expect(second.err).toContain('once: one_time, and done');
+  expect(second.err).toContain('customers: run 2 done');
+  expect(await readFile(file)).toEqual(before);
+
+  await chmod(file, 0o644);
+  await duck(
+    file,
+    `insert into log values (9, '2024-01-02', '2024-01-02'), (10, '1960-01-01', '2024-01-02')`,
+    `update customers set tier = null where id = 'a'`,
+    `update songs set name = 'Voyager' where id = 2`,
+  );
+  const third = await cli(dir, 'apply');
+  expect(third.err).toContain('log: run 2 done: 1 insert, 0 updates, 0 deletes, 1 invalid');
+  expect(third.err).toContain('songs: run 2 done');
+  const events = await duck(
+    path.join(dir, 'sandbox.duckdb'),
+    `select event, count(*)::int as n from events group by 1 order by 1`,
+  );
+  expect(events).toEqual([
+    { event: 'E', n: 5001 },
+    { event: 'Once', n: 5000 },
+  ]);
+  const profiles = await duck(
+    path.join(dir, 'sandbox.duckdb'),
+    `select distinct_id as id, properties ->> 'tier' as tier from profiles order by 1`,
+  );
+  expect(profiles).toEqual([
+    { id: 'a', tier: null },
+    { id: 'b', tier: 'Free' },
+  ]);
+  expect((await cli(dir, 'rejects')).out).toContain('time-before-1971');
+  expect((await cli(dir, 'status')).out).toContain('log: idle');
+  expect((await cli(dir, 'setup')).err).toContain('nothing to set up');
+  expect((await cli(dir, 'reset', 'log')).err).toContain('syncline.state/dev/log.json');
+
+  await duck(file, `insert into log select i, '2024-01-03', '2024-01-03' from range(60000) as t(i)`);
+  const guarded = await cli(dir, 'apply', '-s', 'log');
+  expect([guarded.code, guarded.err]).toEqual([1, expect.stringContaining('The guard max_changes')]);
+  expect((await cli(dir, 'apply', '-s', 'log', '--allow', 'log.max_changes=60000')).code).toBe(0);
+  await rm(dir, { recursive: true, force: true });
+});
+
+test('kills and faults: a run is sent again within the same bounds, until all is there', async () => {
+  const sandbox = await openSandbox({ path: ':memory:', faults: parseFaults('429=0.1,5xx=0.1,reset-after=0.1') });
+  const server = await serveSandbox(sandbox, { port: 0 });
+  try {
+    const dir = await shop(
+      `{ host: "http://127.0.0.1:${server.port}", project_id: 1, token: t, service_account: { username: u, secret: s }, request_timeout: 1s, retry: { initial: 10ms, max: 50ms, attempts: 20 }, rate_limit: { events_per_second: 4000 } }`,
+    );
+    for (let round = 0; round < 6; round++) {
+      await duck(
+        path.join(dir, 'warehouse.duckdb'),
+        `insert into log select 100000 + i, '2024-02-0${round + 1}', '2024-02-0${round + 1}' from range(300) as t(i)`,
+        `update customers set tier = '${round}' where id = 'a'`,
+      );
+      const { child, ended } = start(dir, 'apply', '--quiet');
+      await new Promise((resolve) => setTimeout(resolve, 300 + 250 * round));
+      child.kill('SIGKILL');
+      await ended;
+    }
+    let last = { code: 1, err: '', out: '' };
+    for (let i = 0; i < 4 && last.code !== 0; i++) last = await cli(dir, 'apply');
+    expect(last.code, last.err).toBe(0);
+    const events = await sandbox.query(`select event, count(*)::int as n from events group by 1 order by 1`);
+    expect(events).toEqual([{ event: 'E', n: 5000 + 6 * 300 }, expect.objectContaining({ event: 'Once' })]);
+    const profiles = await sandbox.query(
+      `select distinct_id as id, properties ->> 'tier' as tier from profiles order by 1`,
+    );
+    expect(profiles).toEqual([
+      { id: 'a', tier: '5' },
+      { id: 'b', tier: 'Free' },
+    ]);
+    await rm(dir, { recursive: true, force: true });
+  } finally {
+    await server.close();
+    await sandbox.close();
+  }
+});
+
+test('a state file in use, foreign or unreadable is refused', async () => {
+  const dir = await shop();
+  const state = path.join(dir, 'syncline.state/dev/customers.json');
+  expect((await cli(dir, 'apply', '-s', 'customers')).code).toBe(0);
+  const holder = spawn('sleep', ['60']);
+  const { hostname } = await import('node:os');
+  await writeFile(`${state}.lock`, JSON.stringify({ pid: holder.pid, host: hostname() }));
+  const held = await cli(dir, 'apply', '-s', 'customers');
+  expect([held.code, held.err]).toEqual([1, expect.stringContaining(`in use by process ${holder.pid}`)]);
+  holder.kill('SIGKILL');
+  await new Promise((resolve) => holder.once('exit', resolve));
+  expect((await cli(dir, 'apply', '-s', 'customers')).code).toBe(0);
+
+  const text = await readFile(state, 'utf8');
+  await writeFile(state, text.replace('"project": "shop"', '"project": "other"'));
+  expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('belongs to project other');
+  await writeFile(state, '{');
+  expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('Restore it from a backup');
+  await writeFile(state, text.replace('"layout": 1', '"layout": 2'));
+  expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('newer syncline');
+  await rm(dir, { recursive: true, force: true });
+});
