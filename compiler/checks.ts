@@ -27,6 +27,12 @@ export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, cont
       ),
     }),
   ];
+  if (sync.where !== null)
+    probe.push(
+      add('check_where', {
+        failure: 'The warehouse cannot run the condition `where:`. Mend it, compile again and have it reviewed.',
+      }),
+    );
   if (sync.onNewColumn === 'fail')
     probe.push(
       add('check_new_columns', {

@@ -28,8 +28,8 @@ export function withHash(plan: Omit<Plan, 'hash'>): Plan {
   const hash = createHash('sha256').update(JSON.stringify({ ...plan, statements: {} }));
   let chunk = '';
   for (const file in plan.statements) {
-    const { sql, binds, returns, expect, repeatable } = plan.statements[file] as Statement;
-    chunk += `\u0000${file}\u0000${JSON.stringify([binds, returns, expect, repeatable])}\u0000`;
+    const { sql, binds, returns, expect, failure, repeatable } = plan.statements[file] as Statement;
+    chunk += `\u0000${file}\u0000${JSON.stringify([binds, returns, expect, failure, repeatable])}\u0000`;
     for (const part of sql) chunk += partText(part);
     if (chunk.length < 65536) continue;
     hash.update(chunk);

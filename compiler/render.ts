@@ -56,7 +56,7 @@ export type TemplateValue =
 
 export type Context = Readonly<Record<string, TemplateValue>>;
 type Piece = string | { readonly slot: readonly string[] } | { readonly hole: Late } | { readonly bind: Late };
-type Options = Pick<Statement, 'returns' | 'expect'> & { readonly repeatable?: boolean };
+type Options = Pick<Statement, 'returns' | 'expect' | 'failure'> & { readonly repeatable?: boolean };
 
 /** A typo in a template must fail, also inside an `if`. */
 function strict(values: Context, path: string): unknown {
@@ -188,8 +188,15 @@ function fill(dialect: Dialect, pieces: readonly Piece[], values: Values, option
   };
   pieces.forEach(add);
   end();
-  const { returns, expect, repeatable = true } = options;
-  return { sql, binds, ...(returns && { returns }), ...(expect && { expect }), repeatable };
+  const { returns, expect, failure, repeatable = true } = options;
+  return {
+    sql,
+    binds,
+    ...(returns && { returns }),
+    ...(expect && { expect }),
+    ...(failure && { failure }),
+    repeatable,
+  };
 }
 
 /** What a context says at a path; texts that hold late values are read into pieces once a context. */

@@ -38,6 +38,14 @@ export class Runner {
   async statement(file: string, values: Values = {}): Promise<Values> {
     const statement = this.#statement(file);
     const query = toQuery(statement, values, file);
+    if (statement.failure !== undefined)
+      return this.#connection.rows(query).then(
+        () => ({}),
+        (error: unknown) => {
+          if (!(error instanceof RunError && error.code === 'warehouse-error')) throw error;
+          throw new RunError('check-failed', `${statement.failure ?? ''} (${error.message})`, { retryable: false });
+        },
+      );
     if (statement.returns) {
       const [row] = await this.#connection.rows(query);
       return Object.fromEntries(statement.returns.map((late) => [late.name, row?.[late.name] ?? null]));

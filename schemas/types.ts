@@ -146,6 +146,10 @@ export interface Statement {
    */
   returns?: Late[];
   expect?: Expect;
+  /**
+   * What it means, in a sentence, when the warehouse cannot run the statement
+   */
+  failure?: string;
   repeatable: boolean;
 }
 /**

@@ -381,11 +381,28 @@ export function joinLock(
         }),
       );
     if (property === null) continue;
+    const isNested =
+      ['nested', 'json', 'binary', 'geo'].includes(types(native) ?? '') && sync.properties.types[name] === undefined;
+    if (sync.kind === 'lookup_table' && isNested)
+      fail(
+        diagnostic(
+          'column-type',
+          {
+            column: name,
+            role: 'a lookup table',
+            native,
+            wants: 'plain values: exclude it, or set `types:` to string',
+          },
+          span,
+        ),
+      );
     const other = owners.get(property);
     if (other !== undefined) fail(diagnostic('property-twice', { name: property, columns: [other, name] }, span));
     owners.set(property, name);
   }
   if (sync.kind === 'lookup_table' && names.size === 0)
-    fail(diagnostic('kind-needs', { kind: sync.kind, key: 'a second column in its source' }, span));
+    fail(
+      diagnostic('wrong-value', { text: `a lookup table needs a second column, and ${source} has only its id` }, span),
+    );
   return failures === 0 ? joined : undefined;
 }

@@ -260,6 +260,50 @@ describe('events', () => {
   });
 });
 
+describe('bad input', () => {
+  test('a condition that cannot be run, a new column, too many rejects, a table that is too large', async () => {
+    const sync = (more: string): string =>
+      `  - { name: p, kind: events, mode: mirror, source: { relation: p }, event: E, time: t, key: id, ${more} }\n`;
+    const table = `create table p as select i as id, timestamp '2024-01-01' as t from range(9) as t(i)`;
+    const where = await start(sync(`where: "status ==== 'x'"`), table);
+    expect((await cli(where, 'apply')).err).toContain('The warehouse cannot run the condition `where:`');
+
+    const fresh = await start(sync('on_new_column: fail'), table);
+    await change(fresh, 'alter table p add column late integer');
+    const drifted = await cli(fresh, 'apply');
+    expect([drifted.code, drifted.err]).toEqual([1, expect.stringContaining('column late is new')]);
+
+    const strict = await start(sync('guard: { max_rejects: 2 }'), table);
+    await change(strict, `update p set t = '1960-01-01' where id < 3`);
+    const stopped = await cli(strict, 'apply');
+    expect([stopped.code, stopped.err]).toEqual([1, expect.stringContaining('new invalid rows: 3')]);
+    await change(strict, `update p set t = '2024-01-01' where id = 0`);
+    expect(await apply(strict)).toContain('2 invalid');
+    await change(strict, `update p set t = '1961-01-01' where id in (1, 5)`);
+    // One of them is on record already, so these are two new ones at most.
+    expect(await apply(strict)).toContain('2 invalid');
+
+    const large = await start(
+      `  - { name: big, kind: lookup_table, mode: full, source: { relation: big }, id: id, lookup_table_id: x }\n`,
+      `create table big as select i as id, repeat('x', 1000) as text from range(100000) as t(i)`,
+    );
+    const refused = await cli(large, 'apply');
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('at most 100 MB a lookup table')]);
+  });
+
+  test('two rows without id, and a user id that is a time, are told before anything is sent', async () => {
+    const dir = await start(
+      `  - { name: c, kind: user_profiles, mode: mirror, source: { relation: c }, user_id: id }\n`,
+      `create table c as select * from (values ('a', 1), (null, 2)) as v(id, n)`,
+    );
+    expect((await cli(dir, 'apply')).err).toContain('A row has no id');
+    await change(dir, `drop table c`, `create table c as select timestamp '2024-01-01' as id, 1 as n`);
+    await cli(dir, 'lock');
+    const typed = await cli(dir, 'apply');
+    expect([typed.code, typed.err]).toEqual([2, expect.stringContaining('user_id needs text or an integer')]);
+  });
+});
+
 describe('history', () => {
   const rows = (dir: string): Promise<Record<string, unknown>[]> =>
     shown(

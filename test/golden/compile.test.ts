@@ -34,15 +34,17 @@ const CASES = {
     .replace('user_profiles', 'group_profiles')
     .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
   'profiles-full': profiles().replace('mirror', 'full'),
+  'direct-append': sync('    insert_time: loaded_at\n').replace('mirror', 'append'),
   lookup: `syncs:
-  - { name: items, kind: lookup_table, mode: full, source: { relation: main.orders }, id: order_id, lookup_table_id: abc-1, properties: { exclude: [tags, raw] } }
+  - { name: items, kind: lookup_table, mode: full, source: { relation: main.orders }, id: order_id, lookup_table_id: abc-1, properties: { exclude: [tags, raw, photo] } }
 `,
 };
 
 describe('compiled SQL', () => {
   for (const [name, text] of Object.entries(CASES)) {
     test(name, async () => {
-      const files = { 'syncline.yml': PROJECT, 'syncs/shop.yml': text, 'syncline.lock.json': lock() };
+      const target = name.startsWith('direct') ? PROJECT.replace('duckdb }', 'duckdb, staging: none }') : PROJECT;
+      const files = { 'syncline.yml': target, 'syncs/shop.yml': text, 'syncline.lock.json': lock() };
       const { plan, diagnostics } = await compileFiles(files);
       expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
       const compiled = compiledFiles(plan!);

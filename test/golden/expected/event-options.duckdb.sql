@@ -44,6 +44,11 @@ from (
 left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
 where c.name is null or c.native <> w.native
 
+-- purchases/check_where.sql
+select 'never' as violation
+from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as t
+where 1 = 0
+
 -- purchases/check_new_columns.sql
 select 'column ' || c.name || ' is new' as violation
 from (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c

@@ -1,0 +1,248 @@
+-- purchases/columns.sql
+select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+
+-- purchases/check_columns.sql
+select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
+from (
+  select 'order_id' as name, 'INTEGER' as native union all
+  select 'ordered_at' as name, 'TIMESTAMP' as native union all
+  select 'customer_id' as name, 'VARCHAR' as native union all
+  select 'amount' as name, 'DECIMAL(9,2)' as native union all
+  select 'weight' as name, 'DOUBLE' as native union all
+  select 'gift' as name, 'BOOLEAN' as native union all
+  select 'shipped' as name, 'DATE' as native union all
+  select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
+  select 'tags' as name, 'VARCHAR[]' as native union all
+  select 'raw' as name, 'JSON' as native union all
+  select 'photo' as name, 'BLOB' as native union all
+  select 'device' as name, 'VARCHAR' as native union all
+  select 'note' as name, 'VARCHAR' as native
+) as w
+left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
+where c.name is null or c.native <> w.native
+
+-- purchases/probe.sql
+-- rows whose insert time is not reached yet wait for a later run
+select
+  coalesce(
+    (select cast(max("loaded_at") as varchar) from "main"."orders" as r where "loaded_at" <= now()),
+    cast($watermark_from as varchar)
+  ) as watermark_to,
+  (select count(*) from "main"."orders" as r where "loaded_at" > now()) as waiting
+
+-- purchases/read.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
+  from source_rows as r
+  where r."loaded_at" is null
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+),
+changes as (
+  select n.*,
+    cast(null as varchar) as syncline_old_insert_id,
+    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
+  from newer as n
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_time_missing = 1 then 'insert-time-missing'
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not json_valid(r.payload) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select 0 as also, row_key, change, reason, payload
+from judged
+
+-- purchases/preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
+  from source_rows as r
+  where r."loaded_at" is null
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+),
+changes as (
+  select n.*,
+    cast(null as varchar) as syncline_old_insert_id,
+    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
+  from newer as n
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_time_missing = 1 then 'insert-time-missing'
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not json_valid(r.payload) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
+from judged
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/show.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
+  from source_rows as r
+  where r."loaded_at" is null
+    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+),
+changes as (
+  select n.*,
+    cast(null as varchar) as syncline_old_insert_id,
+    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
+  from newer as n
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+),
+judged as (
+  select r.*,
+    case
+      when r.insert_time_missing = 1 then 'insert-time-missing'
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not json_valid(r.payload) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select payload
+from judged
+where reason is null and change <> 'delete'
+limit 10
