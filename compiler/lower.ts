@@ -7,6 +7,7 @@ import { historyColumns, historyKey, historyRows, mapHistory } from './mapping/h
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
 import { joined } from './mapping/mapping.ts';
+import { mappingList } from './mapping/list.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
@@ -88,6 +89,7 @@ export function lowerSync(
   const contexts = {
     later: { ...base, ...mappingContext(dialect, known), initial: false },
     initial: { ...base, ...mappingContext(dialect, first), initial: true },
+    forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
   };
 
   const add: Add = (statement, options = {}) => {
@@ -109,10 +111,18 @@ export function lowerSync(
 
   const hasSeen = sync.lateWindowMs !== null;
   const checks = checksOf(dialect, sync, add, contexts.later);
+  const outboxTable = table('outbox');
   const record = add('run_record');
   return {
     ...describe(dialect, sync, source, known),
     lateWindowMs: sync.lateWindowMs,
+    expressions: mirror
+      ? {
+          checksum: dialect.checksum(historyColumns(sync, source)),
+          key: keyOf(dialect, sync, source, sql('r.syncline_was')),
+        }
+      : null,
+    decisions: sync.decisions,
     discover: add('columns'),
     state: {
       exists: add('state_exists'),
@@ -141,11 +151,19 @@ export function lowerSync(
     capture: {
       fill: [
         step([
-          table('outbox'),
+          outboxTable,
           add('capture', { repeatable: false }),
           ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
         ]),
       ],
+      forward: mirror
+        ? [
+            step([
+              outboxTable,
+              add('capture_forward', { template: 'capture', context: contexts.forward, repeatable: false }),
+            ]),
+          ]
+        : null,
       totals: add('totals'),
       checks: [step(checks)],
       flip: add('state_flip', { expect: LEASE_LOST, repeatable: false }),
@@ -169,7 +187,7 @@ export function lowerSync(
                 'Accepted, refused and invalid records do not add up to the captured ones. Nothing was recorded; please report this.',
             },
           }),
-          ...(mirror ? [add('ledger_remove'), add('ledger_insert'), add('ledger_unknown')] : []),
+          ...(mirror ? [add('ledger_forward'), add('ledger_remove'), add('ledger_insert'), add('ledger_unknown')] : []),
           add('rejects_remove'),
           add('rejects_insert'),
           ...(hasSeen ? [add('seen_insert'), add('seen_remove')] : []),
@@ -184,6 +202,7 @@ export function lowerSync(
     preview: {
       initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
       changes: add('preview'),
+      forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
     },
     show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),
@@ -329,6 +348,9 @@ function contextOf(
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
+    forward: false,
+    old_checksum: hole('old_checksum'),
+    old_key: hole('old_key'),
     windowed: sync.mode === 'append',
     newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
     history: sync.history !== null,
@@ -442,10 +464,10 @@ function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
 }
 
 /** What names a row among the sync's rows; null where it has no name. */
-function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source): Sql {
+function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source, checksum: Sql = sql('r.syncline_checksum')): Sql {
   const text = (name: string | null): Sql => dialect.keyText(source.column(name));
   const twins = sql(
-    `r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as ${dialect.types.text})`,
+    `${checksum} || ':' || cast(row_number() over (partition by ${checksum}) as ${dialect.types.text})`,
   );
   switch (sync.kind) {
     case 'events': {
@@ -467,44 +489,4 @@ function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source): Sql {
     case 'lookup_table':
       return text(sync.id);
   }
-}
-
-/** How each column reaches Mixpanel: rows that did not change would differ when one of these texts does. */
-function mappingList(dialect: Dialect, sync: ResolvedSync, source: Source, mapping: Mapping): SyncPlan['mapping'] {
-  const names = new Map(source.properties.map((p) => [p.column.name, p.name]));
-  const roles: readonly (readonly [string, string | null | undefined])[] = [
-    [`time ${sync.time === null ? '' : dialect.epochMs(source.column(sync.time))}`, sync.time],
-    ['start_time', sync.history?.startTime],
-    ['end_time', sync.history?.endTime],
-    ['event', sync.event && 'column' in sync.event ? sync.event.column : null],
-    ['user_id', sync.userId],
-    ['device_id', sync.deviceId],
-    ['group_id', sync.groupId],
-    ['id', sync.id],
-    ['insert_time', sync.insertTime],
-    ['json_properties', sync.jsonProperties],
-    ...(sync.key ?? []).map((name) => ['key', name] as const),
-  ];
-  const payloadOf = (c: Column): string => {
-    const property = names.get(c.name);
-    return [
-      ...roles.filter(([, name]) => name === c.name).map(([role]) => role.trim()),
-      ...(property === undefined ? [] : [`${JSON.stringify(property)}: ${dialect.jsonValue(c)}`]),
-    ].join(', ');
-  };
-  const constants: readonly (readonly [string, string | null])[] = [
-    ['(key)', sync.kind === 'events' && sync.key ? sync.key.join(', ') : null],
-    ['(event)', sync.event && 'literal' in sync.event ? sync.event.literal : null],
-    ['(group_key)', sync.groupKey],
-    ['(lookup_table_id)', sync.lookupTableId],
-    ['(where)', sync.where],
-    [
-      '(distinct_id)',
-      sync.deviceId === null ? null : mapping.image.payload.includes('$device:') ? 'simplified' : 'original',
-    ],
-  ];
-  return [
-    ...source.columns.map((c) => ({ column: c.name, checksum: dialect.keyText(c), payload: payloadOf(c) })),
-    ...constants.flatMap(([column, payload]) => (payload === null ? [] : [{ column, checksum: '', payload }])),
-  ];
 }

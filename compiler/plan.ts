@@ -56,7 +56,18 @@ export function compiledFiles(plan: Plan): Readonly<Record<string, string>> {
 /** Late values that the runtime itself gives, by the part of the run that gives them. */
 const RUN = ['run', 'version', 'holder', 'ttl_ms', 'quiet_ms', 'mixpanel', 'state_version', 'state_holder'];
 const ALLOWED = ['allow_max_deletes', 'allow_max_changes', 'allow_max_rejects', 'allow_on_empty_source'];
-const STATE = ['id_space', 'epoch', 'watermark_from', 'seen_from', 'content_from', 'done', 'again'];
+const STATE = [
+  'id_space',
+  'epoch',
+  'watermark_from',
+  'seen_from',
+  'content_from',
+  'done',
+  'again',
+  'resend',
+  'old_checksum',
+  'old_key',
+];
 /** What `pending` keeps for the commit of a run, also of a resumed one. */
 const PENDING = ['watermark_to'];
 

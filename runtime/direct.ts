@@ -6,7 +6,6 @@ import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
-import { refuseChangedMapping } from './sync.ts';
 import type { FileReject, FileState } from './state-file.ts';
 import { lockStateFile, readStateFile } from './state-file.ts';
 import type { Values } from './values.ts';
@@ -78,7 +77,9 @@ export function directValues(sync: DirectPlan, state: FileState | undefined): Va
   const baseline = state?.baseline ?? null;
   return {
     watermark_from: baseline?.watermark_to ?? null,
-    content_from: baseline?.content ?? null,
+    content_from:
+      baseline && JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping) ? (baseline.content ?? null) : null,
+    resend: 0,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     seen_from: null,
     again: 0,
@@ -90,7 +91,6 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   const resumed = state.pending !== null;
   const number = state.run + 1;
   emit({ type: 'begin', sync: sync.name, run: number, resumed });
-  if (!resumed) refuseChangedMapping(sync, state.baseline);
   const onStatement = (step: string): void => emit({ type: 'step', sync: sync.name, step });
   let values = await runner.steps(sync.probe, directValues(sync, state), onStatement);
   // An interrupted run is read again up to where it was read before.

@@ -37,7 +37,9 @@ export interface Baseline {
   /** With a late window: rows up to this insert time count as sent, whatever `seen` says. */
   readonly seen_from?: string | null;
   readonly late_window_ms?: number | null;
-  readonly mapping: readonly { readonly column: string; readonly checksum: string; readonly payload: string }[];
+  readonly mapping: SyncPlan['mapping'];
+  /** How rows were named and compared: SQL that a later plan can compute again. */
+  readonly expressions?: SyncPlan['expressions'];
 }
 
 export function toState(row: Row): State {
@@ -99,8 +101,10 @@ export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Valu
     epoch: state?.epoch ?? 0,
     watermark_from: baseline?.watermark_to ?? null,
     seen_from: seenFrom(sync, baseline),
-    content_from: baseline?.content ?? null,
+    // Another way to write the table is another content.
+    content_from: baseline && isSameMapping(sync, baseline) ? (baseline.content ?? null) : null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
+    resend: 0,
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
     allow_max_deletes: null,
     allow_max_changes: null,
@@ -114,6 +118,7 @@ export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Valu
 export function baselineOf(sync: SyncPlan, values: Values): Baseline {
   return {
     mapping: sync.mapping,
+    expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),
     ...(sync.kind === 'lookup_table' ? { content: text(values['content']) } : {}),
     ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
@@ -125,6 +130,10 @@ const text = (value: number | string | null | undefined): string | null => (valu
 /** `seen` knows the rows since the window was declared, or widened; older ones count as sent. */
 function seenFrom(sync: SyncPlan, baseline: Baseline | null): string | null {
   if (sync.lateWindowMs === null || !baseline) return null;
-  const isKnown = (baseline.late_window_ms ?? 0) >= sync.lateWindowMs;
+  // Rows are known by their checksum: under another mapping `seen` would know none of them.
+  const isKnown = (baseline.late_window_ms ?? 0) >= sync.lateWindowMs && isSameMapping(sync, baseline);
   return (isKnown ? baseline.seen_from : baseline.watermark_to) ?? null;
 }
+
+const isSameMapping = (sync: SyncPlan, baseline: Baseline): boolean =>
+  JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping);

@@ -4,6 +4,8 @@ import { deliver, deliverTable } from './deliver.ts';
 import { RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import { Lease } from './lease.ts';
+import type { Decision } from './mapping.ts';
+import { routeOf } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
@@ -29,6 +31,8 @@ export interface SyncRun {
   readonly stop: AbortSignal;
   /** Ceilings of guards for this run only, as late values. */
   readonly allowed?: Values;
+  /** What was decided on the command line for a changed mapping. */
+  readonly decision?: Decision | undefined;
   /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
   readonly mayCreate: boolean;
 }
@@ -242,10 +246,17 @@ async function drop(story: Story, state: State, gone: (n: number) => boolean): P
 async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  refuseChangedMapping(sync, baseline);
-  let values: Values = { ...valuesOf(sync, state, story.allowed), ...story.values };
+  const route = routeOf(sync, baseline, story.decision);
+  if (route.forward)
+    emit({
+      type: 'note',
+      sync: sync.name,
+      message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
+    });
+  let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values };
   values = await runner.steps(sync.probe, values, story.onStatement);
-  values = await runner.steps(sync.capture.fill, values, story.onStatement);
+  const fill = route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill;
+  values = await runner.steps(fill, values, story.onStatement);
   await runner.steps(sync.capture.checks, values, story.onStatement);
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
@@ -355,29 +366,4 @@ class Serial {
     this.#last = result.catch(() => undefined);
     return result;
   }
-}
-
-/** Rows that did not change would differ under another mapping: sending them anew is a person's decision. */
-export function refuseChangedMapping(sync: Pick<SyncPlan, 'name' | 'mapping'>, baseline: Baseline | null): void {
-  if (!baseline) return;
-  const before = new Map(baseline.mapping.map((m) => [m.column, m]));
-  const names: string[] = [];
-  for (const m of sync.mapping) {
-    const old = before.get(m.column);
-    before.delete(m.column);
-    if (old?.checksum !== m.checksum || old.payload !== m.payload) names.push(m.column);
-  }
-  names.push(...before.keys());
-  if (names.length === 0) return;
-  const isConstant = (name: string): boolean => name.startsWith('(');
-  const columns = names.filter((name) => !isConstant(name));
-  const what = [
-    ...names.filter(isConstant).map((name) => `its ${name.slice(1, -1)}`),
-    ...(columns.length > 0 ? [`columns ${columns.join(', ')}`] : []),
-  ];
-  throw new RunError(
-    'mapping-changed',
-    `The mapping of ${sync.name} changed since its last run (${what.join('; ')}), so rows that did not change would be sent again. Restore the mapping, or \`syncline reset ${sync.name}\` to send the whole table.`,
-    { retryable: false },
-  );
 }

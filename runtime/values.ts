@@ -17,13 +17,19 @@ function valueOf(late: Late, values: Values, label: string): number | string | n
   return value;
 }
 
+/**
+ * SQL of an earlier plan, from the state: texts and names are closed, and nothing ends the statement or starts a
+ * comment. That it stands in parentheses of its own is the template's doing.
+ */
+const EXPRESSION = /^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?!--|\/\*)[^'";])+$/;
+
 /** Late values that are inlined: each type has one strict form, and null has none. */
 const INLINE: Readonly<Record<Late['type'], RegExp | null>> = {
   integer: /^-?\d+$/,
   word: /^[A-Za-z0-9_./-]+$/,
   text: null,
   ranges: null,
-  expression: null,
+  expression: EXPRESSION,
 };
 
 /** A compiled statement with this run's values: holes inlined after their validator, the rest bound by the driver. */

@@ -178,6 +178,10 @@ export interface SyncPlan {
     column: string;
     checksum: string;
     payload: string;
+    /**
+     * What people declared of the column: how it is used, whatever the SQL for it is
+     */
+    means: string;
   }[];
   columns: {
     name: string;
@@ -213,6 +217,10 @@ export interface SyncPlan {
     totals: string;
     checks: SqlStep[];
     flip: string;
+    /**
+     * Fills the outbox under a mapping that is decided to be forwarded
+     */
+    forward: null | SqlStep[];
   };
   deliver: DeliverStep;
   commit: SqlStep[];
@@ -224,10 +232,24 @@ export interface SyncPlan {
   preview: {
     initial: string;
     changes: string;
+    forward: null | string;
   };
   show: string;
   rejects: string;
   reset: SqlStep[];
+  /**
+   * Mirrors: how rows are named and compared, as a later plan may need to compute it again
+   */
+  expressions: null | {
+    checksum: string;
+    key: string;
+  };
+  /**
+   * What people decided, by the hash of exactly one change of the mapping
+   */
+  decisions: {
+    [k: string]: 'resend' | 'forward';
+  };
 }
 export interface DeliverStep {
   kind: 'deliver';
@@ -276,6 +298,10 @@ export interface DirectPlan {
     column: string;
     checksum: string;
     payload: string;
+    /**
+     * What people declared of the column: how it is used, whatever the SQL for it is
+     */
+    means: string;
   }[];
   columns: {
     name: string;
@@ -452,4 +478,10 @@ export interface Sync {
     email?: string;
   };
   frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+  /**
+   * What was decided for one change of the mapping, by its hash as plan prints it
+   */
+  decisions?: {
+    [k: string]: 'resend' | 'forward';
+  };
 }

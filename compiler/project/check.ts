@@ -32,6 +32,7 @@ const COMMON: readonly Key[] = [
   'tags',
   'owner',
   'frequency',
+  'decisions',
 ];
 const PROFILES: readonly Key[] = ['on_delete', 'history', 'event'];
 

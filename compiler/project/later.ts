@@ -4,7 +4,6 @@ const KEYS = new Set([
   'defaults',
   'dbt',
   'renamed_from',
-  'decisions',
   'initial',
   'enabled',
   'dbt_profile',

@@ -79,6 +79,7 @@ export interface ResolvedSync {
     readonly maxRejects: number | null;
     readonly onEmptySource: 'fail' | 'allow';
   };
+  readonly decisions: Readonly<Record<string, 'resend' | 'forward'>>;
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
@@ -295,6 +296,7 @@ function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSyn
     onDelete: sync.on_delete ?? (sync.kind === 'events' ? 'tombstone' : 'unset'),
     onNewColumn: sync.on_new_column ?? 'ignore',
     guard: resolveGuard(sync.guard),
+    decisions: sync.decisions ?? {},
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,

@@ -23,6 +23,9 @@ export interface ApplyOptions extends CommonOptions {
   readonly threads?: string;
   readonly failFast?: boolean;
   readonly allow?: readonly string[];
+  /** Names of syncs. */
+  readonly resend?: readonly string[];
+  readonly forward?: readonly string[];
 }
 
 /** Syncs at a time, as dbt's profiles have it. */
@@ -33,6 +36,9 @@ export async function apply(options: ApplyOptions): Promise<number> {
   const loaded = await load(options);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
+  for (const name of [...(options.resend ?? []), ...(options.forward ?? [])])
+    if (!loaded.syncs.some((s) => s.name === name))
+      throw new FoundBefore(`--resend and --forward take names of selected syncs, and ${name} is none.`);
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
   const { plan, project, dir, syncs, direct } = loaded;
@@ -83,7 +89,14 @@ export async function apply(options: ApplyOptions): Promise<number> {
             print(event);
           },
         };
-        if ('state' in sync) return applySync({ ...common, sync, leaseTtlMs: settings.leaseTtlMs, mayCreate: true });
+        if ('state' in sync)
+          return applySync({
+            ...common,
+            sync,
+            decision: decisionOf(options, sync.name),
+            leaseTtlMs: settings.leaseTtlMs,
+            mayCreate: true,
+          });
         const file = stateFile(dir, plan.target, sync.name);
         return applyDirect({ ...common, sync, file, process: { pid: process.pid, host: hostname() } });
       };
@@ -124,6 +137,11 @@ export async function apply(options: ApplyOptions): Promise<number> {
     await warehouse.close();
   }
   return failed > 0 || stop.signal.aborted ? 1 : 0;
+}
+
+function decisionOf({ resend, forward }: ApplyOptions, name: string): 'resend' | 'forward' | undefined {
+  if (resend?.includes(name)) return 'resend';
+  return forward?.includes(name) ? 'forward' : undefined;
 }
 
 /** What you review is what runs: a compiled folder that differs is refused, and on a protected target a missing one. */

@@ -6,11 +6,13 @@ import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
 import type { Baseline } from '../state.ts';
 import { toState, valuesOf, verifyState } from '../state.ts';
-import { refuseChangedMapping, refuseForeignStaging } from '../sync.ts';
+import { refuseForeignStaging } from '../sync.ts';
+import type { Route } from '../mapping.ts';
+import { compareMapping, forwardRoute, routeOf } from '../mapping.ts';
 import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { load, openWarehouse, out, stateFile } from './context.ts';
+import { err, load, openWarehouse, out, stateFile } from './context.ts';
 import { printError } from './log.ts';
 import { count } from './report.ts';
 
@@ -64,12 +66,36 @@ async function previewDirect(runner: Runner, { plan, dir }: Loaded, sync: Direct
     target: plan.target,
     mixpanel: null,
   });
-  if (!state?.pending) refuseChangedMapping(sync, state?.baseline ?? null);
   const values = await runner.steps(sync.probe, directValues(sync, state));
   const isDone = values['done'] === 1 && !state?.pending;
   const counts = tally(sync, isDone ? [] : await runner.rows(sync.preview, values));
   const route = state?.pending ? 'sending' : state?.baseline ? 'changes' : 'initial';
   return { sync: sync.name, route, ...counts, newColumns: await newColumns(runner, sync) };
+}
+
+/** How apply would take the mapping; where nobody decided yet, both prices are printed before the refusal. */
+async function decided(runner: Runner, sync: SyncPlan, baseline: Baseline | null, values: Values): Promise<Route> {
+  const verdict = compareMapping(sync, baseline);
+  if (verdict.kind !== 'changed') {
+    for (const hash of Object.keys(sync.decisions))
+      err(`${sync.name}: decision ${hash} is for no change that is there now; it can be removed.`);
+    return routeOf(sync, baseline);
+  }
+  const { change } = verdict;
+  if (sync.decisions[change.hash] !== undefined) return routeOf(sync, baseline);
+  const probed = await runner.steps(sync.probe, values);
+  const price = async (file: string, more: Values): Promise<string> => {
+    const t = tally(sync, await runner.rows(file, { ...probed, ...more }));
+    return `${count(t.inserts, 'insert')}, ${count(t.updates, 'update')}, ${count(t.deletes, 'delete')}; ${count(t.billable, 'billable event')}`;
+  };
+  out(`${sync.name}: the mapping changed (${change.what})`);
+  out(
+    `  decisions: { ${change.hash}: resend }   # ${await price(sync.preview.changes, { resend: change.touchesAll ? 1 : 0 })}`,
+  );
+  const old = change.unforwardable === undefined ? forwardRoute(baseline) : undefined;
+  if (old && sync.preview.forward !== null)
+    out(`  decisions: { ${change.hash}: forward }  # ${await price(sync.preview.forward, old.values)}`);
+  return routeOf(sync, baseline);
 }
 
 async function newColumns(runner: Runner, sync: SyncPlan | DirectPlan): Promise<readonly string[]> {
@@ -96,9 +122,13 @@ async function preview(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promis
     if (state.phase === 'sending') route = 'sending';
     else if (state.baseline !== null) route = 'changes';
     const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-    if (route === 'changes') refuseChangedMapping(sync, baseline);
     values = valuesOf(sync, state);
     file = sync.preview.changes;
+    if (route === 'changes') {
+      const way = await decided(runner, sync, baseline, values);
+      values = { ...values, ...way.values };
+      if (way.forward && sync.preview.forward !== null) file = sync.preview.forward;
+    }
   }
   values = await runner.steps(sync.probe, values);
   const counts = tally(sync, await runner.rows(file, values));

@@ -90,6 +90,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
   )
     .option('--threads <n>', 'syncs at a time', '4')
+    .option('--resend <syncs...>', 'send every row of these syncs again')
+    .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
     .option('--fail-fast', 'start no further sync after a failure')
     .option(
       '--allow <ceilings...>',

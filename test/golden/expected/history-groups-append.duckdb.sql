@@ -53,6 +53,27 @@ group by o.row_key
 having count(*) > 1
 limit 5
 
+-- customers/create_outbox.sql
+create table "mixpanel"."customers__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  profile_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
 -- customers/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
@@ -64,12 +85,12 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-count(case when o.change <> 'settled' and o.reason is null and o.outcome is null and insert_id not in ('set', 'unset', 'delete') then 1 end)
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and insert_id not in ('set', 'unset', 'delete') then 1 end)
 -- the two updates of a profile are one change of its row
 from (
   select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
   from "mixpanel"."customers__outbox_${run}"
-  where change <> 'settled'
+  where change not in ('settled', 'forward')
   group by row_key
 ) as o
 where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
@@ -191,27 +212,6 @@ select
     cast($watermark_from as varchar)
   ) as watermark_to,
   (select count(*) from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as r where "loaded_at" > now()) as waiting
-
--- customers/create_outbox.sql
-create table "mixpanel"."customers__outbox_${run}" (
-  batch bigint,
-  ordinal bigint,
-  row_change varchar,
-  change varchar,
-  row_key varchar,
-  row_checksum varchar,
-  time_ms bigint,
-  event varchar,
-  user_id varchar,
-  device_id varchar,
-  profile_id varchar,
-  insert_id varchar,
-  old_insert_id varchar,
-  payload varchar,
-  reason varchar,
-  outcome varchar,
-  outcome_reason varchar
-)
 
 -- customers/capture.sql
 insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -372,7 +372,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 -- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
 select 'records not accounted for: ' || cast(count(*) as varchar) as violation
 from "mixpanel"."customers__outbox_${run}" as o
-where o.change <> 'settled' and o.reason is null
+where o.change not in ('settled', 'forward') and o.reason is null
   and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."customers__state" as f))
 having count(*) > 0
 

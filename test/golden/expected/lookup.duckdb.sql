@@ -65,6 +65,23 @@ having coalesce(sum(strlen(payload) + 1), 0) > 100000000
 select 'no rows' as violation
 where not exists (select 1 from "main"."orders" as t) and cast($content_from as varchar) is not null
 
+-- items/create_outbox.sql
+create table "mixpanel"."items__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  row_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
 -- items/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'items', cast($run as bigint), epoch_ms(now()),
@@ -192,23 +209,6 @@ from (
   from "main"."orders" as t
 ) as r
 
--- items/create_outbox.sql
-create table "mixpanel"."items__outbox_${run}" (
-  batch bigint,
-  ordinal bigint,
-  row_change varchar,
-  change varchar,
-  row_key varchar,
-  row_checksum varchar,
-  row_id varchar,
-  insert_id varchar,
-  old_insert_id varchar,
-  payload varchar,
-  reason varchar,
-  outcome varchar,
-  outcome_reason varchar
-)
-
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
@@ -333,7 +333,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 -- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
 select 'records not accounted for: ' || cast(count(*) as varchar) as violation
 from "mixpanel"."items__outbox_${run}" as o
-where o.change <> 'settled' and o.reason is null
+where o.change not in ('settled', 'forward') and o.reason is null
   and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."items__state" as f))
 having count(*) > 0
 

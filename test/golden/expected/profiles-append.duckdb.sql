@@ -45,6 +45,23 @@ from (
 left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
 where c.name is null or c.native <> w.native
 
+-- customers/create_outbox.sql
+create table "mixpanel"."customers__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  profile_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
 -- customers/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
@@ -61,7 +78,7 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
 from (
   select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
   from "mixpanel"."customers__outbox_${run}"
-  where change <> 'settled'
+  where change not in ('settled', 'forward')
   group by row_key
 ) as o
 where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
@@ -179,23 +196,6 @@ select
     cast($watermark_from as varchar)
   ) as watermark_to,
   (select count(*) from "main"."orders" as r where "loaded_at" > now()) as waiting
-
--- customers/create_outbox.sql
-create table "mixpanel"."customers__outbox_${run}" (
-  batch bigint,
-  ordinal bigint,
-  row_change varchar,
-  change varchar,
-  row_key varchar,
-  row_checksum varchar,
-  profile_id varchar,
-  insert_id varchar,
-  old_insert_id varchar,
-  payload varchar,
-  reason varchar,
-  outcome varchar,
-  outcome_reason varchar
-)
 
 -- customers/capture.sql
 insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -341,7 +341,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 -- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
 select 'records not accounted for: ' || cast(count(*) as varchar) as violation
 from "mixpanel"."customers__outbox_${run}" as o
-where o.change <> 'settled' and o.reason is null
+where o.change not in ('settled', 'forward') and o.reason is null
   and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."customers__state" as f))
 having count(*) > 0
 

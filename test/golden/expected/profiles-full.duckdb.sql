@@ -53,6 +53,23 @@ group by o.row_key
 having count(*) > 1
 limit 5
 
+-- customers/create_outbox.sql
+create table "mixpanel"."customers__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  profile_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
 -- customers/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
@@ -69,7 +86,7 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
 from (
   select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
   from "mixpanel"."customers__outbox_${run}"
-  where change <> 'settled'
+  where change not in ('settled', 'forward')
   group by row_key
 ) as o
 where exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
@@ -178,23 +195,6 @@ create table "mixpanel"."customers__rejects" (
 insert into "mixpanel"."customers__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
 select 0, null, 0, 0, 'idle', null, null, null, 0, 'customers', 0, 1, 'shop', 'dev', '', '', ''
 where not exists (select 1 from "mixpanel"."customers__state")
-
--- customers/create_outbox.sql
-create table "mixpanel"."customers__outbox_${run}" (
-  batch bigint,
-  ordinal bigint,
-  row_change varchar,
-  change varchar,
-  row_key varchar,
-  row_checksum varchar,
-  profile_id varchar,
-  insert_id varchar,
-  old_insert_id varchar,
-  payload varchar,
-  reason varchar,
-  outcome varchar,
-  outcome_reason varchar
-)
 
 -- customers/capture.sql
 insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -326,7 +326,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 -- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
 select 'records not accounted for: ' || cast(count(*) as varchar) as violation
 from "mixpanel"."customers__outbox_${run}" as o
-where o.change <> 'settled' and o.reason is null
+where o.change not in ('settled', 'forward') and o.reason is null
   and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."customers__state" as f))
 having count(*) > 0
 

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import type { DirectPlan, SyncPlan } from '../schemas/types.ts';
+import { RunError } from './errors.ts';
+import type { Baseline } from './state.ts';
+import type { Values } from './values.ts';
+
+type Entry = Baseline['mapping'][number];
+export type Decision = 'resend' | 'forward';
+
+/** How a plan's mapping differs from the one that Mixpanel's records were made with. */
+export interface MappingChange {
+  /** Names exactly this change: a decision for it approves nothing else. */
+  readonly hash: string;
+  /** In words, for a person. */
+  readonly what: string;
+  /** Why nothing but a resend can be decided; undefined when the change can be forwarded. */
+  readonly unforwardable?: string | undefined;
+  /** False where rows only come and go: they are sent as such, and no row that stays. */
+  readonly touchesAll: boolean;
+}
+
+/** What the current mapping means for the rows that did not change. */
+export type Verdict =
+  | { readonly kind: 'same' }
+  /** Columns were added at the end: a row differs only where they have a value. */
+  | { readonly kind: 'compatible' }
+  /** The same declaration in other SQL (a newer compiler): checksums are rewritten, nothing is sent. */
+  | { readonly kind: 'rebase' }
+  | { readonly kind: 'changed'; readonly change: MappingChange };
+
+const IDENTITY = ['time', 'event', 'user_id', 'device_id', 'group_id', 'id', 'key', 'start_time', 'end_time'];
+const IDENTITY_CONSTANTS = ['(event)', '(key)', '(group_key)', '(distinct_id)'];
+
+/** Compares a plan's mapping with the baseline's. Only a mirror knows what is shown of each row. */
+export function compareMapping(sync: SyncPlan | DirectPlan, baseline: Baseline | null): Verdict {
+  if (!baseline || sync.mode !== 'mirror') return { kind: 'same' };
+  const [before, after] = [baseline.mapping, sync.mapping];
+  if (before.length === after.length && before.every((b, i) => equal(b, after[i]))) return { kind: 'same' };
+  if (
+    before.length === after.length &&
+    before.every((b, i) => b.column === after[i]?.column && b.means === after[i].means)
+  )
+    return { kind: 'rebase' };
+  const isConstant = (e: Entry): boolean => e.column.startsWith('(');
+  const [oldColumns, newColumns] = [before, after].map((list) => list.filter((e) => !isConstant(e))) as [
+    Entry[],
+    Entry[],
+  ];
+  const [oldConstants, newConstants] = [before, after].map((list) => list.filter(isConstant)) as [Entry[], Entry[]];
+  const sameConstants =
+    oldConstants.length === newConstants.length && oldConstants.every((c, i) => equal(c, newConstants[i]));
+  const isAppended = oldColumns.every((c, i) => equal(c, newColumns[i]));
+  if (isAppended && sameConstants) return { kind: 'compatible' };
+  return { kind: 'changed', change: describe(before, after) };
+}
+
+const equal = (a: Entry, b: Entry | undefined): boolean =>
+  b !== undefined &&
+  a.column === b.column &&
+  a.means === b.means &&
+  a.checksum === b.checksum &&
+  a.payload === b.payload;
+
+function describe(before: readonly Entry[], after: readonly Entry[]): MappingChange {
+  const gone = before.filter((b) => !after.some((a) => equal(b, a)));
+  const come = after.filter((a) => !before.some((b) => equal(b, a)));
+  const names = [...new Set([...gone, ...come].map((e) => e.column))];
+  const constants = names.filter((n) => n.startsWith('('));
+  const columns = names.filter((n) => !n.startsWith('('));
+  const what = [
+    ...constants.map((n) => `its ${n.slice(1, -1)}`),
+    ...(columns.length > 0 ? [`columns ${columns.join(', ')}`] : []),
+    ...(names.length === 0 ? ['the order of its columns'] : []),
+  ].join('; ');
+  const roles = [...gone, ...come].flatMap((e) => e.means.split(', ')).filter((r) => IDENTITY.includes(r));
+  const identity = [...constants.filter((n) => IDENTITY_CONSTANTS.includes(n)), ...roles];
+  return {
+    hash: createHash('sha256')
+      .update(JSON.stringify([gone, come, names.length === 0 ? after : []]))
+      .digest('hex')
+      .slice(0, 7),
+    what,
+    unforwardable:
+      identity.length > 0
+        ? 'it changes what a record is, so the old records cannot stand for the new ones'
+        : constants.includes('(where)')
+          ? 'rows that the condition leaves out would stay in Mixpanel'
+          : undefined,
+    touchesAll: names.length === 0 || names.some((n) => n !== '(where)'),
+  };
+}
+
+/** What a run does about its mapping. */
+export interface Route {
+  readonly forward: boolean;
+  /** Late values of the capture. */
+  readonly values: Values;
+}
+
+/**
+ * Decides how a run takes a changed mapping.
+ * @param flag what the command line says for this sync and run
+ * @throws RunError `mapping-changed` as long as nobody decided
+ */
+export function routeOf(sync: SyncPlan, baseline: Baseline | null, flag?: Decision): Route {
+  const verdict = compareMapping(sync, baseline);
+  const plain: Route = { forward: false, values: { resend: flag === 'resend' ? 1 : 0 } };
+  if (verdict.kind === 'same' || verdict.kind === 'compatible') return plain;
+  if (verdict.kind === 'rebase') return forwardRoute(baseline) ?? plain;
+  const { change } = verdict;
+  const decision = flag ?? sync.decisions[change.hash];
+  if (decision === undefined) throw undecided(sync.name, change);
+  if (decision === 'resend') return { forward: false, values: { resend: change.touchesAll ? 1 : 0 } };
+  const route = change.unforwardable === undefined ? forwardRoute(baseline) : undefined;
+  if (route) return route;
+  throw new RunError(
+    'mapping-changed',
+    `The change of ${sync.name} (${change.what}) cannot be forwarded: ${change.unforwardable ?? 'its last run was made by a version that did not keep what is needed'}. Decide \`${change.hash}: resend\`, or restore the mapping.`,
+    { retryable: false },
+  );
+}
+
+/** The old way to name and compare rows, from the state: what is as it was is known by it. */
+export function forwardRoute(baseline: Baseline | null): Route | undefined {
+  const old = baseline?.expressions;
+  return old ? { forward: true, values: { resend: 0, old_checksum: old.checksum, old_key: old.key } } : undefined;
+}
+
+function undecided(sync: string, change: MappingChange): RunError {
+  const choices = change.unforwardable === undefined ? 'resend, or forward' : 'resend';
+  return new RunError(
+    'mapping-changed',
+    `The mapping of ${sync} changed since its last run (${change.what}), so rows that did not change would be sent again. Restore the mapping, or decide: \`decisions: { ${change.hash}: ${choices} }\` in the sync, or once --resend ${sync}${change.unforwardable === undefined ? ` or --forward ${sync}` : ''}. \`syncline plan\` prices it.`,
+    { retryable: false },
+  );
+}
