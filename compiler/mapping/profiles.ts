@@ -99,7 +99,9 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
     marks,
     commit: {
       companion: sql(`d.insert_id = 'unset'`),
-      shown: sql(`i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe')`),
+      shown: sql(
+        `i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe')`,
+      ),
       removed: sql(`d.insert_id = 'delete' and d.outcome is null and d.reason is null`),
       // One operation of a profile that failed leaves it in part as it was.
       unknown: sql(`d.outcome is not null`),

@@ -64,6 +64,19 @@ describe('user profiles', () => {
     expect(await apply(dir)).toContain('nothing changed');
   });
 
+  test('an invalid row that is gone is no profile that Mixpanel shows', async () => {
+    const dir = await start(
+      sync('mode: mirror'),
+      `create table customers as select * from (values ('a', 'a@b', 'A', 'x'), ('', 'c@d', 'C', 'y')) as v(user_id, email, name, tier)`,
+    );
+    expect(await apply(dir)).toContain('1 invalid');
+    await change(dir, `delete from customers where user_id = ''`);
+    await apply(dir);
+    const ledger = await duck(path.join(dir, 'warehouse.duckdb'), 'select row_key from mixpanel.customers__ledger');
+    expect(ledger).toEqual([{ row_key: 'a' }]);
+    expect(await apply(dir)).toContain('nothing changed');
+  });
+
   test('on_delete: delete removes the profile, ignore leaves it, fail refuses', async () => {
     const dir = await start(sync('mode: mirror, on_delete: delete'), CUSTOMERS);
     await apply(dir);

@@ -635,7 +635,7 @@ where row_key in (
   select i.row_key
   from "mixpanel"."customers__outbox_${run}" as i
   left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and ((d.insert_id in ('set', 'unset', 'delete') and (d.insert_id = 'unset')) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.old_insert_id is not null)))
-  where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
+  where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
   union all
   select d.row_key
   from "mixpanel"."customers__outbox_${run}" as d
@@ -649,7 +649,7 @@ insert into "mixpanel"."customers__ledger" (row_key, row_checksum, time_ms, even
 select i.row_key, case when i.outcome is null then i.row_checksum end, i.time_ms, i.event, i.user_id, i.device_id, i.profile_id, i.insert_id
 from "mixpanel"."customers__outbox_${run}" as i
 left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and ((d.insert_id in ('set', 'unset', 'delete') and (d.insert_id = 'unset')) or (not d.insert_id in ('set', 'unset', 'delete') and (d.change = 'delete' and d.old_insert_id is not null)))
-where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
+where ((i.insert_id in ('set', 'unset', 'delete') and (i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe'))) or (not i.insert_id in ('set', 'unset', 'delete') and (i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null)))))))
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/ledger_unknown.sql

@@ -523,7 +523,7 @@ where row_key in (
   select i.row_key
   from "mixpanel"."customers__outbox_${run}" as i
   left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and d.insert_id = 'unset'
-  where i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
+  where i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
   union all
   select d.row_key
   from "mixpanel"."customers__outbox_${run}" as d
@@ -537,7 +537,7 @@ insert into "mixpanel"."customers__ledger" (row_key, row_checksum, profile_id, i
 select i.row_key, case when i.outcome is null then i.row_checksum end, i.profile_id, i.insert_id
 from "mixpanel"."customers__outbox_${run}" as i
 left join "mixpanel"."customers__outbox_${run}" as d on d.row_key = i.row_key and d.insert_id = 'unset'
-where i.insert_id = 'set' and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
+where i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/ledger_unknown.sql
