@@ -53,7 +53,14 @@ export async function planCommand(
     await warehouse.close();
   }
   if (options.output === 'json') out(JSON.stringify({ planHash: loaded.plan.hash, syncs: previews }, null, 2));
-  else for (const p of previews) out(text(p));
+  else
+    for (const p of previews)
+      out(
+        text(
+          p,
+          loaded.syncs.find((s) => s.name === p.sync),
+        ),
+      );
   if (refused > 0) return 1;
   const changes = previews.some((p) => p.inserts + p.updates + p.deletes > 0 || p.route === 'sending');
   return options.detailedExitcode && changes ? 3 : 0;
@@ -158,7 +165,24 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Omit<Preview,
   };
 }
 
-function text(p: Preview): string {
+/** What an append cannot see: it reads rows by their insert time. */
+function missed({ mode, lateWindowMs }: SyncPlan): string[] {
+  if (mode !== 'append') return [];
+  if (lateWindowMs === null) return ['  missed: rows that arrive later with an older or equal insert time'];
+  const [unit, ms] = UNITS.find(([, size]) => lateWindowMs % size === 0) ?? ['ms', 1];
+  return [
+    `  missed: rows that arrive with an insert time ${lateWindowMs / ms}${unit} or more older than the newest one sent`,
+  ];
+}
+
+const UNITS: readonly (readonly [string, number])[] = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+];
+
+function text(p: Preview, sync: SyncPlan | undefined): string {
   const route = { initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first, then' }[
     p.route
   ];
@@ -166,6 +190,7 @@ function text(p: Preview): string {
     `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}${p.billable > 0 || p.kind === 'events' ? `; ${count(p.billable, 'billable event')}` : ''}`,
   ];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  if (sync) lines.push(...missed(sync));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (p.kind === 'events' && p.updates + p.deletes > 0)

@@ -9,22 +9,17 @@ const read = (file: string): string => readFileSync(path.join(root, file), 'utf8
 
 test('the README’s project compiles for both of its targets', async () => {
   const [project, syncs] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map((m) => m[1] ?? '');
+  const table = (columns: string) => ({
+    columns: columns.split(', ').map((c) => ({ name: c.split(' ')[0]!, type: c.slice(c.indexOf(' ') + 1) })),
+  });
   const sources = {
-    'main.orders': {
-      columns: [
-        { name: 'order_id', type: 'INTEGER' },
-        { name: 'ordered_at', type: 'TIMESTAMP' },
-        { name: 'customer_id', type: 'VARCHAR' },
-      ],
-    },
-    'main.log': {
-      columns: [
-        { name: 'loaded_at', type: 'TIMESTAMP' },
-        { name: 'event_name', type: 'VARCHAR' },
-        { name: 'happened_at', type: 'TIMESTAMP WITH TIME ZONE' },
-        { name: 'user_id', type: 'BIGINT' },
-      ],
-    },
+    'main.orders': table(
+      'order_id INTEGER, ordered_at TIMESTAMP, customer_id VARCHAR, device VARCHAR, status VARCHAR, amount DOUBLE, attributes JSON, note VARCHAR',
+    ),
+    'main.log': table('loaded_at TIMESTAMP, event_name VARCHAR, happened_at TIMESTAMP WITH TIME ZONE, user_id BIGINT'),
+    'main.customers': table('customer_id VARCHAR, email VARCHAR, name VARCHAR, tier VARCHAR'),
+    'main.accounts': table('account_id VARCHAR, name VARCHAR, arr INTEGER'),
+    'main.songs': table('song_id INTEGER, song_name VARCHAR, artist VARCHAR'),
   };
   for (const target of ['dev', 'prod']) {
     const lock = writeLock({ lockVersion: 1, targets: { [target]: { sources } } });
@@ -34,6 +29,9 @@ test('the README’s project compiles for both of its targets', async () => {
     expect(plan?.syncs.map((s) => [s.name, s.strategy])).toEqual([
       ['purchases', 'checksum'],
       ['log_events', 'watermark'],
+      ['customers', 'checksum'],
+      ['accounts', 'checksum'],
+      ['songs', 'all'],
     ]);
   }
 });
