@@ -89,6 +89,22 @@ test.each([
   expect(await query(text)).toEqual([[sent]]);
 });
 
+test.each([
+  ['{"a":[1,-2.5e3,true,false,null,"x"]}', true],
+  ['{"nan":"Infinity, [1,] \\" NaN","b":"\\\\"}', true],
+  ['{"a":[NaN]}', false],
+  ['{"a":-Infinity}', false],
+  ['{"a":inf}', false],
+  ['{"a":[1,]}', false],
+  ['{"a":1, }', false],
+  ['{"a":', false],
+])('%s is JSON: %s, as Mixpanel reads it', async (text, valid) => {
+  expect(await query(`select ${duckdb.jsonValid(duckdb.text(text))}`)).toEqual([[valid]]);
+  const parses = (): unknown => JSON.parse(text);
+  if (valid) expect(parses).not.toThrow();
+  else expect(parses).toThrow();
+});
+
 test('time is floored to milliseconds, infinity has none', async () => {
   const ms = (native: string, value: string) =>
     query(`select ${duckdb.epochMs(column('c', native))} from (select cast(${value} as ${native}) as c)`);

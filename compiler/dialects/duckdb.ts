@@ -201,7 +201,11 @@ export const duckdb: Dialect = {
     });
     return sql(`concat('{', ${[...pieces, ...(more === undefined ? [] : [more])].join(', ')}, '}')`);
   },
-  jsonValid: (value) => sql(`json_valid(${value})`),
+  jsonValid: (value) => {
+    // DuckDB's own reader takes NaN, Infinity and trailing commas too; outside strings they can be nothing else.
+    const bare = `regexp_replace(${value}, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')`;
+    return sql(`(json_valid(${value}) and not regexp_matches(${bare}, '(?i)nan|inf|,\\s*[\\]}]'))`);
+  },
   refusals: (value) =>
     sql(
       `(select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(${value}) as r)`,

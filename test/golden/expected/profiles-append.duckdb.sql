@@ -270,7 +270,7 @@ judged as (
       when r.insert_time_missing = 1 then 'insert-time-missing'
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -446,7 +446,7 @@ judged as (
       when r.insert_time_missing = 1 then 'insert-time-missing'
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -528,7 +528,7 @@ judged as (
       when r.insert_time_missing = 1 then 'insert-time-missing'
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -616,7 +616,7 @@ judged as (
       when r.insert_time_missing = 1 then 'insert-time-missing'
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
