@@ -503,7 +503,7 @@ judged as (
       when lower(trim(r.device_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'device-banned'
       when strlen(r.payload) > 1000000 then 'too-large'
       when r.json_not_object = 1 then 'json-not-object'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -1004,7 +1004,7 @@ judged as (
       when lower(trim(r.device_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'device-banned'
       when strlen(r.payload) > 1000000 then 'too-large'
       when r.json_not_object = 1 then 'json-not-object'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )

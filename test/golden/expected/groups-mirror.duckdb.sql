@@ -428,7 +428,7 @@ judged as (
     case
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -849,7 +849,7 @@ judged as (
     case
       when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )

@@ -293,7 +293,7 @@ judged as (
       when r.insert_id in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
@@ -301,7 +301,7 @@ judged as (
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -481,7 +481,7 @@ judged as (
       when r.insert_id in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
@@ -489,7 +489,7 @@ judged as (
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -578,7 +578,7 @@ judged as (
       when r.insert_id in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
@@ -586,7 +586,7 @@ judged as (
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -678,7 +678,7 @@ judged as (
       when r.insert_id in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.insert_time_missing = 1) then 'insert-time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
@@ -686,7 +686,7 @@ judged as (
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )

@@ -370,14 +370,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -533,14 +533,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -789,14 +789,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -930,14 +930,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -1081,14 +1081,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -1206,14 +1206,14 @@ judged as (
     case
       when r.insert_id in ('set', 'unset', 'delete') and (r.profile_id is null or trim(r.profile_id) = '') then 'id-missing'
       when r.insert_id in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms is null) then 'time-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms < 31536000000) then 'time-before-1971'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.time_ms > epoch_ms(now()) + 3600000) then 'time-in-future'
       when r.insert_id not in ('set', 'unset', 'delete') and (r.event is null or trim(r.event) = '') then 'event-missing'
       when r.insert_id not in ('set', 'unset', 'delete') and (lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}')) then 'user-banned'
       when r.insert_id not in ('set', 'unset', 'delete') and (strlen(r.payload) > 1000000) then 'too-large'
-      when r.insert_id not in ('set', 'unset', 'delete') and (not json_valid(r.payload)) then 'payload-not-json'
+      when r.insert_id not in ('set', 'unset', 'delete') and (not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]'))) then 'payload-not-json'
     end as reason
   from records as r
 )

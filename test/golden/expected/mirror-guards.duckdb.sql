@@ -494,7 +494,7 @@ judged as (
       when r.event is null or trim(r.event) = '' then 'event-missing'
       when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
@@ -981,7 +981,7 @@ judged as (
       when r.event is null or trim(r.event) = '' then 'event-missing'
       when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
       when strlen(r.payload) > 1000000 then 'too-large'
-      when not json_valid(r.payload) then 'payload-not-json'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
     end as reason
   from records as r
 )
