@@ -46,12 +46,12 @@ targets:
   expect(finished.code, finished.err).toBe(0);
   expect(finished.err).toContain('finishing interrupted run 1');
   expect(finished.err).toContain('run 1 done: 120,000 inserts');
-  expect(finished.err).toContain('0 inserts, 9 updates, 1 delete');
+  expect(finished.err).toContain('0 inserts, 10 updates, 1 delete');
   const [row] = await duck(
     path.join(dir, 'sandbox.duckdb'),
     `select count(*)::int as n, count(properties ->> 'b')::int as b from events`,
   );
-  expect(row).toEqual({ n: 120000, b: 9 });
+  expect(row).toEqual({ n: 120000, b: 10 });
 });
 
 test('a state of another target, and of a newer layout, is refused', async () => {
