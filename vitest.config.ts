@@ -9,7 +9,14 @@ export default defineConfig({
       { extends: true, test: { name: 'golden', include: ['test/golden/*.test.ts'] } },
       {
         extends: true,
-        test: { name: 'story', include: ['test/story/*.test.ts'], testTimeout: 600_000, maxWorkers: 2 },
+        // Projects with another number of workers need an order of their own, whatever the number of cores.
+        test: {
+          name: 'story',
+          include: ['test/story/*.test.ts'],
+          testTimeout: 600_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
       },
       { extends: true, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], testTimeout: 600_000 } },
     ],
