@@ -69,7 +69,9 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
           'check-failed',
           sync.kind === 'events'
             ? 'A key column is NULL. Give every row a key, or remove `key:` so that a row is its content.'
-            : 'A row has no id. Give every row an id, or leave such rows out with `where:`.',
+            : sync.kind === 'lookup_table'
+              ? 'A row has no id: Mixpanel takes none that is empty, 0 or false. Give every row an id, or leave such rows out with `where:`.'
+              : 'A row has no id. Give every row an id, or leave such rows out with `where:`.',
         ),
       }),
     );

@@ -188,6 +188,17 @@ describe('lookup tables', () => {
     const empty = await cli(dir, 'apply');
     expect(empty.err, empty.err).toContain('nothing changed');
   });
+
+  test('an id that Mixpanel takes for none is refused before', async () => {
+    const dir = await start(sync, `create table songs (id varchar, song_name varchar)`);
+    for (const id of ["''", "' '", "'0'", "'False'", 'null']) {
+      await change(dir, 'delete from songs', `insert into songs values ('a', 'x'), (${id}, 'y')`);
+      const blank = await cli(dir, 'apply');
+      expect([blank.code, blank.err]).toEqual([1, expect.stringContaining('A row has no id')]);
+    }
+    await change(dir, `update songs set id = '00' where id is null`);
+    expect(await apply(dir)).toContain('2 inserts');
+  });
 });
 
 describe('events', () => {
