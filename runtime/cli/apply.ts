@@ -101,7 +101,9 @@ export async function apply(options: ApplyOptions): Promise<number> {
         return applyDirect({ ...common, sync, file, process: { pid: process.pid, host: hostname() } });
       };
       const worker = async (): Promise<void> => {
-        for (let sync = queue.shift(); sync && !stop.signal.aborted; sync = queue.shift()) {
+        while (!stop.signal.aborted && !(options.failFast && failed > 0)) {
+          const sync = queue.shift();
+          if (!sync) return;
           const { name } = sync;
           await one(sync).catch((error: unknown) => {
             failed++;
@@ -109,14 +111,15 @@ export async function apply(options: ApplyOptions): Promise<number> {
             const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
             manifest.fail(name, code, message);
             printError({ code, sync: name, message, hint: error instanceof RunError ? error.hint : undefined });
-            if (options.failFast) stop.abort();
           });
         }
       };
       try {
         await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker));
-        if (options.failFast && failed > 0 && queue.length > 0)
-          err(`--fail-fast: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`);
+        if (queue.length > 0)
+          err(
+            `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`,
+          );
       } finally {
         await manifest.finish().catch((error: unknown) => {
           failed++;
