@@ -31,14 +31,8 @@ for (const f of ['syncline.yml', 'syncs'])
   cpSync(path.join(import.meta.dirname, f), path.join(dir, f), { recursive: true });
 
 say(`1. A warehouse: a DuckDB file with ${rowCount.toLocaleString('en-US')} orders, written by another program.`);
-await sql(`create table orders as
-  select i::integer as order_id,
-    timestamp '2024-01-01' + to_minutes(i::integer) as ordered_at,
-    'customer-' || (i * 7919 % 20000) as customer_id,
-    ['shoes', 'socks', 'hats', 'coats'][1 + i % 4] as item,
-    (5 + i % 200 + 0.99)::decimal(9, 2) as amount,
-    case when i % 10 = 0 then 'gift' end as note
-  from range(${rowCount}) as t(i)`);
+const shop = readFileSync(path.join(import.meta.dirname, 'shop.sql'), 'utf8');
+await sql(shop.replaceAll('200000', String(rowCount)));
 
 say('2. The declaration is syncs/shop.yml. `lock` reads the columns, `compile` writes the SQL that people review.');
 syncline('lock');

@@ -1,0 +1,1 @@
+select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index

@@ -1,0 +1,94 @@
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
+  where 1 = 0
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"item":' || cast(to_json(cast("item" as varchar)) as varchar), ',"amount":' || cast("amount" as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+    end as reason
+  from records as r
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
+from judged
+group by row_change, change, reason
+order by row_change, change, reason

@@ -1,0 +1,2 @@
+delete from "mixpanel"."purchases__rejects"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
