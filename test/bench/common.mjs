@@ -144,7 +144,10 @@ export async function capture(file) {
     child.once('close', (code) => (code === null ? resolve() : reject(new Error(`apply ended with ${code}\n${err}`))));
     createInterface({ input: child.stderr }).on('line', (text) => {
       err = `${err}${text}\n`.slice(-4000);
-      if (event(text).type === 'captured') setTimeout(() => child.kill('SIGKILL'), 150);
+      // A table is told as sent at its end only, and takes longer than a second.
+      const { type } = event(text);
+      if (type === 'captured') setTimeout(() => child.kill('SIGKILL'), 1000);
+      if (type === 'sent') child.kill('SIGKILL');
     });
   });
   return db(file, async (c) => {
