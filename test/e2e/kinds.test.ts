@@ -187,6 +187,11 @@ describe('lookup tables', () => {
     await change(dir, `delete from songs`);
     const empty = await cli(dir, 'apply');
     expect(empty.err, empty.err).toContain('nothing changed');
+    expect(await apply(dir)).toContain('nothing changed');
+    await change(dir, `insert into songs values (1, 'One', null, null)`);
+    await apply(dir);
+    await change(dir, `delete from songs`);
+    expect((await cli(dir, 'apply')).err).toContain('Mixpanel takes no empty table');
   });
 
   test('an id that Mixpanel takes for none is refused before', async () => {
