@@ -13,6 +13,7 @@ export default defineConfig({
         test: {
           name: 'story',
           include: ['test/story/*.test.ts'],
+          setupFiles: ['test/story/zlib.ts'],
           testTimeout: 600_000,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },

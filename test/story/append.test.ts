@@ -1,3 +1,3 @@
 import { simulate } from './simulate.ts';
 
-simulate('append');
+simulate('append', 0.09);

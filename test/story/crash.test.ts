@@ -1,21 +1,62 @@
 import { expect, test } from 'vitest';
 import { random } from './scheduler.ts';
 import { Story, TTL } from './story.ts';
-import type { Shape } from './table.ts';
 
 const ROW = "'2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50";
-const FIRST: Readonly<Record<Shape, readonly string[]>> = {
+const SHAPES = ['keyed', 'unkeyed', 'append', 'late', 'users', 'lookup'] as const;
+type Crashing = (typeof SHAPES)[number];
+const FIRST: Readonly<Record<Crashing, readonly string[]>> = {
   keyed: [`insert into src values (1, ${ROW}), (2, ${ROW}), (3, ${ROW}), (4, ${ROW})`],
   unkeyed: [`insert into src values (1, ${ROW}), (1, ${ROW}), (1, ${ROW}), (2, ${ROW}), (3, ${ROW}), (4, ${ROW})`],
   append: [`insert into src select i, ${ROW}, epoch_ms(1) from range(4) as r(i)`],
+  late: [`insert into src select i % 3, ${ROW}, epoch_ms(1) from range(4) as r(i)`],
+  users: [`insert into src values ('a', 'x', 1.50, true), ('b', 'x', null, true), ('c', null, 0, null)`],
+  lookup: [`insert into src values ('a', 'x', 1.50, true), ('b', 'a,null', null, true), ('c', null, 0, null)`],
 };
 const insertLater = (user: string): string =>
   `insert into src select i, '2023-06-02', ${user}, 'Buy', 'x', 0, (select max(loaded) + interval 1 second from src) from range(4) as r(i)`;
+/** A second copy of each row that the late window still reaches. */
+const TWINS =
+  'insert into src select distinct * from src where id = 2 and loaded > (select max(loaded) - interval 20 second from src)';
+/** A row that comes so many seconds after one that was loaded later. */
+function insertLate(seconds: number, id: number): string {
+  return `insert into src select ${id}, ${ROW}, (select max(loaded) - interval ${seconds} second from src)`;
+}
 /** There and back: an insert, an update, a change of identity, a delete, and a row that becomes invalid; append only grows. */
-const CHANGES: Readonly<Record<Shape, readonly (readonly string[])[]>> = {
+const CHANGES: Readonly<Record<Crashing, readonly (readonly string[])[]>> = {
   keyed: thereAndBack([]),
   unkeyed: thereAndBack(['delete from src where rowid = (select max(rowid) from src where id = 1)']),
   append: [[insertLater("case when i = 0 then '0' else 'alice' end")], [insertLater("'bob'")]],
+  late: [
+    [insertLater("case when i = 0 then '0' else 'alice' end"), insertLate(5, 7), insertLate(50, 8)],
+    [insertLater("'bob'"), insertLate(1, 9), TWINS],
+  ],
+  users: [
+    [
+      "insert into src values ('d', 'x', 0, null), ('e', null, null, null)",
+      "update src set a = null, n = 0 where id = 'a'",
+      "update src set id = '' where id = 'b' and not exists (select 1 from src where id = '')",
+      "delete from src where id = 'c'",
+    ],
+    [
+      "delete from src where id in ('d', 'e')",
+      "update src set a = 'x', n = null where id = 'a'",
+      "update src set id = 'b' where id = ''",
+      "insert into src values ('c', null, 0, null)",
+    ],
+  ],
+  lookup: [
+    [
+      "insert into src values ('d', 'x', 0, null)",
+      "update src set a = '' where id = 'a'",
+      "delete from src where id = 'c'",
+    ],
+    [
+      "delete from src where id = 'd'",
+      "update src set a = 'x' where id = 'a'",
+      "insert into src values ('c', null, 0, null)",
+    ],
+  ],
 };
 
 function thereAndBack(also: readonly string[]): string[][] {
@@ -63,7 +104,6 @@ async function apply(
   return steps;
 }
 
-const SHAPES = ['keyed', 'unkeyed', 'append'] as const satisfies Shape[];
 const WHEN = ['before', 'after'] as const;
 
 test.each(SHAPES)('%s: a process that dies before or after any step of the initial load', async (shape) => {

@@ -3,24 +3,27 @@ import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
 import { Story, TTL } from './story.ts';
 import type { Shape } from './table.ts';
-import { columnsOf, mutations } from './table.ts';
+import { columnsOf, mutations, SHAPES, specOf } from './table.ts';
 
 export interface Told {
   readonly problem: string | undefined;
   readonly trace: readonly string[];
   readonly runs: number;
   readonly swapped: number;
+  /** Rows that came later than a late window. */
+  readonly lost: number;
 }
 
 /** One random history of a sync: processes, faults, a source that moves, and at the end the question whether all is right. */
 export async function history(shape: Shape, seed: number): Promise<Told> {
-  const rng = random(seed * 3 + { keyed: 0, unkeyed: 1, append: 2 }[shape]);
+  const rng = random(seed * SHAPES.length + SHAPES.indexOf(shape));
   const story = await Story.open(shape, rng() < 0.2, rng, rng() < 0.5 ? 4_000 : 12_000);
   try {
     const problem = await live(story, rng).catch((error: unknown) =>
       error instanceof Error ? (error.stack ?? error.message) : String(error),
     );
-    return { problem, trace: story.scheduler.trace, runs: story.runs, swapped: story.swapped };
+    const lost = specOf(shape).truth === 'due' ? story.truth.lost(await story.lines()) : 0;
+    return { problem, trace: story.scheduler.trace, runs: story.runs, swapped: story.swapped, lost };
   } finally {
     story.close();
   }
@@ -46,7 +49,7 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
     const mod = Math.floor(rng() * 4);
     server.refusing =
       rng() < 0.4 ? (id, tombstone) => parseInt(id.slice(0, 4), 16) % 4 === mod && (mod !== 1 || tombstone) : null;
-    server.manner = s.pick<Manner>(['names', 'names', 'nameless', 'too-large']);
+    server.manner = s.pick<Manner>(['names', 'names', 'nameless', 'too-large', 'names-alone']);
     const version = swaps ? await another(story) : 'first';
     await story.apply({ processes: rng() < 0.25 ? 2 : 1, version });
     s.setTime(
@@ -64,15 +67,17 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
 /** Another plan where a run is `sending`, and now and then; a changed mapping only where it cannot become the first one. */
 async function another(story: Story): Promise<Version> {
   const { sending, committed } = await story.state();
-  // An append takes another mapping for the rows to come.
-  if (story.shape === 'append') return story.scheduler.pick<Version>(['first', 'other']);
-  if (sending) return story.scheduler.pick<Version>(['other', 'changed']);
-  return story.scheduler.pick<Version>(committed ? ['first', 'first', 'other', 'changed'] : ['first', 'other']);
+  // Only a mirror refuses another mapping; any other mode takes it for the rows to come.
+  const changed: Version[] = specOf(story.shape).mode === 'mirror' ? ['other', 'changed'] : ['other'];
+  if (sending) return story.scheduler.pick<Version>(changed);
+  return story.scheduler.pick<Version>(committed ? ['first', 'first', ...changed] : ['first', 'other']);
 }
 
 /** In peace it comes to rest, with the table and Mixpanel equal. */
 async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
   const { scheduler: s, server } = story;
+  const { kind, mode } = specOf(story.shape);
+  const isNeverStill = mode === 'full' && kind !== 'lookup_table';
   let stopped = 0;
   for (let i = 0; i < 8; i++) {
     const before = server.records;
@@ -83,14 +88,29 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
     if (guarded) stopped++;
     else if (result !== 'ok') return `an apply in peace fails: ${String(result)}`;
-    else if (server.records === before) {
+    else if (server.records === before || (isNeverStill && i > 0)) {
       const problem = await story.problem();
-      if (problem !== undefined || !swaps || i === 7 || story.shape === 'append') return problem;
-      const [refused] = await story.apply({ version: 'changed' });
-      if (refused?.startsWith('mapping-changed:') !== true || server.records > before)
-        return `another mapping is not refused: ${String(refused)}`;
-      swaps = false;
+      if (problem !== undefined) return problem;
+      const refuses = swaps && mode === 'mirror';
+      return (
+        (refuses ? await refusesAnother(story) : undefined) ?? (mode === 'one_time' ? staysDone(story) : undefined)
+      );
     }
   }
   return 'it never comes to rest';
+}
+
+async function refusesAnother(story: Story): Promise<string | undefined> {
+  const before = story.server.records;
+  const [refused] = await story.apply({ version: 'changed' });
+  return refused?.startsWith('mapping-changed:') !== true || story.server.records > before
+    ? `another mapping is not refused: ${String(refused)}`
+    : undefined;
+}
+
+async function staysDone(story: Story): Promise<string | undefined> {
+  const before = story.server.records;
+  for (let i = 0; i < 3; i++) await story.scheduler.mutate();
+  await story.apply();
+  return story.server.records > before ? 'a sync of one time sends again' : story.problem();
 }

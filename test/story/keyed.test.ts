@@ -1,3 +1,3 @@
 import { simulate } from './simulate.ts';
 
-simulate('keyed');
+simulate('keyed', 0.11);

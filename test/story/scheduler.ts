@@ -37,14 +37,18 @@ export interface Actor {
 
 export interface Server {
   /** A request starts. @returns called with the status once its answer is known to the process */
-  request(actor: string, body: string): (status: number) => void;
+  request(actor: string, url: string, body: string): (status: number) => void;
   /** Stores the batch and answers. */
-  store(body: string): { status: number; body: string };
+  store(url: string, body: string): { readonly status: number; readonly body: string };
 }
 
-/** What tells the judge of requests which run is `sending` and how far it is. */
+/** What tells the judge of requests which run is `sending` and how far it is, and what each run read of the source. */
 export interface Watcher {
+  probed(actor: Actor): Promise<void>;
+  captured(actor: Actor, run: number): Promise<void>;
   flipped(actor: Actor, run: number): Promise<void>;
+  /** A run that captured nothing came to its end. */
+  settled(run: number): void;
   reached(run: number, next: number): void;
 }
 
@@ -119,7 +123,7 @@ export class Scheduler {
       removeFile: () => Promise.resolve(),
       isRunning: () => true,
       sleep: (ms, signal) => this.#sleep(actor, ms, signal),
-      fetch: (_url, init) => this.#fetch(actor, init),
+      fetch: (url, init) => this.#fetch(actor, url, init),
     };
   }
 
@@ -201,19 +205,19 @@ export class Scheduler {
     });
   }
 
-  #fetch(actor: Actor, init: RequestInit): Promise<Answer> {
+  #fetch(actor: Actor, url: string, init: RequestInit): Promise<Answer> {
     const body = Buffer.from(init.body).toString('utf8');
     const startedAt = this.now;
-    const answered = this.#server.request(actor.name, body);
+    const answered = this.#server.request(actor.name, url, body);
     let ended = false;
     return new Promise((resolve, reject) => {
-      const answer = (a: { status: number; body: string }) => (): void => {
+      const answer = (a: { readonly status: number; readonly body: string }) => (): void => {
         if (!ended) answered(a.status);
         resolve({ status: a.status, headers: { get: () => null }, text: () => Promise.resolve(a.body) });
       };
-      const store = (): { status: number; body: string } => {
+      const store = (): { readonly status: number; readonly body: string } => {
         this.log(`server stores a request of ${actor.name}`);
-        return this.#server.store(body);
+        return this.#server.store(url, body);
       };
       const later = (): void => {
         if (this.chance(0.5))
@@ -368,7 +372,7 @@ export class SimConnection implements Connection {
     return this.#point(query, async () => {
       await this.#tick();
       const result = await this.#connection.run(query.sql, binds(query.binds));
-      if (result.rowsChanged === 1) await this.#tell(query);
+      await this.#tell(query, result.rowsChanged === 1);
       if (query.label === 'begin transaction') this.inTransaction = true;
       if (query.label === 'commit' || query.label === 'rollback') this.inTransaction = false;
       return result.rowsChanged;
@@ -379,6 +383,7 @@ export class SimConnection implements Connection {
     return this.#point(query, async () => {
       await this.#tick();
       const reader = await this.#connection.runAndReadAll(query.sql, binds(query.binds));
+      if (query.label.endsWith('/probe.sql')) await this.#scheduler.watcher?.probed(this.#actor);
       return reader
         .getRowObjectsJS()
         .map((row) =>
@@ -408,10 +413,14 @@ export class SimConnection implements Connection {
     await this.#connection.run(`set variable now = to_timestamp(${now / 1000})`);
   }
 
-  async #tell({ label, binds: list }: Query): Promise<void> {
+  async #tell({ label, sql, binds: list }: Query, one: boolean): Promise<void> {
+    const { watcher } = this.#scheduler;
     const value = (name: string): number => Number(list.find((b) => b.name === name)?.value);
-    if (label.endsWith('/state_flip.sql')) await this.#scheduler.watcher?.flipped(this.#actor, value('run'));
-    if (label.endsWith('/checkpoint.sql')) this.#scheduler.watcher?.reached(value('run'), value('next_batch'));
+    if (label.endsWith('/capture.sql')) await watcher?.captured(this.#actor, Number(/s__outbox_(\d+)/.exec(sql)?.[1]));
+    if (!one) return;
+    if (label.endsWith('/state_flip.sql')) await watcher?.flipped(this.#actor, value('run'));
+    if (label.endsWith('/state_settle.sql')) watcher?.settled(value('version'));
+    if (label.endsWith('/checkpoint.sql')) watcher?.reached(value('run'), value('next_batch'));
   }
 
   #point<T>(query: Query, run: () => Promise<T>): Promise<T> {

@@ -11,8 +11,9 @@ import { applySync } from '../../runtime/sync.ts';
 import type { Plan } from '../../schemas/types.ts';
 import { Mixpanel } from './mixpanel.ts';
 import { Scheduler } from './scheduler.ts';
-import type { Shape } from './table.ts';
-import { columnsOf, create, wanted } from './table.ts';
+import type { Line, Shape } from './table.ts';
+import { columnsOf, create, linesOf, specOf, ymlOf } from './table.ts';
+import { Truth } from './truth.ts';
 
 export const TTL = 10_000;
 /** Rows that a run of the first plan may change. */
@@ -26,23 +27,21 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
   const id = `${shape} ${wide} ${version}`;
   const known = plans.get(id);
   if (known) return known;
+  const left = shape === 'options' ? 'status' : 'a';
   const columns = columnsOf(shape, wide)
-    .filter(({ name }) => version !== 'changed' || name !== 'a')
+    .filter(({ name }) => version !== 'changed' || name !== left)
     .map(({ name, type }) => ({ name, type }));
-  const guard = version === 'other' ? '    guard: { max_deletes: 100% }\n' : `    guard: { max_changes: ${MOST} }\n`;
+  const guards = {
+    first: `    guard: { max_changes: ${MOST}, on_empty_source: allow }\n`,
+    other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
+    changed: '',
+  };
+  const guard = specOf(shape).mode === 'mirror' ? guards[version] : '';
   const result = compile({
     files: {
       'syncline.yml':
         'name: sim\ndefault_target: t\ntargets: { t: { warehouse: { type: duckdb, path: x }, mixpanel: sandbox } }\n',
-      'syncs/s.yml': `syncs:
-  - name: s
-    kind: events
-    mode: ${shape === 'append' ? 'append' : 'mirror'}
-    source: { relation: src }
-    event: { column: ev }
-    time: t
-    user_id: u
-${version === 'other' ? '    tags: [other]\n' : ''}${shape === 'keyed' ? '    key: id\n' : ''}${shape === 'append' ? '    insert_time: loaded\n' : guard}`,
+      'syncs/s.yml': `${ymlOf(shape)}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
       'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: { columns } } } } }),
     },
     templates: await readTemplates(path.join(import.meta.dirname, '../../templates')),
@@ -69,6 +68,7 @@ export class Story {
   readonly server = new Mixpanel();
   readonly scheduler: Scheduler;
   readonly outside: DuckDBConnection;
+  readonly truth: Truth;
   runs = 0;
   /** Runs that another plan than theirs finished. */
   swapped = 0;
@@ -92,26 +92,44 @@ export class Story {
     this.#instance = instance;
     this.outside = outside;
     this.scheduler = new Scheduler(rng, this.server, timeout);
+    this.truth = new Truth(shape);
+    this.server.own = new Set(columnsOf(shape, wide).map((c) => c.property ?? c.name));
+    const { kind, mode } = specOf(shape);
+    const probes = new Map<string, number>();
     this.scheduler.watcher = {
+      probed: async (actor) => {
+        if (mode !== 'append') return;
+        const [row] = await this.rows(
+          `select epoch_ms(max(loaded)) as newest from src where epoch_ms(loaded) <= ${this.scheduler.now}`,
+        );
+        probes.set(actor.name, Number(row?.['newest'] ?? Number.NEGATIVE_INFINITY));
+      },
+      captured: async (actor, run) =>
+        this.truth.captured(run, await this.lines(), probes.get(actor.name) ?? Number.NEGATIVE_INFINITY),
+      settled: (run) => this.truth.wentThrough(run, false),
       flipped: async (actor, run) => {
         const version = this.#versions.get(actor.name)!;
         this.#flips.set(run, version);
+        this.truth.wentThrough(run, true);
         if (version === 'changed') this.server.problem ??= 'a changed mapping was captured';
         const [changed] = await this.rows(
           `select count(distinct row_key) as n from mixpanel.s__outbox_${run} where change <> 'settled'`,
         );
-        if (version === 'first' && shape !== 'append' && Number(changed?.['n']) > MOST)
+        if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > MOST)
           this.server.problem ??= 'a run slipped past its guard';
         const rows = await this.rows(
-          `select batch, payload from mixpanel.s__outbox_${run} where batch is not null order by ordinal`,
+          `select batch, payload, change from mixpanel.s__outbox_${run} where batch is not null order by ordinal`,
         );
         const batches: string[][] = [];
         for (const row of rows) (batches[Number(row['batch'])] ??= []).push(String(row['payload']));
-        this.server.captures(
+        const plan = await planOf(shape, wide, version);
+        this.server.captures({
           run,
-          Array.from(batches, (lines: string[] | undefined) => lines ?? []),
-          shape === 'append',
-        );
+          batches: Array.from(batches, (lines: string[] | undefined) => lines ?? []),
+          gone: kind === 'events' ? [] : rows.filter((r) => r['change'] === 'delete').map((r) => String(r['payload'])),
+          once: kind === 'events' && mode !== 'mirror',
+          header: plan.syncs[0]!.deliver.table?.header,
+        });
       },
       reached: (run, next) => this.server.reaches(run, next),
     };
@@ -151,6 +169,7 @@ export class Story {
         mixpanel: createMixpanel(world, {
           host: 'http://m',
           projectId: '1',
+          serviceAccount: { username: 'a', secret: 'b' },
           token: 'x',
           retry: { initialMs: 500, maxMs: 2000, attempts: 3 },
           requestTimeoutMs: this.#timeout,
@@ -202,17 +221,46 @@ export class Story {
     if (server.problem !== undefined) return server.problem;
     if (server.records > server.captured + server.resent)
       return `${server.records} records were sent, ${server.captured} captured and ${server.resent} sent again`;
-    const [should, shown] = [await wanted(this.outside, columnsOf(this.shape, this.wide)), server.shown()];
+    const { kind, mode, onDelete } = specOf(this.shape);
+    const isProfile = kind === 'user_profiles' || kind === 'group_profiles';
+    const lines = await this.lines();
+    const now = new Set(lines.map((l) => String(l.id)));
+    const isLoose = ({ id }: { readonly id: string }): boolean => server.refused.has(id) && this.truth.isLoose(id, now);
+    // A profile without properties is none, unless rows that are gone take their profiles with them.
+    const visible = ({ image }: { readonly image: string }): boolean =>
+      !isProfile || onDelete === 'delete' || !image.endsWith(',[]]');
+    const texts = (list: readonly { readonly id: string; readonly image: string }[]): string[] =>
+      list
+        .filter((x) => !isLoose(x) && visible(x))
+        .map((x) => x.image)
+        .sort();
+    const all = server.shown();
+    const [should, shown] = [texts(this.truth.wanted(lines)), texts(all)];
     if (JSON.stringify(should) !== JSON.stringify(shown))
       return `Mixpanel differs from the table\nlost:  ${minus(should, shown).join('\n       ')}\nextra: ${minus(shown, should).join('\n       ')}`;
-    if (this.shape === 'append') return undefined;
-    const ledger = (await this.rows('select insert_id from mixpanel.s__ledger order by insert_id')).map((r) =>
-      String(r['insert_id']),
-    );
-    const ids = server.insertIds();
+    const loose = all.filter(isLoose);
+    const strange = loose.find(({ id, image }) => !isMadeOf(image, this.truth.history.get(id), isProfile));
+    if (strange) return `Mixpanel shows what no run read: ${strange.image}`;
+    if (mode !== 'mirror' || [...server.refused].some((id) => isLoose({ id }))) return undefined;
+    const [column, ids] = isProfile
+      ? [
+          'profile_id',
+          this.truth
+            .wanted(lines)
+            .map((w) => w.id)
+            .sort(),
+        ]
+      : ['insert_id', server.insertIds()];
+    const ledger = (await this.rows(`select ${column} as id from mixpanel.s__ledger`))
+      .map((r) => String(r['id']))
+      .sort();
     return JSON.stringify(ledger) === JSON.stringify(ids)
       ? undefined
       : `the ledger differs from Mixpanel\nmissing: ${minus(ids, ledger).join(' ')}\nextra: ${minus(ledger, ids).join(' ')}`;
+  }
+
+  lines(): Promise<Line[]> {
+    return linesOf(this.outside, this.shape, this.wide);
   }
 
   async rows(sql: string): Promise<Record<string, unknown>[]> {
@@ -228,3 +276,12 @@ const minus = (a: readonly string[], b: readonly string[]): string[] => {
     return at < 0;
   });
 };
+
+/** Refusals may leave a profile with properties of several rows, but of no other. */
+function isMadeOf(image: string, history: ReadonlySet<string> = new Set(), isProfile: boolean): boolean {
+  if (!isProfile) return history.has(image);
+  const properties = (text: string): string[] =>
+    (JSON.parse(text) as [string, unknown[]])[1].map((p) => JSON.stringify(p));
+  const known = new Set([...history].flatMap(properties));
+  return properties(image).every((p) => known.has(p));
+}

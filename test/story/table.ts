@@ -1,8 +1,64 @@
 import type { DuckDBConnection } from '@duckdb/node-api';
-import { canonical } from './mixpanel.ts';
+import { canonical, canonicalProfile, canonicalRow } from './mixpanel.ts';
 import type { Scheduler } from './scheduler.ts';
 
-export type Shape = 'keyed' | 'unkeyed' | 'append';
+interface Spec {
+  readonly kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
+  readonly mode: 'mirror' | 'append' | 'full' | 'one_time';
+  /** What Mixpanel must show: see `Truth`. */
+  readonly truth: 'table' | 'due' | 'newest' | 'kept' | 'first' | 'last';
+  readonly onDelete?: 'unset' | 'delete' | 'ignore';
+  readonly yml?: string;
+}
+
+export const LATE_MS = 30_000;
+const OPTIONS = `    key: id
+    device_id: dev
+    json_properties: j
+    where: status <> 'test'
+    properties: { exclude: [secret], rename: { a: A b } }
+`;
+
+const SPECS = {
+  keyed: { kind: 'events', mode: 'mirror', truth: 'table', yml: '    key: id\n' },
+  unkeyed: { kind: 'events', mode: 'mirror', truth: 'table' },
+  append: { kind: 'events', mode: 'append', truth: 'table' },
+  late: { kind: 'events', mode: 'append', truth: 'due', yml: `    late_window: ${LATE_MS / 1000}s\n` },
+  ignored: { kind: 'events', mode: 'mirror', truth: 'kept', onDelete: 'ignore', yml: '    key: id\n' },
+  options: { kind: 'events', mode: 'mirror', truth: 'table', yml: OPTIONS },
+  once: { kind: 'events', mode: 'one_time', truth: 'first' },
+  users: { kind: 'user_profiles', mode: 'mirror', truth: 'table' },
+  'users-delete': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete' },
+  'users-ignored': { kind: 'user_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore' },
+  'users-append': { kind: 'user_profiles', mode: 'append', truth: 'newest' },
+  'users-full': { kind: 'user_profiles', mode: 'full', truth: 'kept' },
+  'users-once': { kind: 'user_profiles', mode: 'one_time', truth: 'first' },
+  groups: { kind: 'group_profiles', mode: 'mirror', truth: 'table', onDelete: 'unset' },
+  'groups-delete': { kind: 'group_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete' },
+  'groups-ignored': { kind: 'group_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore' },
+  'groups-append': { kind: 'group_profiles', mode: 'append', truth: 'newest' },
+  'groups-full': { kind: 'group_profiles', mode: 'full', truth: 'kept' },
+  'groups-once': { kind: 'group_profiles', mode: 'one_time', truth: 'first' },
+  lookup: { kind: 'lookup_table', mode: 'full', truth: 'last' },
+  'lookup-once': { kind: 'lookup_table', mode: 'one_time', truth: 'last' },
+} as const satisfies Readonly<Record<string, Spec>>;
+
+export type Shape = keyof typeof SPECS;
+export const SHAPES = Object.keys(SPECS) as Shape[];
+export const specOf = (shape: Shape): Spec => SPECS[shape];
+
+/** The sync of a shape, without tags, guards and limits. */
+export function ymlOf(shape: Shape): string {
+  const { kind, mode, onDelete, yml = '' }: Spec = SPECS[shape];
+  const own = {
+    events: '    event: { column: ev }\n    time: t\n    user_id: u\n',
+    user_profiles: '    user_id: id\n',
+    group_profiles: '    group_key: company\n    group_id: id\n',
+    lookup_table: '    id: id\n    lookup_table_id: songs\n',
+  }[kind];
+  const more = `${onDelete ? `    on_delete: ${onDelete}\n` : ''}${mode === 'append' ? '    insert_time: loaded\n' : ''}`;
+  return `syncs:\n  - name: s\n    kind: ${kind}\n    mode: ${mode}\n    source: { relation: src }\n${own}${more}${yml}`;
+}
 
 /** A value as the warehouse writes it, and what Mixpanel must show for it; undefined is a property that is left out. */
 interface Value {
@@ -14,8 +70,11 @@ interface Column {
   readonly name: string;
   readonly type: string;
   readonly values: readonly Value[];
+  /** The property that it becomes, if not its own name; null where it is excluded. */
+  readonly property?: string | null;
 }
 
+const INVALID = Symbol('no object');
 const as = (sql: string, shown?: unknown): Value => ({ sql, shown });
 const text = (value: string): Value => as(`'${value.replaceAll("'", "''")}'`, value);
 const none = as('null');
@@ -89,40 +148,117 @@ const WIDE: readonly Column[] = [
   ),
 ];
 const LOADED = column('loaded', 'TIMESTAMP');
+const OPTIONAL: readonly Column[] = [
+  ID,
+  time('TIMESTAMP'),
+  USER,
+  EVENT,
+  { ...TEXT, property: 'A b' },
+  column('dev', 'VARCHAR', text('dev 1'), text('dev 2'), none, text('0')),
+  { ...column('secret', 'VARCHAR', text('s1'), text('s2'), none), property: null },
+  column('status', 'VARCHAR', text('live'), text('live'), text('test'), none),
+  column(
+    'j',
+    'JSON',
+    as(`'{"k":"v","A b":1,"time":5,"mp_x":1}'`, { k: 'v' }),
+    as(`'{"k":[1,null],"status":2,"$city":"x","n":null}'`, { k: [1, null], $city: 'x' }),
+    as("'[1]'", INVALID),
+    none,
+  ),
+];
+const KEYS = ['p1', 'p2', 'p3', 'p4', 'p5', 'é "🎉"', '', ','];
+const NAME = column('id', 'VARCHAR');
+const FLAG = column('b', 'BOOLEAN', as('true', true), as('false', false), none);
 
 /** The table of a history. Wide ones have every logical type; most histories need only what makes changes. */
 export function columnsOf(shape: Shape, wide: boolean): readonly Column[] {
-  const columns = wide ? WIDE : NARROW;
-  return shape === 'append' ? [...columns, LOADED] : columns;
+  const { kind, mode } = specOf(shape);
+  const typed = WIDE.slice(4);
+  const columns =
+    kind !== 'events'
+      ? [NAME, ...(wide && kind !== 'lookup_table' ? typed : [TEXT, DECIMAL, FLAG])]
+      : shape === 'options'
+        ? OPTIONAL
+        : wide
+          ? WIDE
+          : NARROW;
+  return mode === 'append' ? [...columns, LOADED] : columns;
 }
 
 export const create = (columns: readonly Column[]): string =>
   `create table src (${columns.map((c) => `${c.name} ${c.type}`).join(', ')})`;
 
-/** What Mixpanel must show of the table: each value is told by the literal that it equals, not by the code under test. */
-export async function wanted(connection: DuckDBConnection, columns: readonly Column[]): Promise<string[]> {
-  const which = columns.map(({ name, type, values }) =>
-    values.length === 0
-      ? name
-      : `case ${values.map((v, i) => `when ${name} is not distinct from cast(${v.sql} as ${type}) then ${i}`).join(' ')} end as ${name}`,
+/** A row of the table. */
+export interface Line {
+  readonly row: number;
+  readonly id: string | null;
+  readonly loaded: number | null;
+  /** What Mixpanel must show for it; undefined where it is invalid. */
+  readonly image: string | undefined;
+}
+
+/** The table, each value told by the literal that it equals and not by the code under test. */
+export async function linesOf(connection: DuckDBConnection, shape: Shape, wide: boolean): Promise<Line[]> {
+  const columns = columnsOf(shape, wide);
+  const valued = columns.filter((c) => c.values.length > 0);
+  const which = valued.map(
+    ({ name, type, values }) =>
+      `case ${values.map((v, i) => `when ${name} is not distinct from cast(${v.sql} as ${type}) then ${i}`).join(' ')} end as ${name}`,
   );
-  const rows = (await connection.runAndReadAll(`select ${which.join(', ')} from src`)).getRowObjectsJS();
-  const shownOf = (row: Readonly<Record<string, unknown>>, { name, values }: Column): unknown => {
-    if (values.length === 0) return row[name];
-    const value = values[Number(row[name] ?? -1)];
-    if (!value) throw new Error(`a value of ${name} that is none of those known`);
-    return value.shown;
-  };
-  return rows
-    .map((row) => {
-      const shown = columns.filter((c) => c !== LOADED).map((c) => [c.name, shownOf(row, c)] as const);
-      const { t, u, ev, ...rest } = Object.fromEntries(shown);
-      if (t === undefined || ev === '' || u === '0') return undefined;
-      const properties = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
-      return canonical({ event: String(ev), properties: { time: t, distinct_id: u ?? '', ...properties } });
-    })
-    .filter((row) => row !== undefined)
-    .sort();
+  const { kind, mode } = specOf(shape);
+  const loaded = mode === 'append' ? 'epoch_ms(loaded)' : '0';
+  const where = shape === 'options' ? " where status <> 'test'" : '';
+  const rows = (
+    await connection.runAndReadAll(
+      `select rowid as row, id, ${loaded} as loaded_ms, ${which.join(', ')} from src${where}`,
+    )
+  ).getRowObjectsJS();
+  return rows.map((row): Line => {
+    const shown = valued
+      .filter((c) => c.property !== null)
+      .map((c) => {
+        const value = c.values[Number(row[c.name] ?? -1)];
+        if (!value) throw new Error(`a value of ${c.name} that is none of those known`);
+        return [c.property ?? c.name, value.shown] as const;
+      });
+    const id = textOf(row['id']);
+    const key = kind === 'events' && row['id'] !== null ? Number(row['id']) : id;
+    return {
+      row: Number(row['row']),
+      id,
+      loaded: row['loaded_ms'] === null ? null : Number(row['loaded_ms']),
+      image: row['loaded_ms'] === null ? undefined : imageOf(kind, key, Object.fromEntries(shown)),
+    };
+  });
+}
+
+const textOf = (value: unknown): string | null =>
+  typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+
+function imageOf(
+  kind: Spec['kind'],
+  id: string | number | null,
+  values: Readonly<Record<string, unknown>>,
+): string | undefined {
+  if (kind === 'lookup_table')
+    return canonicalRow([String(id), ...Object.values(values).map((v) => String((v ?? '') as string | number))]);
+  const present = (all: object): Record<string, unknown> =>
+    Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  if (kind !== 'events') return id === null || id === '' ? undefined : canonicalProfile(String(id), present(values));
+  const { t, u, ev, dev, j, ...rest } = values;
+  const isFlat = dev !== undefined || 'dev' in values;
+  if (t === undefined || ev === '' || u === '0' || dev === '0' || (isFlat && j === INVALID)) return undefined;
+  const device = dev === undefined ? undefined : `$device:${JSON.stringify(dev).slice(1, -1)}`;
+  return canonical({
+    event: String(ev),
+    properties: present({
+      id: id ?? undefined,
+      ...rest,
+      ...(isFlat ? { $device_id: dev, ...(j as object | undefined) } : { j }),
+      time: t,
+      distinct_id: u ?? device ?? '',
+    }),
+  });
 }
 
 /** Inserts, updates of values, time, name and user, deletes, reinserts, twins. */
@@ -134,22 +270,47 @@ export function mutations(
   run: (sql: string) => Promise<unknown>,
 ): () => Promise<void> {
   const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
+  const { kind, mode, truth } = specOf(shape);
   const valued = columns.filter((c) => c.values.length > 0);
+  const isLookup = kind === 'lookup_table';
+  const isNamed = kind !== 'events';
+  const hasTwins = shape === 'unkeyed' || shape === 'once' || shape === 'late';
+  const literal = (key: string | null): string => (key === null ? 'null' : `'${key}'`);
+  const name = (): string => {
+    const isOdd = rng() < 0.1;
+    if (isLookup || (isOdd && mode === 'mirror')) return literal(pick(KEYS.filter((k) => k !== '')));
+    return literal(isOdd && mode !== 'mirror' ? null : pick(KEYS));
+  };
   let next = 1;
+  const at = (ms: number): string => `(epoch_ms(${Math.floor(ms)}::bigint))`;
+  const stamp = (id: string): string => {
+    const x = rng();
+    if (truth === 'due' && x < 0.6) return x < 0.05 ? 'null' : at(s.now + 5_000 - rng() * 1.5 * LATE_MS);
+    if (truth === 'newest' && x < 0.2)
+      return `((select max(loaded) - interval 1 second from src where id is not distinct from ${id}))`;
+    return at(s.now);
+  };
   return async () => {
     const x = rng();
     const any = `rowid = (select rowid from src order by md5(cast(rowid as varchar) || '${Math.floor(rng() * 1e6)}') limit 1)`;
-    if (shape === 'append' || x < 0.45) {
-      if (shape === 'append') s.setTime(s.now + 1);
-      // A third of the unkeyed rows are twins of one another.
-      const id = shape === 'unkeyed' && rng() < 0.5 ? 0 : next++;
-      const row = [String(id), ...valued.map((c) => pick(c.values).sql)];
-      if (shape === 'append') row.push(`(epoch_ms(${s.now}::bigint))`);
-      await run(`insert into src values (${row.join(', ')})`);
-      if (shape === 'unkeyed' && rng() < 0.3) await run(`insert into src select * from src where ${any}`);
+    if (mode === 'append' || x < 0.45) {
+      if (mode === 'append') s.setTime(s.now + 1);
+      // A third of the rows without key are twins of one another.
+      const id = isNamed ? name() : String(hasTwins && rng() < 0.5 ? 0 : next++);
+      const row = [id, ...valued.map((c) => pick(c.values).sql)];
+      if (mode === 'append') row.push(stamp(id));
+      const isFree =
+        isNamed && mode !== 'append' ? ` where not exists (select 1 from src where id is not distinct from ${id})` : '';
+      await run(`insert into src select ${row.join(', ')}${isFree}`);
+      if (hasTwins && rng() < 0.3) await run(`insert into src select * from src where ${any}`);
+    } else if (isNamed && x < 0.52) {
+      const id = name();
+      await run(
+        `update src set id = ${id} where ${any} and not exists (select 1 from src where id is not distinct from ${id})`,
+      );
     } else if (x < 0.8) {
       const c = pick(valued);
       await run(`update src set ${c.name} = ${pick(c.values).sql} where ${any}`);
-    } else await run(`delete from src where ${any}`);
+    } else await run(`delete from src where ${any}${isLookup ? ' and (select count(*) from src) > 1' : ''}`);
   };
 }

@@ -1,3 +1,3 @@
 import { simulate } from './simulate.ts';
 
-simulate('unkeyed');
+simulate('unkeyed', 0.11);

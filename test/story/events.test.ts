@@ -1,0 +1,5 @@
+import { simulate } from './simulate.ts';
+
+simulate('ignored', 0.04);
+simulate('options', 0.04);
+simulate('once', 0.04);

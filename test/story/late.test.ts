@@ -1,0 +1,3 @@
+import { simulate } from './simulate.ts';
+
+simulate('late', 0.09);
