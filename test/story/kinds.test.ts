@@ -1,0 +1,147 @@
+import { afterEach, expect, test } from 'vitest';
+import { random } from './scheduler.ts';
+import { Story } from './story.ts';
+import type { Shape } from './table.ts';
+
+const TIMEOUT = 12_000;
+
+let story: Story;
+afterEach(() => story.close());
+
+async function open(shape: Shape, ...rows: string[]): Promise<Story> {
+  story = await Story.open(shape, false, random(1), TIMEOUT);
+  for (const row of rows) await change(`insert into src values (${row})`);
+  expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+  return story;
+}
+const change = (sql: string): Promise<unknown> => story.outside.run(sql);
+const pass = (ms: number): void => story.scheduler.setTime(story.scheduler.now + ms);
+
+/** In peace the table is what Mixpanel shows, and a further run has nothing to send. */
+async function rest(): Promise<void> {
+  expect(await story.apply()).toEqual(['ok']);
+  pass(2 * TIMEOUT);
+  await story.scheduler.settle();
+  expect(await story.problem()).toBe(undefined);
+  const { records } = story.server;
+  expect(await story.apply()).toEqual(['ok']);
+  expect(story.server.records).toBe(records);
+}
+
+test.each(['users', 'groups'] as const)(
+  '%s: a late copy of an update lands before any later one is sent',
+  async (shape) => {
+    const { scheduler } = await open(shape, "'a', 'x', 1.50, true");
+    await change('update src set a = null');
+    scheduler.fates.push('last', 'last', 'last');
+    expect((await story.apply())[0]).toMatch(/^retries-exhausted/);
+    await change("update src set a = 'a,null'");
+    await rest();
+  },
+);
+
+test('a property that Mixpanel would not take away is taken away later', async () => {
+  const { server } = await open('users', "'a', 'x', 1.50, true", "'b', 'x', 1.50, true");
+  await change("update src set a = null, n = 0 where id = 'a'");
+  server.refusing = (_id, tombstone) => tombstone;
+  expect(await story.apply()).toEqual(['ok']);
+  server.refusing = null;
+  await rest();
+});
+
+test.each(['users', 'users-delete'] as const)(
+  '%s: a profile that was refused and whose row is gone is not taken back',
+  async (shape) => {
+    const { server } = await open(shape, "'a', 'x', 1.50, true");
+    await change("insert into src values ('b', 'x', 0, true)");
+    server.refusing = () => true;
+    expect(await story.apply()).toEqual(['ok']);
+    server.refusing = null;
+    await change("delete from src where id = 'b'");
+    const { records } = server;
+    await rest();
+    expect(server.records).toBe(records);
+  },
+);
+
+test('records that are named while the others were left out: the others are sent again', async () => {
+  const { server } = await open('users', "'a', 'x', 1.50, true");
+  await change("insert into src values ('b', 'x', 0, true)");
+  await change("insert into src values ('c', 'x', 0, true)");
+  let first: string | undefined;
+  server.manner = 'names-alone';
+  server.refusing = (id) => id === (first ??= id);
+  expect(await story.apply()).toEqual(['ok']);
+  expect(server.profiles.size).toBe(2);
+  server.refusing = null;
+  await rest();
+});
+
+test('a lookup table that was refused is tried again, and goes out once', async () => {
+  const { server } = await open('lookup', "'a', 'x', 1.50, true", "'b', null, 0, null");
+  await change("update src set a = '' where id = 'a'");
+  server.refusing = () => true;
+  for (let i = 0; i < 2; i++) expect((await story.apply())[0]).toMatch(/^mixpanel-rejected/);
+  server.refusing = null;
+  await rest();
+});
+
+test('a lookup table that is refused and becomes what it was is not sent', async () => {
+  const { server } = await open('lookup', "'a', 'x', 1.50, true");
+  await change("update src set a = ''");
+  server.refusing = () => true;
+  expect((await story.apply())[0]).toMatch(/^mixpanel-rejected/);
+  server.refusing = null;
+  await change("update src set a = 'x'");
+  const { records } = server;
+  expect(await story.apply()).toEqual(['ok']);
+  expect(server.records).toBe(records);
+});
+
+test('a lookup table that may have been replaced before it was refused is sent again, also as it was', async () => {
+  const { scheduler, server } = await open('lookup', "'a', 'x', 1.50, true");
+  await change("update src set a = ''");
+  server.forgets = true;
+  scheduler.fates.push('after');
+  server.refusing = () => server.table.some((row) => row.includes('""'));
+  expect((await story.apply())[0]).toMatch(/^mixpanel-rejected/);
+  server.refusing = null;
+  await change("update src set a = 'x'");
+  await rest();
+});
+
+test('a lookup table of one time is replaced once, whatever becomes of its source', async () => {
+  const { server } = await open('lookup-once', "'a', 'x', 1.50, true");
+  expect(await story.problem()).toBe(undefined);
+  await change("update src set a = ''");
+  expect(await story.apply()).toEqual(['ok']);
+  expect(server.records).toBe(1);
+});
+
+test('a row of one time that was refused is tried again while it is there', async () => {
+  const row = (id: number): string => `${id}, '2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50`;
+  story = await Story.open('once', false, random(1), TIMEOUT);
+  for (const id of [1, 2]) await change(`insert into src values (${row(id)})`);
+  let first: string | undefined;
+  story.server.refusing = (id) => id === (first ??= id);
+  expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+  expect(story.server.view.size).toBe(1);
+  story.server.refusing = null;
+  await change(`insert into src values (${row(3)})`);
+  await rest();
+  expect(story.server.view.size).toBe(2);
+});
+
+test('late rows: each within the window once, twins of what was sent included, and none that is later', async () => {
+  const row = (id: number, ms: number): string =>
+    `${id}, '2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50, epoch_ms(${ms})`;
+  const { server } = await open('late', row(1, 100_000));
+  await change(`insert into src values (${row(1, 100_000)}), (${row(2, 70_001)}), (${row(3, 70_000)})`);
+  await rest();
+  expect(server.view.size).toBe(3);
+  expect(story.truth.lost(await story.lines())).toBe(1);
+  // What was sent within the window is not sent again when the window has moved on.
+  await change(`insert into src values (${row(4, 129_000)}), (${row(2, 70_001)})`);
+  await rest();
+  expect(server.view.size).toBe(5);
+});
