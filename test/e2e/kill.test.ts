@@ -115,6 +115,137 @@ targets:
   ]);
 });
 
+const MANY = Number(process.env['ROUNDS'] ?? 15);
+
+test(`real processes: ${MANY} rounds with five syncs at once end in equality of all of them (seed ${SEED})`, async () => {
+  const rng = random(SEED + 1);
+  const { parseFaults } = await import('../../runtime/sandbox/faults.ts');
+  const many = await openSandbox({
+    path: ':memory:',
+    faults: parseFaults('429=0.1,5xx=0.1,reset-before=0.1,reset-after=0.15'),
+    random: rng,
+  });
+  const served = await serveSandbox(many, { port: 0 });
+  try {
+    const dir = await project({
+      'syncline.yml': `name: shop
+default_target: dev
+targets:
+  dev:
+    warehouse: { type: duckdb, path: warehouse.duckdb }
+    lease: { ttl: 2s }
+    mixpanel:
+      host: http://127.0.0.1:${served.port}
+      project_id: 1
+      token: x
+      service_account: { username: a, secret: b }
+      retry: { initial: 20ms, max: 100ms, attempts: 6 }
+      request_timeout: 1s
+`,
+      'syncs/shop.yml': `syncs:
+  - { name: purchases, kind: events, mode: mirror, source: { relation: orders }, event: Purchase, time: t, user_id: u, key: id }
+  - { name: customers, kind: user_profiles, mode: mirror, source: { relation: customers }, user_id: id }
+  - { name: accounts, kind: group_profiles, mode: mirror, source: { relation: accounts }, group_key: company, group_id: id, on_delete: delete }
+  - { name: songs, kind: lookup_table, mode: full, source: { relation: songs }, id: id, lookup_table_id: songs }
+  - { name: log, kind: events, mode: append, source: { relation: log }, event: Log, time: t, insert_time: loaded, late_window: 1h }
+`,
+    });
+    const file = path.join(dir, 'warehouse.duckdb');
+    const people = (table: string): string =>
+      `create table ${table} as select table_prefix || i as id, case when i % 3 > 0 then 'n' || i end as name, i as v from range(5000) as t(i), (select '${table} ' as table_prefix)`;
+    const log = (from: number, count: number, loaded: string): string =>
+      `insert into log select ${from} + i, timestamp '2024-02-01' + to_seconds(i::integer), ${loaded} from range(${count}) as t(i)`;
+    await duck(
+      file,
+      `create table orders as select i::integer as id, timestamp '2024-01-01' + to_seconds(i::integer) as t, 'u' || (i % 99) as u, 0 as v from range(10000) as t(i)`,
+      people('customers'),
+      people('accounts'),
+      `create table songs as select i as id, 'song, "' || i || '"' as title, 0 as v from range(1, 3000) as t(i)`,
+      'create table log (n integer, t timestamp, loaded timestamp)',
+      log(0, 3000, `timestamp '2024-02-01'`),
+    );
+    for (const args of [['lock'], ['setup', '--execute']]) expect((await cli(dir, ...args)).code).toBe(0);
+
+    for (let round = 0; round < MANY; round++) {
+      const part = (modulus: number): string => `hash(id) % ${modulus} = ${Math.floor(rng() * modulus)}`;
+      await duck(
+        file,
+        `update orders set v = v + 1 where ${part(97)}`,
+        `update orders set u = 'v' || v where ${part(211)}`,
+        `delete from orders where ${part(307)}`,
+        ...['customers', 'accounts'].flatMap((table) => [
+          `update ${table} set name = case when name is null then 'again' end, v = v + 1 where ${part(50)}`,
+          `delete from ${table} where ${part(101)}`,
+          `insert into ${table} select '${table} ' || i, null, -1 from range(${20 * round}, ${20 * round + 10}) as t(i) where not exists (select 1 from ${table} as c where c.id = '${table} ' || i)`,
+        ]),
+        ...(rng() < 0.5
+          ? [`update songs set v = v + 1 where ${part(20)}`, `delete from songs where ${part(301)}`]
+          : []),
+        // A row in time, one that is late within the window, and twins of both.
+        log(10_000 + round * 100, 20, `timestamp '2024-02-01' + to_minutes(${10 * (round + 1)})`),
+        log(10_020 + round * 100, 20, `timestamp '2024-02-01' + to_minutes(${10 * (round + 1) - 20})`),
+        `insert into log select * from log where n in (${10_000 + round * 100}, ${10_020 + round * 100})`,
+      );
+      const { child, ended } = start(dir, 'apply', '--quiet', '--threads', '3');
+      await new Promise((resolve) => setTimeout(resolve, 250 + rng() * 1500));
+      if (rng() < 0.3) {
+        child.kill('SIGSTOP');
+        await new Promise((resolve) => setTimeout(resolve, 2500 * rng()));
+        child.kill('SIGCONT');
+        if (rng() < 0.5) await new Promise((resolve) => setTimeout(resolve, 300));
+      }
+      child.kill('SIGKILL');
+      await ended;
+    }
+    let last = { code: 1, err: '', out: '' };
+    const still = (): number => last.err.split('nothing changed').length - 1;
+    for (let i = 0; i < 10 && still() < 5; i++) last = await cli(dir, 'apply', '--threads', '3');
+    expect(still(), last.err).toBe(5);
+    // Rows that are later than the window stay out.
+    await duck(file, log(-5, 5, `timestamp '2020-01-01'`));
+    last = await cli(dir, 'apply');
+    expect(still(), last.err).toBe(5);
+
+    const compare = async (what: string, table: string, mixpanel: string): Promise<void> => {
+      const text = (query: string): string =>
+        `select string_agg(line, chr(10) order by line) as t from (${query}) as q(line)`;
+      const [row] = await duck(file, text(table));
+      const [shown] = await many.query(text(mixpanel));
+      const [a, b] = [String(row?.['t']), String(shown?.['t'])];
+      expect(`${what}: ${a === b ? 'equal' : difference(a, b)}`).toBe(`${what}: equal`);
+    };
+    const p = (name: string): string => `coalesce((properties ->> '${name}'), '')`;
+    await compare(
+      'events',
+      `select id || '|' || epoch_ms(t) || '|' || u || '|' || v from orders`,
+      `select ${p('id')} || '|' || time_ms || '|' || distinct_id || '|' || ${p('v')} from events where event = 'Purchase' and (properties ->> 'syncline_deleted') is null`,
+    );
+    await compare(
+      'user profiles',
+      `select id || '|' || coalesce(name, '') || '|' || v from customers`,
+      `select distinct_id || '|' || ${p('name')} || '|' || ${p('v')} from profiles where (properties ->> 'v') is not null`,
+    );
+    await compare(
+      'group profiles',
+      `select id || '|' || coalesce(name, '') || '|' || v from accounts`,
+      `select group_id || '|' || ${p('name')} || '|' || ${p('v')} from groups where group_key = 'company'`,
+    );
+    await compare(
+      'log',
+      `select n || '|' || epoch_ms(t) from log where n >= 0`,
+      `select ${p('n')} || '|' || time_ms from events where event = 'Log'`,
+    );
+    await compare(
+      'lookup table',
+      `select id || '|' || title || '|' || v from songs`,
+      `select row_id || '|' || ${p('title')} || '|' || ${p('v')} from lookup_rows where lookup_table_id = 'songs'`,
+    );
+  } finally {
+    await served.close();
+    await many.close();
+  }
+});
+
 function difference(table: string, mixpanel: string): string {
   const [a, b] = [new Set(table.split('\n')), new Set(mixpanel.split('\n'))];
   const lost = [...a].filter((x) => !b.has(x));
