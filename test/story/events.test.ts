@@ -1,5 +1,5 @@
 import { simulate } from './simulate.ts';
 
-simulate('ignored', 0.04);
+simulate('ignored', 0.06);
 simulate('options', 0.04);
 simulate('once', 0.04);

@@ -110,6 +110,17 @@ test('a lookup table that may have been replaced before it was refused is sent a
   await rest();
 });
 
+test('a lookup table that changes between probe and capture, and back, is sent again', async () => {
+  const { scheduler } = await open('lookup', "'a', 'x', 1.50, true");
+  await change("update src set a = ''");
+  scheduler.crash = { at: 's/probe.sql', when: 'after', pauses: 1000 };
+  await story.apply({ leave: true });
+  await change("update src set a = 'a,null'");
+  await story.ended();
+  await change("update src set a = ''");
+  await rest();
+});
+
 test('a lookup table of one time is replaced once, whatever becomes of its source', async () => {
   const { server } = await open('lookup-once', "'a', 'x', 1.50, true");
   expect(await story.problem()).toBe(undefined);

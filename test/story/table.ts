@@ -39,7 +39,7 @@ const SPECS = {
   'groups-append': { kind: 'group_profiles', mode: 'append', truth: 'newest' },
   'groups-full': { kind: 'group_profiles', mode: 'full', truth: 'kept' },
   'groups-once': { kind: 'group_profiles', mode: 'one_time', truth: 'first' },
-  lookup: { kind: 'lookup_table', mode: 'full', truth: 'last' },
+  lookup: { kind: 'lookup_table', mode: 'full', truth: 'table' },
   'lookup-once': { kind: 'lookup_table', mode: 'one_time', truth: 'last' },
 } as const satisfies Readonly<Record<string, Spec>>;
 
@@ -308,7 +308,7 @@ export function mutations(
       await run(
         `update src set id = ${id} where ${any} and not exists (select 1 from src where id is not distinct from ${id})`,
       );
-    } else if (x < 0.8) {
+    } else if (x < (truth === 'kept' ? 0.65 : 0.8)) {
       const c = pick(valued);
       await run(`update src set ${c.name} = ${pick(c.values).sql} where ${any}`);
     } else await run(`delete from src where ${any}${isLookup ? ' and (select count(*) from src) > 1' : ''}`);
