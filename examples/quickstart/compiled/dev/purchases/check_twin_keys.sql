@@ -1,12 +1,13 @@
--- a twin that equals the ledger is not captured, so captured keys are looked up in the source again
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
-  select cast("order_id" as varchar) as row_key, count(*) as occurrences
-  from "main"."orders" as r
-  where cast("order_id" as varchar) in (select o.row_key from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key is not null)
-  group by 1
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
 ) as k
-where k.occurrences > 1
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o

@@ -34,6 +34,7 @@ changes as (
   full outer join older as o on o.row_key = n.syncline_key
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
 )
 ,
 identified as (
@@ -118,7 +119,7 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
 from judged
 group by row_change, change, reason
 order by row_change, change, reason
