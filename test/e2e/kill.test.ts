@@ -143,9 +143,9 @@ targets:
       request_timeout: 1s
 `,
       'syncs/shop.yml': `syncs:
-  - { name: purchases, kind: events, mode: mirror, source: { relation: orders }, event: Purchase, time: t, user_id: u, key: id }
-  - { name: customers, kind: user_profiles, mode: mirror, source: { relation: customers }, user_id: id }
-  - { name: accounts, kind: group_profiles, mode: mirror, source: { relation: accounts }, group_key: company, group_id: id, on_delete: delete }
+  - { name: purchases, kind: events, mode: mirror, source: { relation: orders }, event: Purchase, time: t, user_id: u, key: id, guard: { max_deletes: 100% } }
+  - { name: customers, kind: user_profiles, mode: mirror, source: { relation: customers }, user_id: id, guard: { max_deletes: 100% } }
+  - { name: accounts, kind: group_profiles, mode: mirror, source: { relation: accounts }, group_key: company, group_id: id, on_delete: delete, guard: { max_deletes: 100% } }
   - { name: songs, kind: lookup_table, mode: full, source: { relation: songs }, id: id, lookup_table_id: songs }
   - { name: log, kind: events, mode: append, source: { relation: log }, event: Log, time: t, insert_time: loaded, late_window: 1h }
 `,

@@ -314,7 +314,7 @@ describe('bad input', () => {
 
     const large = await start(
       `  - { name: big, kind: lookup_table, mode: full, source: { relation: big }, id: id, lookup_table_id: x }\n`,
-      `create table big as select i as id, repeat('x', 1000) as text from range(100000) as t(i)`,
+      `create table big as select i as id, repeat('x', 1000) as text from range(1, 100001) as t(i)`,
     );
     const refused = await cli(large, 'apply');
     expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('at most 100 MB a lookup table')]);

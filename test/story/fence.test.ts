@@ -40,7 +40,7 @@ test('what a holder writes into an interrupted run changes nothing under another
     if ([state.settle, capture.flip].includes(file)) await outside.run("update mixpanel.s__state set phase = 'idle'");
     if (file === 's/ledger_forward.sql')
       await outside.run(
-        `update mixpanel.s__outbox_2 set change = 'forward', payload = row_key where row_key in (select row_key from mixpanel.s__ledger)`,
+        `update mixpanel.s__outbox_3 set change = 'forward', payload = row_key where row_key in (select row_key from mixpanel.s__ledger)`,
       );
     const { rowsChanged } = await outside.run(query.sql, binds(query.binds));
     await outside.run('rollback');

@@ -611,7 +611,6 @@ changes as (
   full outer join older as o on o.row_key = n.syncline_key
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
 )
 ,
 identified as (
@@ -901,7 +900,6 @@ changes as (
   full outer join older as o on o.row_key = n.syncline_key
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
 )
 ,
 identified as (
