@@ -248,7 +248,7 @@ export function lowerDirect(
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),
     probe: probeOf(dialect, sync, add, context),
-    deliver: { ...endpointOf(sync, source), read: add('read') },
+    deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
     preview: add('preview'),
     show: add('show'),
   };

@@ -4,6 +4,7 @@ import type { RunCounts, RunEvent } from './events.ts';
 import type { Send } from './deliver.ts';
 import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
+import { isSameMapping } from './mapping.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
@@ -11,10 +12,6 @@ import { lockStateFile, readStateFile } from './state-file.ts';
 import type { Values } from './values.ts';
 import type { Row, Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
-
-/** Records and bytes of one request (documentation: Import Events). */
-const BATCH_RECORDS = 2000;
-const BATCH_BYTES = 7_000_000;
 
 export interface DirectRun {
   readonly plan: Plan;
@@ -77,8 +74,7 @@ export function directValues(sync: DirectPlan, state: FileState | undefined): Va
   const baseline = state?.baseline ?? null;
   return {
     watermark_from: baseline?.watermark_to ?? null,
-    content_from:
-      baseline && JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping) ? (baseline.content ?? null) : null,
+    content_from: baseline && isSameMapping(sync, baseline) ? (baseline.content ?? null) : null,
     resend: 0,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     seen_from: null,
@@ -113,7 +109,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     sync: sync.name,
     records: expected.sent + expected.invalid + retried.length,
     invalid: expected.invalid,
-    batches: Math.ceil(expected.sent / BATCH_RECORDS),
+    batches: Math.ceil(expected.sent / sync.deliver.limits.records),
   });
   if (expected.sent + expected.invalid + retried.length === 0) {
     const next = await save({ ...state, pending: null, baseline: pending });
@@ -209,7 +205,7 @@ async function deliverRows(
     if (!result.accepted) rows.push({ also: 0, row_key: '*', change: 'insert', reason: result.reason, payload: '' });
     return { accepted: result.accepted ? total : 0, invalid: 0, billable: 0, rejects: rows };
   }
-  const { endpoint, also } = sync.deliver;
+  const { endpoint, also, limits } = sync.deliver;
   const send: Send = (batch, w, to) => {
     if (to === 1 && also !== null) return mixpanel.importBatch(batch, w);
     return endpoint === 'engage' || endpoint === 'groups'
@@ -251,7 +247,7 @@ async function deliverRows(
     const to = record.also === 1 ? 1 : 0;
     queues[to].push(record);
     bytes[to] = (bytes[to] ?? 0) + Buffer.byteLength(record.payload ?? '');
-    if (queues[to].length >= BATCH_RECORDS || bytes[to] >= BATCH_BYTES) await flush(to);
+    if (queues[to].length >= limits.records || bytes[to] >= limits.bytes) await flush(to);
   };
   for (const record of retried) await add(record);
   for await (const rows of pieces) {

@@ -54,6 +54,10 @@ export function compareMapping(sync: SyncPlan | DirectPlan, baseline: Baseline |
   return { kind: 'changed', change: describe(before, after) };
 }
 
+/** True when records are made exactly as the baseline's were. */
+export const isSameMapping = (sync: SyncPlan | DirectPlan, baseline: Baseline): boolean =>
+  JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping);
+
 const equal = (a: Entry, b: Entry | undefined): boolean =>
   b !== undefined &&
   a.column === b.column &&

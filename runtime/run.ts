@@ -1,4 +1,4 @@
-import type { Expect, Plan, SqlStep, SyncPlan } from '../schemas/types.ts';
+import type { Expect, Plan, SqlStep } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
 import type { Values } from './values.ts';
 import { toQuery } from './values.ts';
@@ -103,11 +103,4 @@ export class Runner {
 function violated(expect: Extract<Expect, { rows: 0 }>, rows: readonly Row[]): RunError {
   const shown = rows.slice(0, 3).map((row) => Object.values(row).join(' '));
   return new RunError(expect.otherwise, `${expect.message} (${shown.join('; ')})`, { retryable: false });
-}
-
-/** Finds a sync of a plan by name. */
-export function syncOf(plan: Plan, name: string): SyncPlan {
-  const sync = plan.syncs.find((s) => s.name === name);
-  if (!sync) throw new Error(`the plan has no sync ${name}`);
-  return sync;
 }

@@ -1,5 +1,6 @@
 import type { SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
+import { isSameMapping } from './mapping.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -134,6 +135,3 @@ function seenFrom(sync: SyncPlan, baseline: Baseline | null): string | null {
   const isKnown = (baseline.late_window_ms ?? 0) >= sync.lateWindowMs && isSameMapping(sync, baseline);
   return (isKnown ? baseline.seen_from : baseline.watermark_to) ?? null;
 }
-
-const isSameMapping = (sync: SyncPlan, baseline: Baseline): boolean =>
-  JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping);

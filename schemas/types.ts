@@ -338,6 +338,13 @@ export interface DirectPlan {
      * rows: also, row_key, change, reason, payload
      */
     read: string;
+    /**
+     * Of one request: records, and bytes before its last record
+     */
+    limits: {
+      records: number;
+      bytes: number;
+    };
   };
   preview: string;
   show: string;
