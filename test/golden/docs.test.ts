@@ -8,7 +8,7 @@ const root = path.join(import.meta.dirname, '../..');
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
 
 test('the README’s project compiles for both of its targets', async () => {
-  const [project, syncs] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map((m) => m[1] ?? '');
+  const [project, syncs, history] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map((m) => m[1] ?? '');
   const table = (columns: string) => ({
     columns: columns.split(', ').map((c) => ({ name: c.split(' ')[0]!, type: c.slice(c.indexOf(' ') + 1) })),
   });
@@ -19,11 +19,17 @@ test('the README’s project compiles for both of its targets', async () => {
     'main.log': table('loaded_at TIMESTAMP, event_name VARCHAR, happened_at TIMESTAMP WITH TIME ZONE, user_id BIGINT'),
     'main.customers': table('customer_id VARCHAR, email VARCHAR, name VARCHAR, tier VARCHAR'),
     'main.accounts': table('account_id VARCHAR, name VARCHAR, arr INTEGER'),
+    'main.customer_versions': table('customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP, tier VARCHAR'),
     'main.songs': table('song_id INTEGER, song_name VARCHAR, artist VARCHAR'),
   };
   for (const target of ['dev', 'prod']) {
     const lock = writeLock({ lockVersion: 1, targets: { [target]: { sources } } });
-    const files = { 'syncline.yml': project!, 'syncs/shop.yml': syncs!, 'syncline.lock.json': lock };
+    const files = {
+      'syncline.yml': project!,
+      'syncs/shop.yml': syncs!,
+      'syncs/z.yml': history!,
+      'syncline.lock.json': lock,
+    };
     const { diagnostics, plan } = await compileFiles(files, { target });
     expect(diagnostics).toEqual([]);
     expect(plan?.syncs.map((s) => [s.name, s.strategy])).toEqual([
@@ -32,6 +38,7 @@ test('the README’s project compiles for both of its targets', async () => {
       ['customers', 'checksum'],
       ['accounts', 'checksum'],
       ['songs', 'all'],
+      ['customer_tiers', 'checksum'],
     ]);
   }
 });
