@@ -130,6 +130,22 @@ test('kills and faults: a run is sent again within the same bounds, until all is
   }
 });
 
+test('an interrupted run is read again up to where it was read before; what came since is another run', async () => {
+  const dir = await shop();
+  expect((await cli(dir, 'apply', '-s', 'log')).code).toBe(0);
+  const file = path.join(dir, 'syncline.state/dev/log.json');
+  const state = JSON.parse(await readFile(file, 'utf8')) as { baseline: unknown };
+  // As a process leaves it that died before it could say that all was sent.
+  await writeFile(file, JSON.stringify({ ...state, run: 0, baseline: null, pending: state.baseline }));
+  await duck(path.join(dir, 'warehouse.duckdb'), `insert into log values (9, '2024-01-02', '2024-01-02')`);
+  expect((await cli(dir, 'plan', '-s', 'log')).out).toContain('finishes an interrupted run first');
+  const resumed = await cli(dir, 'apply', '-s', 'log');
+  expect(resumed.err).toMatch(/captured 5,000 records[^]*run 1 done[^]*captured 1 record\n[^]*run 2 done: 1 insert/);
+  const [events] = await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events');
+  expect(events).toEqual({ n: 5001 });
+  await rm(dir, { recursive: true, force: true });
+});
+
 test('a state file in use, foreign or unreadable is refused', async () => {
   const dir = await shop();
   const state = path.join(dir, 'syncline.state/dev/customers.json');
