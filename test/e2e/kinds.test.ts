@@ -1,6 +1,7 @@
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 import { cli, duck, project, YML } from './cli.ts';
 
 const dirs: string[] = [];
@@ -287,6 +288,29 @@ describe('events', () => {
     expect(await apply(dir, '--allow', 'p.max_deletes=5000', 'p.on_empty_source')).toContain('1,700 deletes');
     expect((await cli(dir, 'apply', '--allow', 'p.nope=1')).code).toBe(2);
   });
+});
+
+test('a run with nothing to send makes no request', async () => {
+  const sandbox = await openSandbox({ path: ':memory:' });
+  const server = await serveSandbox(sandbox, { port: 0 });
+  try {
+    const dir = await start(
+      `  - { name: e, kind: events, mode: mirror, source: { relation: c }, event: E, time: t, key: id }
+  - { name: c, kind: user_profiles, mode: mirror, source: { relation: c }, user_id: id }
+  - { name: l, kind: lookup_table, mode: full, source: { relation: c }, id: id, lookup_table_id: x }\n`,
+      `create table c as select 'u' || i as id, timestamp '2024-01-01' as t, i as n from range(10) as t(i)`,
+    );
+    const yml = `{ host: "http://127.0.0.1:${server.port}", project_id: 1, token: t, service_account: { username: u, secret: s } }`;
+    await writeFile(path.join(dir, 'syncline.yml'), YML.replace('mixpanel: sandbox', `mixpanel: ${yml}`));
+    await apply(dir);
+    const { requests } = sandbox.counts;
+    expect(requests).toBeGreaterThan(3);
+    expect((await apply(dir)).match(/nothing changed/g)).toHaveLength(3);
+    expect(sandbox.counts.requests).toBe(requests);
+  } finally {
+    await server.close();
+    await sandbox.close();
+  }
 });
 
 describe('bad input', () => {
