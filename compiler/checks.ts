@@ -54,7 +54,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
       expect: {
         rows: 0,
         otherwise: 'guard',
-        message: `The guard ${name} stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
+        message: `The guard ${name} stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}${name === 'on_empty_source' ? '' : '=N'}.`,
         guard: name,
       },
     });

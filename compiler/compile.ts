@@ -48,7 +48,7 @@ export function compile(input: CompileInput): Compiled {
   };
   const statements: Plan['statements'] = {};
   const isDirect = place.staging === 'none';
-  const shared = isDirect ? { setup: [], runs: '' } : lowerShared(dialect, renderer, place, statements);
+  const shared = isDirect ? { setup: [], runs: '', states: '' } : lowerShared(dialect, renderer, place, statements);
   const staged = isDirect ? [] : project.syncs;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
   const direct = isDirect ? project.syncs.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];

@@ -95,7 +95,7 @@ const TEXTS = {
   'control-character': (p: { key: string }): Text => ({ message: `${p.key} contains a control character` }),
   'source-not-locked': (p: { source: string; target: string }): Text => ({
     message: `the lock has no columns of ${p.source} for target ${p.target}`,
-    hint: 'run `syncline lock`',
+    hint: `run \`syncline lock -t ${p.target}\``,
   }),
   'lock-invalid': (p: { text: string }): Text => ({
     message: `syncline.lock.json: ${p.text}`,

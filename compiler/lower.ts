@@ -45,13 +45,17 @@ const LEASE_LOST: Expect = { affected: 1, otherwise: 'lease-lost' };
 
 /** Steps and statements that every sync of a target shares. */
 export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
-  const context = { staging: dialect.ident(place.staging), runs: dialect.relation([place.staging, 'runs']) };
+  const context = {
+    staging: dialect.ident(place.staging),
+    runs: dialect.relation([place.staging, 'runs']),
+    states: dialect.tablesEnding(place.staging, '__state'),
+  };
   const add = (name: string): string => {
     const file = `shared/${name}.sql`;
     statements[file] = renderer.render(name, context);
     return file;
   };
-  return { setup: [step([add('create_schema'), add('create_runs')])], runs: add('runs') };
+  return { setup: [step([add('create_schema'), add('create_runs')])], runs: add('runs'), states: add('states') };
 }
 
 const ENDPOINTS = {

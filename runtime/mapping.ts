@@ -51,7 +51,11 @@ export function compareMapping(sync: SyncPlan | DirectPlan, baseline: Baseline |
     oldConstants.length === newConstants.length && oldConstants.every((c, i) => equal(c, newConstants[i]));
   const isAppended = oldColumns.every((c, i) => equal(c, newColumns[i]));
   if (isAppended && sameConstants) return { kind: 'compatible' };
-  return { kind: 'changed', change: describe(before, after) };
+  const there = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
+  const lost = oldColumns.map((c) => c.column).filter((column) => !there.has(column));
+  const change = describe(before, after);
+  const needs = lost.length > 0 ? `the old form needs column ${lost.join(', ')}, which is gone` : undefined;
+  return { kind: 'changed', change: { ...change, unforwardable: change.unforwardable ?? needs } };
 }
 
 /** True when records are made exactly as the baseline's were. */
@@ -131,10 +135,12 @@ export function forwardRoute(baseline: Baseline | null): Route | undefined {
 }
 
 function undecided(sync: string, change: MappingChange): RunError {
-  const choices = change.unforwardable === undefined ? 'resend, or forward' : 'resend';
+  const choices = ['resend', ...(change.unforwardable === undefined ? ['forward'] : [])]
+    .map((choice) => `\`decisions: { ${change.hash}: ${choice} }\``)
+    .join(' or ');
   return new RunError(
     'mapping-changed',
-    `The mapping of ${sync} changed since its last run (${change.what}), so rows that did not change would be sent again. Restore the mapping, or decide: \`decisions: { ${change.hash}: ${choices} }\` in the sync, or once --resend ${sync}${change.unforwardable === undefined ? ` or --forward ${sync}` : ''}. \`syncline plan\` prices it.`,
+    `The mapping of ${sync} changed since its last run (${change.what}), so rows that did not change would be sent again. Restore the mapping, or decide: ${choices} in the sync, or once --resend ${sync}${change.unforwardable === undefined ? ` or --forward ${sync}` : ''}. \`syncline plan\` prices it.`,
     { retryable: false },
   );
 }

@@ -129,6 +129,10 @@ export interface Plan {
   };
   syncs: SyncPlan[];
   direct: DirectPlan[];
+  /**
+   * Statement that lists every sync with a state in the staging schema
+   */
+  states: string;
 }
 export interface SqlStep {
   kind: 'sql';

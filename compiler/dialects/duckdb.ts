@@ -219,6 +219,10 @@ export const duckdb: Dialect = {
       } and ${database === undefined ? 'database_name = current_database()' : `lower(database_name) = lower(${text(database)})`} order by column_index`,
     );
   },
+  tablesEnding: (staging, end) =>
+    sql(
+      `select left(table_name, length(table_name) - ${end.length}) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower(${text(staging)}) and ends_with(table_name, ${text(end)}) order by 1`,
+    ),
   tableExists: (staging, table) =>
     sql(
       `exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower(${text(staging)}) and table_name = ${table})`,

@@ -1,6 +1,5 @@
 import { hostname } from 'node:os';
 import path from 'node:path';
-import { compiledFiles } from '../../compiler/plan.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
@@ -8,13 +7,13 @@ import type { RunEvent } from '../events.ts';
 import { Manifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
-import { readFolder } from './compile.ts';
+import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { connection, err, FoundBefore, load, openWarehouse, stateFile } from './context.ts';
 import { confirmed } from './confirm.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
-import { openMixpanel } from './mixpanel.ts';
+import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
 import { reporter } from './report.ts';
 import { writeSummary } from './summary.ts';
@@ -73,7 +72,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
         const common = {
           plan,
           warehouse,
-          mixpanel: remote.mixpanel,
+          mixpanel: mixpanelOf(remote.mixpanel, sync),
           concurrency: remote.concurrency,
           world: realWorld,
           requestTimeoutMs: remote.requestTimeoutMs,
@@ -148,17 +147,7 @@ function decisionOf({ resend, forward }: ApplyOptions, name: string): 'resend' |
 }
 
 /** What you review is what runs: a compiled folder that differs is refused, and on a protected target a missing one. */
-async function refuseUnreviewed({ dir, plan, project }: Loaded): Promise<void> {
-  const reviewed = await readFolder(path.join(dir, 'compiled', plan.target));
-  const isMissing = reviewed['plan.json'] === undefined;
-  if (isMissing && !project.target.protected) return;
-  const differing = Object.entries(compiledFiles(plan)).find(([file, text]) => reviewed[file] !== text)?.[0];
-  if (differing === undefined) return;
-  throw new RunError(
-    'compiled-differs',
-    isMissing
-      ? `Target ${plan.target} is protected and compiled/${plan.target}/ is missing. Run \`syncline compile\` and have it reviewed.`
-      : `compiled/${plan.target}/${differing} differs from what this project compiles to. Run \`syncline compile\` and have the change reviewed.`,
-    { retryable: false },
-  );
+async function refuseUnreviewed(loaded: Loaded): Promise<void> {
+  const differing = await differsFromReviewed(loaded);
+  if (differing !== undefined) throw new RunError('compiled-differs', differing, { retryable: false });
 }

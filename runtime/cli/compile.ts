@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { compiledFiles } from '../../compiler/plan.ts';
-import type { CommonOptions } from './context.ts';
+import type { CommonOptions, Loaded } from './context.ts';
 import { err, load } from './context.ts';
 import { writing } from './disk.ts';
 
@@ -43,4 +43,17 @@ export async function readFolder(folder: string): Promise<Readonly<Record<string
       files.sort().map(async (f): Promise<[string, string]> => [f, await readFile(path.join(folder, f), 'utf8')]),
     ),
   );
+}
+
+/** Why what was reviewed is not what would run, in a sentence; undefined when it is, or where no review is asked for. */
+export async function differsFromReviewed({ dir, plan, project }: Loaded): Promise<string | undefined> {
+  const reviewed = await readFolder(path.join(dir, 'compiled', plan.target));
+  const command = `\`syncline compile -t ${plan.target}\``;
+  if (reviewed['plan.json'] === undefined)
+    return project.target.protected
+      ? `Target ${plan.target} is protected and compiled/${plan.target}/ is missing. Run ${command} and have it reviewed.`
+      : undefined;
+  const differing = Object.entries(compiledFiles(plan)).find(([file, text]) => reviewed[file] !== text)?.[0];
+  if (differing === undefined) return undefined;
+  return `compiled/${plan.target}/${differing} differs from what this project compiles to. Run ${command} and have the change reviewed.`;
 }

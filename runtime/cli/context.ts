@@ -8,6 +8,7 @@ import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import type { DirectPlan, Plan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
+import type { Runner } from '../run.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import { diskReason } from './disk.ts';
@@ -110,6 +111,9 @@ export function selected(project: ResolvedProject, options: CommonOptions): read
   const chosen = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
   if (chosen.length === 0 && project.syncs.length > 0)
     throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
+  for (const term of (options.select ?? []).flatMap((t) => t.split(/\s+/)).filter((t) => t !== ''))
+    if (select(project.syncs, { select: [term], exclude: [] }).length === 0)
+      err(`warning: --select ${term} matches no sync. \`syncline ls\` lists them.`);
   return chosen;
 }
 
@@ -161,4 +165,15 @@ export function stagedSync({ plan }: Loaded, name: string | undefined): SyncPlan
       `${String(name)} has no staging tables: its state is syncline.state/${plan.target}/${String(name)}.json. Remove that file to send everything again.`,
     );
   throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+}
+
+/** Says which syncs have a state in the staging schema although the project does not declare them (any more). */
+export async function warnOfOrphans(runner: Runner, { plan }: Loaded): Promise<void> {
+  if (plan.states === '') return;
+  const declared = new Set(plan.syncs.map((s) => s.name));
+  const orphans = (await runner.rows(plan.states)).map((r) => String(r['name'])).filter((n) => !declared.has(n));
+  for (const name of orphans)
+    err(
+      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, restore its name: under another name every row is sent again, and events count twice. If it was removed, what it sent stays in Mixpanel.`,
+    );
 }

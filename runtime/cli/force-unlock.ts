@@ -2,7 +2,7 @@ import { Runner } from '../run.ts';
 import { ensureState, readState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load, openWarehouse, stagedSync } from './context.ts';
-import { openMixpanel } from './mixpanel.ts';
+import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 
 /** Releases the lease of a dead process; nobody sends until its requests can no longer land. */
 export async function forceUnlock(options: CommonOptions, [name]: readonly string[]): Promise<number> {
@@ -14,7 +14,7 @@ export async function forceUnlock(options: CommonOptions, [name]: readonly strin
     await remote.close();
     await ensureState({ plan: loaded.plan, sync, warehouse, mayCreate: false });
     const runner = await Runner.open(loaded.plan, warehouse);
-    const state = await readState(runner, loaded.plan, sync, remote.mixpanel.name);
+    const state = await readState(runner, loaded.plan, sync, mixpanelOf(remote.mixpanel, sync).name);
     if (state.holder === null) err(`${sync.name} is not held.`);
     else {
       await runner.statement(sync.state.unlock, { state_version: state.version, quiet_ms: remote.requestTimeoutMs });

@@ -1,6 +1,12 @@
 #!/usr/bin/env node
 import { VERSION } from '../../schemas/version.ts';
 
+// A reader such as `head` may end first: that is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 // Everything else is loaded only when a command needs it: --version starts as fast as node does.
 if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
   process.stdout.write(`${VERSION}\n`);

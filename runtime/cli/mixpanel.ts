@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import type { Mixpanel } from '../mixpanel/import.ts';
 import { createMixpanel } from '../mixpanel/import.ts';
@@ -103,4 +104,10 @@ async function inProcess(dir: string): Promise<OpenMixpanel> {
     check: () => Promise.resolve(),
     close: () => sandbox.close(),
   };
+}
+
+/** The project as a sync's state knows it: profiles belong to the project of the token. */
+export function mixpanelOf(mixpanel: Mixpanel, { deliver }: SyncPlan | DirectPlan): Mixpanel {
+  const isProfiles = deliver.endpoint === 'engage' || deliver.endpoint === 'groups';
+  return isProfiles ? { ...mixpanel, name: mixpanel.profileName } : mixpanel;
 }

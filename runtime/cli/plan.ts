@@ -11,8 +11,9 @@ import type { Route } from '../mapping.ts';
 import { compareMapping, forwardRoute, routeOf } from '../mapping.ts';
 import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
+import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { err, load, openWarehouse, out, stateFile } from './context.ts';
+import { err, load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
 import { printError } from './log.ts';
 import { count } from './report.ts';
 
@@ -40,6 +41,9 @@ export async function planCommand(
   let refused = 0;
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
+    await warnOfOrphans(runner, loaded);
+    const differing = await differsFromReviewed(loaded);
+    if (differing !== undefined) err(`warning: apply will refuse: ${differing}`);
     for (const sync of [...loaded.syncs, ...loaded.direct])
       try {
         previews.push(await ('state' in sync ? preview(runner, loaded, sync) : previewDirect(runner, loaded, sync)));

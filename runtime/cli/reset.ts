@@ -3,7 +3,7 @@ import { begin, ensureState } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
-import { openMixpanel } from './mixpanel.ts';
+import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 
 /** Forgets what Mixpanel shows for a sync. Refused while a run is sending. */
 export async function reset(options: CommonOptions, [name]: readonly string[]): Promise<number> {
@@ -17,7 +17,7 @@ export async function reset(options: CommonOptions, [name]: readonly string[]): 
         plan: loaded.plan,
         sync,
         warehouse,
-        mixpanel: remote.mixpanel,
+        mixpanel: mixpanelOf(remote.mixpanel, sync),
         concurrency: 1,
         world: realWorld,
         leaseTtlMs: connection(loaded.project).leaseTtlMs,
@@ -46,7 +46,7 @@ export async function reset(options: CommonOptions, [name]: readonly string[]): 
     await warehouse.close();
   }
   err(
-    `${sync.name}: forgotten. The next apply sends the whole table; events with equal ids are the same events in Mixpanel.`,
+    `${sync.name}: forgotten. The next apply sends the whole table; events with equal ids are the same events in Mixpanel. Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.`,
   );
   return 0;
 }

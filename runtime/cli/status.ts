@@ -3,7 +3,7 @@ import { readStateFile } from '../state-file.ts';
 import { toState } from '../state.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
-import { load, openWarehouse, out, stateFile } from './context.ts';
+import { load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
 
 /** State and last runs of the selected syncs. */
 export async function status(options: CommonOptions & { readonly output?: string }): Promise<number> {
@@ -12,6 +12,7 @@ export async function status(options: CommonOptions & { readonly output?: string
   const result = [];
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
+    await warnOfOrphans(runner, loaded);
     for (const sync of loaded.syncs) {
       const [found] = await runner.rows(sync.state.exists);
       const [row] = Number(found?.['state_exists'] ?? 0) === 1 ? await runner.rows(sync.state.read) : [];
@@ -22,11 +23,11 @@ export async function status(options: CommonOptions & { readonly output?: string
         phase: state?.phase ?? 'not set up',
         holder: state?.holder ?? null,
         version: state?.version ?? null,
-        filter: `syncline_sync = "${sync.name}"`,
+        filter: sync.kind === 'events' ? `syncline_sync = "${sync.name}"` : null,
         runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
       });
     }
-    for (const { name } of loaded.direct) {
+    for (const { name, kind } of loaded.direct) {
       const { project, target } = loaded.plan;
       const state = await readStateFile(realWorld, stateFile(loaded.dir, target, name), {
         project,
@@ -38,7 +39,7 @@ export async function status(options: CommonOptions & { readonly output?: string
         phase: !state ? 'not set up' : state.pending ? 'sending' : 'idle',
         holder: null,
         version: state?.run ?? null,
-        filter: `syncline_sync = "${name}"`,
+        filter: kind === 'events' ? `syncline_sync = "${name}"` : null,
         runs: [],
       });
     }
@@ -52,7 +53,7 @@ export async function status(options: CommonOptions & { readonly output?: string
       out(
         `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (its lease was not released)'}`,
       );
-      out(`  in Mixpanel: filter by ${s.filter}`);
+      if (s.filter !== null) out(`  in Mixpanel: filter by ${s.filter}`);
       for (const r of s.runs)
         out(
           `  run ${String(r['run'])} at ${new Date(Number(r['finished_ms'])).toISOString()}: ${String(r['accepted_inserts'])} inserts, ${String(r['accepted_updates'])} updates, ${String(r['accepted_deletes'])} deletes, ${String(r['refused'])} refused, ${String(r['invalid'])} invalid`,

@@ -19,6 +19,8 @@ export type { LookupResult } from './lookup.ts';
 export interface Mixpanel {
   /** Host and project: what a state remembers. */
   readonly name: string;
+  /** The same for what is sent with the token: another token is another project. */
+  readonly profileName: string;
   /** Requests on their way at once, at most. */
   readonly concurrency: number;
   /** Proves that the host is Mixpanel and takes the credentials, by one empty event that it refuses. */
@@ -60,14 +62,20 @@ export function createMixpanel(world: World, options: MixpanelOptions): Mixpanel
     // The token goes with profiles also where a service account imports events.
     secrets: [...access.secrets, ...(options.token === undefined ? [] : [options.token])],
   };
-  const check = createCheck(sender, access);
+  // Profiles are sent with the token, which their endpoint never refuses: a wrong one would lose them without a word.
+  const proven = access.account && options.token !== undefined ? [access, byToken(options.token)] : [access];
+  const checks = proven.map((one) => createCheck(sender, one));
   const imports = createImport(sender, access);
   const profiles = createProfiles(sender, options.token);
   const lookups = createLookups(sender, access.account);
   return {
     name: `${host}#${access.project}`,
+    profileName:
+      options.token === undefined ? `${host}#${access.project}` : `${host}#${byToken(options.token).project}`,
     concurrency,
-    check: (signal) => check(signal),
+    check: async (signal) => {
+      for (const check of checks) await check(signal);
+    },
     importBatch: (batch, watch) => imports(batch, patient(watch)),
     engageBatch: (endpoint, batch, watch) => profiles(endpoint, batch, patient(watch)),
     replaceLookup: (id, csv, watch) => lookups(id, csv, patient(watch)),
@@ -178,6 +186,11 @@ function accessOf({ serviceAccount, token, projectId }: MixpanelOptions): Access
     throw new RunError('mixpanel-unauthorized', 'Mixpanel needs a service_account or a token. Set one of the target.', {
       retryable: false,
     });
+  return byToken(token, projectId);
+}
+
+/** Documentation: Import Events takes the project token as user of Basic. */
+function byToken(token: string, projectId?: string): Access {
   return {
     authorization: basic(`${token}:`),
     query: {},

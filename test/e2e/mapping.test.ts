@@ -61,7 +61,7 @@ for (const [name, key] of [
     const refused = await cli(dir, 'apply');
     expect([refused.code, refused.err]).toEqual([
       1,
-      expect.stringContaining(`decisions: { ${hash}: resend, or forward }`),
+      expect.stringContaining(`\`decisions: { ${hash}: resend }\` or \`decisions: { ${hash}: forward }\` in the sync`),
     ]);
 
     await change(dir, `update p set amount = 99 where id = 3`, `delete from p where id = 4`);

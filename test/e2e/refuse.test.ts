@@ -77,7 +77,7 @@ describe.concurrent('what was reviewed', () => {
         await cli(dir, 'apply'),
         1,
         'error[compiled-differs]: compiled/dev/',
-        'Run `syncline compile` and have the change reviewed.',
+        'Run `syncline compile -t dev` and have the change reviewed.',
       );
       told(await cli(dir, 'compile', '--check'), 1, 'compiled/dev/ differs from the project: ');
       await cp(path.join(dir, 'good'), compiled, { recursive: true });
@@ -94,7 +94,7 @@ describe.concurrent('what was reviewed', () => {
     told(
       await cli(dir, 'apply'),
       1,
-      'error[compiled-differs]: Target dev is protected and compiled/dev/ is missing. Run `syncline compile`',
+      'error[compiled-differs]: Target dev is protected and compiled/dev/ is missing. Run `syncline compile -t dev`',
     );
     told(await cli(dir, 'compile'), 0);
     const ran = await cli(dir, 'apply');

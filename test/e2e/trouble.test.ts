@@ -268,3 +268,14 @@ function withVersion(file: Buffer, version: bigint): Buffer {
   patched.writeBigUInt64LE(sum, 0);
   return patched;
 }
+
+test('the state of a sync that is declared no more, or by another name, is told by plan and status', async () => {
+  const dir = await shop();
+  expect((await cli(dir, 'apply', '-q')).code).toBe(0);
+  await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC.replace('purchases', 'sales'));
+  const orphan = 'warning: mixpanel has the state of purchases, which the project does not declare.';
+  told(await cli(dir, 'plan'), 0, orphan);
+  told(await cli(dir, 'status'), 0, orphan);
+  await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC);
+  expect((await cli(dir, 'plan')).err).not.toContain('does not declare');
+});

@@ -25,6 +25,10 @@ from "mixpanel"."runs"
 order by finished_ms desc, sync
 limit 50
 
+-- shared/states.sql
+-- every sync that has a state here, whether the project still declares it or not
+select left(table_name, length(table_name) - 7) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__state') order by 1
+
 -- customers/check_columns.sql
 select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
 from (
