@@ -6,6 +6,7 @@ import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from 
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject } from './project/resolve.ts';
+import type { Rendered } from './render.ts';
 import { createRenderer } from './render.ts';
 
 export interface CompileInput {
@@ -46,13 +47,13 @@ export function compile(input: CompileInput): Compiled {
     idManagement: idManagementOf(project),
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
   };
-  const statements: Plan['statements'] = {};
+  const statements: Record<string, Rendered> = {};
   const isDirect = place.staging === 'none';
   const shared = isDirect ? { setup: [], runs: '', states: '' } : lowerShared(dialect, renderer, place, statements);
   const staged = isDirect ? [] : project.syncs;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
   const direct = isDirect ? project.syncs.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];
-  const plan = withHash({
+  const plan = withHash(statements, {
     planVersion: 1,
     project: place.project,
     target: place.target,
@@ -61,11 +62,10 @@ export function compile(input: CompileInput): Compiled {
     transaction: dialect.transaction,
     session: [...dialect.session],
     ...shared,
-    statements,
     syncs,
     direct,
   });
-  const problems = lint(plan);
+  const problems = lint(plan, statements);
   if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);
   return { diagnostics, project, plan };
 }

@@ -1,4 +1,4 @@
-import type { DirectPlan, Expect, Late, SqlStep, Statement, SyncPlan } from '../schemas/types.ts';
+import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
 import { checksOf, probeChecks } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
@@ -12,7 +12,7 @@ import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName, Renderer, TemplateValue } from './render.ts';
+import type { Context, LateName, Rendered, Renderer, TemplateValue } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import { stagingTables } from './tables.ts';
 
@@ -32,7 +32,7 @@ export interface Place {
 }
 
 /** Statements by file; lowering adds to them. */
-type Statements = Record<string, Statement>;
+type Statements = Record<string, Rendered>;
 /** Renders a statement and names its file; the template's name is the statement's own when none is given. */
 export type Add = (
   statement: string,
@@ -110,7 +110,7 @@ export function lowerSync(
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
       template: 'reset_table',
-      context: { ...contexts.later, table: base[name] as TemplateValue },
+      context: { table: base[name] as Sql, state: base['state'] as Sql },
     });
 
   const hasSeen = sync.lateWindowMs !== null;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Late, Plan, Statement } from '../schemas/types.ts';
+import type { Plan } from '../schemas/types.ts';
+import type { Rendered, TemplateValue } from './render.ts';
 import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
@@ -19,24 +20,46 @@ function sorted(value: unknown): unknown {
   return value;
 }
 
-/** No text can look like a hole: NUL is refused in every file. */
-const partText = (part: string | Late): string => (typeof part === 'string' ? part : `\u0000${part.name}\u0000`);
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** Names the plan by its content: every statement's text and what the runtime does with it. */
-export function withHash(plan: Omit<Plan, 'hash'>): Plan {
-  const hash = createHash('sha256').update(JSON.stringify({ ...plan, statements: {} }));
-  let chunk = '';
-  for (const file in plan.statements) {
-    const { sql, binds, returns, expect, failure, repeatable } = plan.statements[file] as Statement;
-    chunk += `\u0000${file}\u0000${JSON.stringify([binds, returns, expect, failure, repeatable])}\u0000`;
-    for (const part of sql) chunk += partText(part);
-    if (chunk.length < 65536) continue;
-    hash.update(chunk);
-    chunk = '';
+/**
+ * Names the plan by its content: what every statement is made of and what the runtime does with it. The texts
+ * themselves need not be made for that: they are a function of a template and the values of its context.
+ */
+export function withHash(
+  statements: Readonly<Record<string, Rendered>>,
+  plan: Omit<Plan, 'hash' | 'statements'>,
+): Plan {
+  const hash = createHash('sha256').update(JSON.stringify(plan));
+  // Contexts and templates are shared: each is hashed once, and named by its place in that order.
+  const numbers = new Map<unknown, number>();
+  const numberOf = (thing: unknown, content: () => string): number => {
+    let number = numbers.get(thing);
+    if (number === undefined) {
+      numbers.set(thing, (number = numbers.size));
+      hash.update(content());
+    }
+    return number;
+  };
+  for (const file in statements) {
+    const statement = statements[file] as Rendered;
+    const { template, context, shape } = statement.origin;
+    const { returns, expect, failure, repeatable } = statement;
+    const made = numberOf(template, () => lengthened(template));
+    const of = numberOf(context, () => lengthened(shape) + content(context));
+    hash.update(lengthened(`${file} ${made} ${of} ${JSON.stringify([returns, expect, failure, repeatable])}`));
   }
-  hash.update(chunk);
-  return { ...plan, hash: hash.digest('hex') };
+  return { ...plan, statements, hash: hash.digest('hex') };
+}
+
+/** No two lists of texts give the same. */
+const lengthened = (text: string): string => `${text.length}:${text}`;
+
+function content(value: TemplateValue): string {
+  if (typeof value !== 'object') return lengthened(String(value));
+  let all = '';
+  for (const key in value) all += content((value as Readonly<Record<string, TemplateValue>>)[key] as TemplateValue);
+  return all;
 }
 
 /**
@@ -46,9 +69,10 @@ export function withHash(plan: Omit<Plan, 'hash'>): Plan {
 export function compiledFiles(plan: Plan): Readonly<Record<string, string>> {
   const files: Record<string, string> = {};
   const statements: Record<string, unknown> = {};
-  for (const [file, { sql, ...rest }] of Object.entries(plan.statements)) {
-    files[file] = statementText({ sql, ...rest });
-    statements[file] = { ...rest, sha256: digest(JSON.stringify(sql)) };
+  for (const [file, { sql, binds, returns, expect, failure, repeatable }] of Object.entries(plan.statements)) {
+    files[file] = statementText(sql);
+    const sha256 = digest(JSON.stringify(sql));
+    statements[file] = { binds, returns, expect, failure, repeatable, sha256 };
   }
   return { 'plan.json': stableJson({ ...plan, statements }, 2) + '\n', ...files };
 }
@@ -75,13 +99,12 @@ const PENDING = ['watermark_to'];
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
  * @returns one sentence a violation
  */
-export function lint(plan: Plan): string[] {
+export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>): string[] {
   const problems: string[] = [];
   const check = (sync: { readonly name: string }, file: string, given: ReadonlySet<string>): void => {
-    const statement = plan.statements[file];
+    const statement = statements[file];
     if (!statement) return void problems.push(`${sync.name}: statement ${file} does not exist`);
-    const names = [...statement.binds, ...statement.sql.filter((p) => typeof p !== 'string')].map((l) => l.name);
-    for (const name of new Set(names))
+    for (const name of statement.lates())
       if (!given.has(name)) problems.push(`${file} uses ${name}, which nothing before it gives`);
     for (const result of statement.returns ?? []) (given as Set<string>).add(result.name);
   };

@@ -1,5 +1,5 @@
 import nunjucks from 'nunjucks';
-import type { Late, Statement } from '../schemas/types.ts';
+import type { Expect, Late, Statement } from '../schemas/types.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 
@@ -109,7 +109,7 @@ function toPieces(text: string): readonly Piece[] {
 
 export interface Renderer {
   /** Renders the template of that name. The context is the template's only root, `s`. */
-  render(template: string, context: Context, options?: Options): Statement;
+  render(template: string, context: Context, options?: Options): Rendered;
 }
 
 /**
@@ -142,31 +142,96 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     now_ms: dialect.nowMs(),
     file_lock: dialect.fileLock,
   };
-  const rendered = new Map<string, Map<string, readonly Piece[]>>();
-  const contexts = new WeakMap<Context, { readonly shape: string; readonly values: Values }>();
+  const rendered = new Map<string, Map<string, Shaped>>();
+  const contexts = new WeakMap<Context, Values>();
 
-  const piecesOf = (template: string, shape: string, context: Context): readonly Piece[] => {
+  const shapedOf = (template: string, values: Values): Shaped => {
     let variants = rendered.get(template);
-    if (!variants) rendered.set(template, (variants = new Map<string, readonly Piece[]>()));
-    let pieces = variants.get(shape);
-    if (!pieces) {
-      const s = strict({ ...base, ...(slots(context, '') as Context) }, 's');
+    if (!variants) rendered.set(template, (variants = new Map<string, Shaped>()));
+    let shaped = variants.get(values.shape);
+    if (!shaped) {
+      const s = strict({ ...base, ...(slots(values.context, '') as Context) }, 's');
       const text = environment.getTemplate(template, true).render({ s }).trimEnd() + '\n';
-      variants.set(shape, (pieces = toPieces(text)));
+      variants.set(values.shape, (shaped = { text, pieces: toPieces(text) }));
     }
-    return pieces;
+    return shaped;
   };
 
   return {
     render(template, context, options = {}) {
-      let known = contexts.get(context);
-      if (!known) contexts.set(context, (known = { shape: shapeOf(context), values: new Values(context) }));
-      return fill(dialect, piecesOf(template, known.shape, context), known.values, options);
+      let values = contexts.get(context);
+      if (!values) contexts.set(context, (values = new Values(context)));
+      return new Rendered(dialect, shapedOf(template, values), values, options);
     },
   };
 }
 
-function fill(dialect: Dialect, pieces: readonly Piece[], values: Values, options: Options): Statement {
+/** What a template gives for one shape of context. */
+interface Shaped {
+  readonly text: string;
+  readonly pieces: readonly Piece[];
+}
+
+/** A statement whose text is made when it is first read: most commands read few of a project's statements. */
+export class Rendered implements Statement {
+  readonly #dialect: Dialect;
+  readonly #shaped: Shaped;
+  readonly #values: Values;
+  readonly returns?: Late[];
+  readonly expect?: Expect;
+  readonly failure?: string;
+  readonly repeatable: boolean;
+  #filled: Pick<Statement, 'sql' | 'binds'> | undefined;
+
+  constructor(dialect: Dialect, shaped: Shaped, values: Values, options: Options) {
+    this.#dialect = dialect;
+    this.#shaped = shaped;
+    this.#values = values;
+    if (options.returns) this.returns = options.returns;
+    if (options.expect) this.expect = options.expect;
+    if (options.failure !== undefined) this.failure = options.failure;
+    this.repeatable = options.repeatable ?? true;
+  }
+
+  get sql(): Statement['sql'] {
+    return this.#fill().sql;
+  }
+
+  get binds(): Statement['binds'] {
+    return this.#fill().binds;
+  }
+
+  /** What the text is made of, and what the runtime does with it: two statements that differ differ here. */
+  get origin() {
+    return { template: this.#shaped.text, context: this.#values.context, shape: this.#values.shape };
+  }
+
+  /** The names of its late values. */
+  lates(): ReadonlySet<string> {
+    const names = new Set<string>();
+    const add = (piece: Piece): void => {
+      if (typeof piece === 'string') return;
+      if ('hole' in piece) names.add(piece.hole.name);
+      else if ('bind' in piece) names.add(piece.bind.name);
+      else {
+        const value = this.#values.get(piece.slot);
+        if (typeof value !== 'string') value.forEach(add);
+      }
+    };
+    this.#shaped.pieces.forEach(add);
+    return names;
+  }
+
+  toJSON(): Statement {
+    return { ...this.#fill(), ...this };
+  }
+
+  #fill(): Pick<Statement, 'sql' | 'binds'> {
+    return (this.#filled ??= fill(this.#dialect, this.#shaped.pieces, this.#values));
+  }
+}
+
+function fill(dialect: Dialect, pieces: readonly Piece[], values: Values): Pick<Statement, 'sql' | 'binds'> {
   const sql: (string | Late)[] = [];
   const binds: Late[] = [];
   let text: string[] = [];
@@ -191,28 +256,22 @@ function fill(dialect: Dialect, pieces: readonly Piece[], values: Values, option
   };
   pieces.forEach(add);
   end();
-  const { returns, expect, failure, repeatable = true } = options;
-  return {
-    sql,
-    binds,
-    ...(returns && { returns }),
-    ...(expect && { expect }),
-    ...(failure && { failure }),
-    repeatable,
-  };
+  return { sql, binds };
 }
 
 /** What a context says at a path; texts that hold late values are read into pieces once a context. */
 class Values {
-  readonly #context: Context;
+  readonly context: Context;
+  readonly shape: string;
   readonly #pieces = new Map<string, readonly Piece[]>();
 
   constructor(context: Context) {
-    this.#context = context;
+    this.context = context;
+    this.shape = shapeOf(context);
   }
 
   get(path: readonly string[]): string | readonly Piece[] {
-    let found: unknown = this.#context;
+    let found: unknown = this.context;
     for (const key of path) found = (found as Readonly<Record<string, unknown>>)[key];
     const text = String(found);
     if (!text.includes(MARK)) return text;
@@ -223,6 +282,6 @@ class Values {
 }
 
 /** A statement as people review it: holes as `${name}`, binds as the driver takes them. */
-export function statementText(statement: Statement): string {
-  return statement.sql.map((part) => (typeof part === 'string' ? part : `\${${part.name}}`)).join('');
+export function statementText(sql: Statement['sql']): string {
+  return sql.map((part) => (typeof part === 'string' ? part : `\${${part.name}}`)).join('');
 }
