@@ -12,7 +12,7 @@ import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName, Rendered, Renderer, TemplateValue } from './render.ts';
+import type { Context, LateName, Rendered, Renderer } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import { stagingTables } from './tables.ts';
 

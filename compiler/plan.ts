@@ -58,7 +58,7 @@ const lengthened = (text: string): string => `${text.length}:${text}`;
 function content(value: TemplateValue): string {
   if (typeof value !== 'object') return lengthened(String(value));
   let all = '';
-  for (const key in value) all += content((value as Readonly<Record<string, TemplateValue>>)[key] as TemplateValue);
+  for (const part of Object.values(value)) all += content(part);
   return all;
 }
 

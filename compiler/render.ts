@@ -223,7 +223,14 @@ export class Rendered implements Statement {
   }
 
   toJSON(): Statement {
-    return { ...this.#fill(), ...this };
+    const { returns, expect, failure, repeatable } = this;
+    return {
+      ...this.#fill(),
+      ...(returns && { returns }),
+      ...(expect && { expect }),
+      ...(failure !== undefined && { failure }),
+      repeatable,
+    };
   }
 
   #fill(): Pick<Statement, 'sql' | 'binds'> {

@@ -266,13 +266,24 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select row_key, row_checksum
+  from "mixpanel"."customers__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id
   from "mixpanel"."customers__ledger"
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
@@ -280,16 +291,14 @@ changes as (
     o.profile_id as syncline_old_profile_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -708,13 +717,23 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as profile_id, cast(null as varchar) as insert_id
   where 1 = 0
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
@@ -722,15 +741,14 @@ changes as (
     o.profile_id as syncline_old_profile_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -825,13 +843,24 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select row_key, row_checksum
+  from "mixpanel"."customers__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id
   from "mixpanel"."customers__ledger"
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
@@ -839,16 +868,14 @@ changes as (
     o.profile_id as syncline_old_profile_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -1124,13 +1151,23 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then null else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as profile_id, cast(null as varchar) as insert_id
   where 1 = 0
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
@@ -1138,15 +1175,14 @@ changes as (
     o.profile_id as syncline_old_profile_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (

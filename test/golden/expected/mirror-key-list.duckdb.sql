@@ -257,29 +257,38 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
   from "mixpanel"."purchases__ledger"
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
     o.device_id as syncline_old_device_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -657,28 +666,37 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
   where 1 = 0
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
     o.device_id as syncline_old_device_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -755,29 +773,38 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
   from "mixpanel"."purchases__ledger"
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
     o.device_id as syncline_old_device_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($resend as bigint) = 1
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
@@ -1012,28 +1039,37 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key
   from source_rows as r
 ),
+
 older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
   where 1 = 0
 ),
 changes as (
-  select n.*,
-    o.row_key as syncline_old_key,
+  select d.*,
     o.time_ms as syncline_old_time_ms,
     o.event as syncline_old_event,
     o.user_id as syncline_old_user_id,
     o.device_id as syncline_old_device_id,
     o.insert_id as syncline_old_insert_id,
     case
-      when n.syncline_key is null and o.row_key is not null then 'delete'
-      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
-      when o.row_key is null then 'insert'
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
       else 'update'
     end as syncline_row_change
-  from newer as n
-  full outer join older as o on o.row_key = n.syncline_key
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
 )
 ,
 identified as (
