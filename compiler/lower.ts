@@ -352,6 +352,8 @@ function contextOf(
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
+    twins: sync.kind === 'events' && sync.key === null && !sync.history,
+    inlined: dialect.inlined,
     forward: false,
     old_checksum: hole('old_checksum'),
     old_key: hole('old_key'),

@@ -52,6 +52,8 @@ export interface Dialect {
   readonly transaction: { readonly begin: string; readonly commit: string; readonly rollback: string } | null;
   /** Statements that pin what a session could change: zone, float digits. */
   readonly session: readonly Sql[];
+  /** Stands before a common table that shall be read anew by each that names it; empty where the engine decides. */
+  readonly inlined: Sql;
   /** True where holding the database file proves that an earlier holder is dead. */
   readonly fileLock: boolean;
   /** Column types of our own tables. */

@@ -133,6 +133,8 @@ function jsonValue(column: Column): Sql {
 export const duckdb: Dialect = {
   name: 'duckdb',
   transaction: { begin: 'begin transaction', commit: 'commit', rollback: 'rollback' },
+  // Documentation: WITH Clause. A table that two others read is kept otherwise, with all its columns.
+  inlined: sql('not materialized '),
   session: [sql("set timezone = 'UTC'")],
   fileLock: true,
   types: { text: sql('varchar'), integer: sql('bigint') },

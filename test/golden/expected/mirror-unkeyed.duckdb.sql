@@ -224,18 +224,31 @@ with known as (
   from "mixpanel"."purchases__rejects" as j
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
-source_rows as (
+source_rows as not materialized (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
+),
+-- without a key rows are equal or not: what Mixpanel shows as often as the table says it needs no number, and no second look
+moved as (
+  select m.row_checksum
+  from (
+    select syncline_checksum as row_checksum, 1 as n from source_rows
+    union all
+    select row_checksum, -1 from "mixpanel"."purchases__ledger"
+  ) as m
+  group by m.row_checksum
+  having sum(m.n) <> 0 or cast($resend as bigint) = 1
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
+  where r.syncline_checksum in (select m.row_checksum from moved as m)
 ),
 
 older as (
   select row_key, row_checksum
   from "mixpanel"."purchases__ledger"
+  where row_checksum is null or row_checksum in (select m.row_checksum from moved as m)
 ),
 differing as (
   select n.*, o.row_key as syncline_old_key
@@ -740,18 +753,31 @@ with known as (
   from "mixpanel"."purchases__rejects" as j
   where j.kind = 'invalid' and j.reason not in ('time-in-future')
 ),
-source_rows as (
+source_rows as not materialized (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
+),
+-- without a key rows are equal or not: what Mixpanel shows as often as the table says it needs no number, and no second look
+moved as (
+  select m.row_checksum
+  from (
+    select syncline_checksum as row_checksum, 1 as n from source_rows
+    union all
+    select row_checksum, -1 from "mixpanel"."purchases__ledger"
+  ) as m
+  group by m.row_checksum
+  having sum(m.n) <> 0 or cast($resend as bigint) = 1
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
+  where r.syncline_checksum in (select m.row_checksum from moved as m)
 ),
 
 older as (
   select row_key, row_checksum
   from "mixpanel"."purchases__ledger"
+  where row_checksum is null or row_checksum in (select m.row_checksum from moved as m)
 ),
 differing as (
   select n.*, o.row_key as syncline_old_key
