@@ -1,4 +1,4 @@
-import type { Expect } from '../schemas/types.ts';
+import type { Expect, SyncPlan } from '../schemas/types.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { Add } from './lower.ts';
@@ -45,6 +45,19 @@ export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, cont
     );
   return probe;
 }
+
+/** Deletes that may go through: so many rows, or so large a share of what Mixpanel shows. */
+function deletesOf({ mode, onDelete, guard: { maxDeletes } }: ResolvedSync): SyncPlan['guards']['maxDeletes'] {
+  if (mode !== 'mirror' || onDelete === 'ignore' || onDelete === 'fail') return null;
+  return maxDeletes === null ? MAX_DELETES : { rows: 0, percent: 0, ...maxDeletes };
+}
+
+/** The budgets of the checks below, as a preview measures its counts against them. */
+export const guardsOf = (sync: ResolvedSync): SyncPlan['guards'] => ({
+  maxDeletes: deletesOf(sync),
+  maxChanges: sync.guard.maxChanges,
+  onEmptySource: sync.guard.onEmptySource === 'fail' && sync.mode === 'mirror' && sync.onDelete !== 'ignore',
+});
 
 /** What a run must pass before its flip; each row that a check returns is a violation. */
 export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
@@ -99,19 +112,15 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
       }),
     );
 
-  const { maxDeletes, maxChanges, maxRejects, onEmptySource } = sync.guard;
-  if (
-    sync.mode === 'mirror' &&
-    (sync.onDelete === 'tombstone' || sync.onDelete === 'unset' || sync.onDelete === 'delete')
-  ) {
-    const share = (percent: number): string => `l.shown * ${percent} / 100.0`;
-    const limit = !maxDeletes
-      ? `greatest(${share(MAX_DELETES.percent)}, ${MAX_DELETES.rows})`
-      : 'rows' in maxDeletes
-        ? String(maxDeletes.rows)
-        : share(maxDeletes.percent);
-    checks.push(guard('max_deletes', allowed('allow_max_deletes', limit)));
-  }
+  const { maxChanges, maxRejects, onEmptySource } = sync.guard;
+  const deletes = deletesOf(sync);
+  if (deletes)
+    checks.push(
+      guard(
+        'max_deletes',
+        allowed('allow_max_deletes', `greatest(l.shown * ${deletes.percent} / 100.0, ${deletes.rows})`),
+      ),
+    );
   if (sync.mode === 'mirror' && sync.onDelete === 'fail')
     checks.push(
       add('check_no_deletes', {

@@ -1,5 +1,5 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
-import { checksOf, probeChecks } from './checks.ts';
+import { checksOf, guardsOf, probeChecks } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
@@ -127,6 +127,7 @@ export function lowerSync(
         }
       : null,
     decisions: sync.decisions,
+    guards: guardsOf(sync),
     discover: add('columns'),
     state: {
       exists: add('state_exists'),
@@ -207,6 +208,8 @@ export function lowerSync(
       initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
       changes: add('preview'),
       forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
+      pending: add('preview_pending'),
+      shown: mirror ? add('preview_shown') : null,
     },
     show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),

@@ -115,6 +115,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     const plus = (names: readonly string[]): Set<string> => new Set([...run, ...names]);
     check(sync, sync.capture.totals, plus(['next_batch']));
     check(sync, sync.preview.changes, run);
+    check(sync, sync.preview.pending, plus(['next_batch']));
     check(sync, sync.capture.flip, plus(['pending']));
     check(sync, sync.state.settle, plus(['pending']));
     check(sync, sync.state.forget, plus(['names']));

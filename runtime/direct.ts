@@ -1,5 +1,5 @@
 import type { DirectPlan, Plan } from '../schemas/types.ts';
-import { RunError } from './errors.ts';
+import { previewMoved, RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import type { Send } from './deliver.ts';
 import type { Watch } from './mixpanel/http.ts';
@@ -25,6 +25,8 @@ export interface DirectRun {
   readonly world: World;
   readonly requestTimeoutMs: number;
   readonly allowed?: Values;
+  /** The run that the state was at when it was previewed, null before the first: refused when it is another one by now. */
+  readonly previewed?: number | null | undefined;
   readonly prove?: (signal: AbortSignal) => Promise<void>;
   readonly emit: (event: RunEvent) => void;
   readonly stop: AbortSignal;
@@ -44,6 +46,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
       target: run.plan.target,
       mixpanel: run.mixpanel.name,
     });
+    if (run.previewed !== undefined && (found?.run ?? null) !== run.previewed) throw previewMoved(run.sync.name);
     if (!found) await run.prove?.(run.stop);
     const state: FileState = found ?? {
       layout: 1,

@@ -17,6 +17,7 @@ export type RunErrorCode =
   | 'mixpanel-rejected'
   | 'retries-exhausted'
   | 'compiled-differs'
+  | 'preview-moved'
   | 'accounts-differ'
   | 'interrupted'
   | 'value-invalid'
@@ -44,6 +45,13 @@ export class RunError extends Error {
     if (options.hint !== undefined) this.hint = options.hint;
   }
 }
+
+export const previewMoved = (sync: string): RunError =>
+  new RunError(
+    'preview-moved',
+    `${sync} was applied since the preview was written, so its counts are of another run. Run \`syncline plan --out\` again and have it reviewed.`,
+    { retryable: false },
+  );
 
 /**
  * Replaces secrets before a text leaves the runtime, also as they look inside JSON, a URL or a Basic header.

@@ -1,7 +1,7 @@
 import type { Plan, SyncPlan } from '../schemas/types.ts';
 import type { Delivery, DeliverPort, Send } from './deliver.ts';
 import { deliver, deliverTable } from './deliver.ts';
-import { RunError } from './errors.ts';
+import { previewMoved, RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import { Lease } from './lease.ts';
 import type { Decision } from './mapping.ts';
@@ -33,6 +33,8 @@ export interface SyncRun {
   readonly allowed?: Values;
   /** What was decided on the command line for a changed mapping. */
   readonly decision?: Decision | undefined;
+  /** The state's version that was previewed, null before its setup: refused when it is another one by now. */
+  readonly previewed?: number | null | undefined;
   /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
   readonly mayCreate: boolean;
 }
@@ -40,8 +42,9 @@ export interface SyncRun {
 /** One apply of one sync: finishes an interrupted run, then runs anew, so that nothing stays pending. */
 export async function applySync(run: SyncRun): Promise<void> {
   await ensureState(run);
-  const first = await attempt(run);
-  if (first === 'resumed' && !run.stop.aborted) await attempt(run);
+  // Setup makes version 0, which is what was previewed as none.
+  const first = await attempt({ ...run, previewed: run.previewed === null ? 0 : run.previewed });
+  if (first === 'resumed' && !run.stop.aborted) await attempt({ ...run, previewed: undefined });
 }
 
 const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
@@ -130,6 +133,7 @@ export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
     const seen = await readState(runner, plan, sync, run.mixpanel.name);
     // The lease writes down which project this state is of: a mistyped host must not get there.
     if (seen.mixpanel === '') await run.prove?.(run.stop);
+    if (run.previewed !== undefined && seen.version !== run.previewed) throw previewMoved(sync.name);
     const holder = world.randomId();
     const sent = { wall: world.now(), monotonic: world.monotonic() };
     const fence = { version: seen.version + 1, run: seen.version + 1, holder, ttl_ms: run.leaseTtlMs };

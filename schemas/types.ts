@@ -237,6 +237,14 @@ export interface SyncPlan {
     initial: string;
     changes: string;
     forward: null | string;
+    /**
+     * What an interrupted run has still to send
+     */
+    pending: string;
+    /**
+     * Rows that Mixpanel shows, where a ledger knows them
+     */
+    shown: null | string;
   };
   show: string;
   rejects: string;
@@ -253,6 +261,23 @@ export interface SyncPlan {
    */
   decisions: {
     [k: string]: 'resend' | 'forward';
+  };
+  /**
+   * What the guards of the checks allow, for previews
+   */
+  guards: {
+    maxDeletes: null | {
+      /**
+       * At least this many are allowed
+       */
+      rows: number;
+      /**
+       * Or this share of what Mixpanel shows
+       */
+      percent: number;
+    };
+    maxChanges: null | number;
+    onEmptySource: boolean;
   };
 }
 export interface DeliverStep {
@@ -355,6 +380,102 @@ export interface DirectPlan {
 }
 
 /**
+ * What `syncline plan --out` writes and `syncline apply PREVIEW` takes.
+ */
+export interface PreviewFile {
+  previewVersion: 1;
+  project: string;
+  target: string;
+  /**
+   * Hash of the plan, the columns of the lock included
+   */
+  planHash: string;
+  syncs: Preview[];
+}
+export interface Preview {
+  sync: string;
+  kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
+  mode: 'mirror' | 'append' | 'full' | 'one_time';
+  strategy: 'snapshot' | 'checksum' | 'stream' | 'change_feed' | 'watermark' | 'all';
+  /**
+   * Why this strategy was chosen
+   */
+  why: string;
+  /**
+   * sending: the counts are what an interrupted run has still to send
+   */
+  route: 'initial' | 'changes' | 'sending';
+  /**
+   * Version of the state, null before its setup: an apply since then has another one
+   */
+  version: number | null;
+  /**
+   * What was decided for a changed mapping
+   */
+  decision: ('resend' | 'forward') | null;
+  inserts: number;
+  updates: number;
+  deletes: number;
+  /**
+   * Rows by reason that are not sent
+   */
+  invalid: {
+    [k: string]: number;
+  };
+  /**
+   * Event records that Mixpanel will count
+   */
+  billable: number;
+  /**
+   * What is sent: one or two records a change
+   */
+  records: number;
+  /**
+   * Payloads before compression
+   */
+  bytes: number;
+  guards: GuardPreview[];
+  /**
+   * Columns of the source that the lock does not have: not sent
+   */
+  newColumns: string[];
+  /**
+   * A changed mapping that waits for a decision: apply refuses the sync until then
+   */
+  undecided: Undecided | null;
+  /**
+   * Hashes of decisions for no change that is there now
+   */
+  staleDecisions: string[];
+}
+export interface GuardPreview {
+  name: 'max_deletes' | 'max_changes' | 'on_empty_source';
+  /**
+   * Rows
+   */
+  value: number;
+  /**
+   * Rows
+   */
+  limit: number;
+  /**
+   * True when apply would send nothing
+   */
+  stops: boolean;
+}
+export interface Undecided {
+  hash: string;
+  what: string;
+  choices: {
+    decision: 'resend' | 'forward';
+    inserts: number;
+    updates: number;
+    deletes: number;
+    billable: number;
+  }[];
+}
+
+/**
  * syncline.yml
  */
 export interface Project {
@@ -386,6 +507,10 @@ export interface WarehouseSettings {
    * none: no write access
    */
   staging?: string;
+  /**
+   * Of a gigabyte that leaves the warehouse, for `plan`
+   */
+  egress_price?: number;
   /**
    * DuckDB's own settings, named as in a dbt-duckdb profile
    */

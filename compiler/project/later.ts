@@ -10,7 +10,6 @@ const KEYS = new Set([
   'dbt_target',
   'grantee',
   'grant_scope',
-  'egress_price',
   'attach',
 ]);
 const VALUES: Readonly<Record<string, readonly string[]>> = {

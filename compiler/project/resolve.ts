@@ -24,6 +24,8 @@ export interface ResolvedTarget {
   readonly warehouse: {
     readonly type: 'duckdb';
     readonly staging: string;
+    /** Of a gigabyte that leaves the warehouse. */
+    readonly egressPrice: number | null;
     /** With `env_var` not rendered: compile never reads the environment. So are the next two. */
     readonly connection: WarehouseSettings;
   };
@@ -240,7 +242,7 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
   return {
     name,
     protected: target.protected ?? false,
-    warehouse: { type: warehouse.type, staging, connection: warehouse },
+    warehouse: { type: warehouse.type, staging, egressPrice: warehouse.egress_price ?? null, connection: warehouse },
     mixpanel,
     lease,
     locate,

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import path from 'node:path';
-import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import type { RunEvent } from '../events.ts';
@@ -15,6 +15,7 @@ import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
+import { readPreview } from './preview-file.ts';
 import { reporter } from './report.ts';
 import { writeSummary } from './summary.ts';
 
@@ -31,7 +32,7 @@ export interface ApplyOptions extends CommonOptions {
 const THREADS = 4;
 
 /** Finds what changed and sends it. */
-export async function apply(options: ApplyOptions): Promise<number> {
+export async function apply(options: ApplyOptions, [file]: readonly string[] = []): Promise<number> {
   const loaded = await load(options);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
@@ -40,7 +41,12 @@ export async function apply(options: ApplyOptions): Promise<number> {
       throw new FoundBefore(`--resend and --forward take names of selected syncs, and ${name} is none.`);
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
-  const { plan, project, dir, syncs, direct } = loaded;
+  const { plan, project, dir } = loaded;
+  const preview = file === undefined ? undefined : await previewFor(file, loaded, options);
+  const versions = new Map(preview?.syncs.map((p) => [p.sync, p.version]));
+  const isPreviewed = (s: { readonly name: string }): boolean => !preview || versions.has(s.name);
+  const syncs = loaded.syncs.filter(isPreviewed);
+  const direct = loaded.direct.filter(isPreviewed);
   if (project.target.protected && !(await confirmed(`Apply to ${plan.target}?`))) {
     err('Nothing was sent.');
     return 1;
@@ -94,10 +100,17 @@ export async function apply(options: ApplyOptions): Promise<number> {
             sync,
             decision: decisionOf(options, sync.name),
             leaseTtlMs: settings.leaseTtlMs,
+            previewed: versions.get(sync.name),
             mayCreate: true,
           });
-        const file = stateFile(dir, plan.target, sync.name);
-        return applyDirect({ ...common, sync, file, process: { pid: process.pid, host: hostname() } });
+        const stateOf = stateFile(dir, plan.target, sync.name);
+        return applyDirect({
+          ...common,
+          previewed: versions.get(sync.name),
+          sync,
+          file: stateOf,
+          process: { pid: process.pid, host: hostname() },
+        });
       };
       const worker = async (): Promise<void> => {
         while (!stop.signal.aborted && !(options.failFast && failed > 0)) {
@@ -139,6 +152,15 @@ export async function apply(options: ApplyOptions): Promise<number> {
     await warehouse.close();
   }
   return failed > 0 || stop.signal.aborted ? 1 : 0;
+}
+
+/** A preview is applied as it is: what it does not say cannot be asked for beside it. */
+async function previewFor(file: string, loaded: Loaded, options: ApplyOptions): Promise<PreviewFile> {
+  if ([options.resend, options.forward, options.select, options.exclude].some((o) => o !== undefined))
+    throw new FoundBefore(
+      'A preview says which syncs are applied and how: leave -s, --exclude, --resend and --forward out.',
+    );
+  return readPreview(file, loaded);
 }
 
 function decisionOf({ resend, forward }: ApplyOptions, name: string): 'resend' | 'forward' | undefined {

@@ -130,7 +130,9 @@ export async function openWarehouse(
   project: ResolvedProject,
   options: Pick<CommonOptions, 'lockTimeout' | 'quiet'> & { readonly readOnly: boolean },
 ): Promise<Warehouse> {
-  const { path: file, settings } = connection(project).warehouse;
+  // Who only reads the warehouse needs no credentials of Mixpanel.
+  const target = { ...project.target, mixpanel: 'sandbox' as const };
+  const { path: file, settings } = connection({ ...project, target }).warehouse;
   const given = options.lockTimeout ?? '60';
   const seconds = given.trim() === '' ? NaN : Number(given);
   if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');

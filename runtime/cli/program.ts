@@ -85,10 +85,15 @@ export async function main(argv: readonly string[]): Promise<number> {
         ),
       ),
     ),
-  ).option('--detailed-exitcode', 'exit 3 when there are changes');
+  )
+    .option('--detailed-exitcode', 'exit 3 when there are changes')
+    .option('--out <file>', 'write the preview that `syncline apply FILE` takes')
+    .option('--markdown', 'as one comment of a pull request')
+    .option('--no-scan', 'only what changed in the declarations since the last compile: no connection, no credentials');
   connecting(
     selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
   )
+    .argument('[preview]', 'what `plan --out` wrote: refused when plan, lock or state have moved since')
     .option('--threads <n>', 'syncs at a time', '4')
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')

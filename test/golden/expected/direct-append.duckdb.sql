@@ -169,8 +169,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 

@@ -78,7 +78,7 @@ limit 5
 select 'deletes: ' || cast(d.deletes as varchar) || ' of ' || cast(l.shown as varchar) || ' rows' as violation
 from (select count(*) as deletes from "mixpanel"."purchases__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
 cross join (select count(*) as shown from "mixpanel"."purchases__ledger") as l
-where d.deletes > coalesce(cast($allow_max_deletes as bigint), l.shown * 10 / 100.0)
+where d.deletes > coalesce(cast($allow_max_deletes as bigint), greatest(l.shown * 10 / 100.0, 0))
 
 -- purchases/check_max_changes.sql
 select 'changes: ' || cast(d.changes as varchar) || ' rows' as violation
@@ -758,8 +758,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 
@@ -895,8 +895,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 
@@ -1025,10 +1025,23 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
+
+-- purchases/preview_pending.sql
+-- what an interrupted run has still to send
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from "mixpanel"."purchases__outbox_${run}" as j
+where batch >= cast($next_batch as bigint)
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview_shown.sql
+-- what guards measure deletes against
+select count(*) as shown
+from "mixpanel"."purchases__ledger"
 
 -- purchases/show.sql
 with known as (

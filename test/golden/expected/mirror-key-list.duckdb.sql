@@ -753,8 +753,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 
@@ -890,8 +890,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 
@@ -1020,10 +1020,23 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable
-from judged
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
+
+-- purchases/preview_pending.sql
+-- what an interrupted run has still to send
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from "mixpanel"."purchases__outbox_${run}" as j
+where batch >= cast($next_batch as bigint)
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview_shown.sql
+-- what guards measure deletes against
+select count(*) as shown
+from "mixpanel"."purchases__ledger"
 
 -- purchases/show.sql
 with known as (

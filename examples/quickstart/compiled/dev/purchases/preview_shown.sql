@@ -1,0 +1,3 @@
+-- what guards measure deletes against
+select count(*) as shown
+from "mixpanel"."purchases__ledger"

@@ -1,0 +1,168 @@
+import type { Preview, SyncPlan } from '../../schemas/types.ts';
+import { count } from './report.ts';
+
+/** What the CLI adds to a preview. */
+export interface Told {
+  readonly preview: Preview;
+  readonly sync: SyncPlan | undefined;
+  /** Statements whose SQL is not what was reviewed; null where nothing was compiled. */
+  readonly differing: readonly string[] | null;
+  /** Compressed bytes, as a sample compresses; null where they are sent as they are, or nothing is. */
+  readonly compressed: number | null;
+  /** Price of a gigabyte that leaves the warehouse. */
+  readonly egressPrice: number | null;
+}
+
+const NO_DELETE =
+  'Mixpanel has no per-event delete and does not guarantee that the newest copy wins: updates and tombstones (syncline_deleted) are best effort; only its own connector truly deletes events.';
+/** A row of the ledger or the outbox besides its payload: keys, checksum, identity (about; engines compress differently). */
+const LEDGER_ROW = 200;
+const OUTBOX_ROW = 300;
+
+/** The preview of one sync, as lines. */
+export function text(told: Told): string {
+  const p = told.preview;
+  if (p.undecided) {
+    const { hash, what, choices } = p.undecided;
+    return [
+      `${p.sync}: the mapping changed (${what})`,
+      ...choices.map((c) => `  ${`decisions: { ${hash}: ${c.decision} }`.padEnd(33)}# ${price(c)}`),
+    ].join('\n');
+  }
+  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`];
+  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  for (const guard of stopping(p)) lines.push(`  ${guard}`);
+  if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
+  if (p.newColumns.length > 0)
+    lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
+  if (p.records > 0) lines.push(`  ${sizes(told)}`);
+  if (told.differing && told.differing.length > 0)
+    lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);
+  if (p.kind === 'events' && p.updates + p.deletes > 0) lines.push(`  ${NO_DELETE}`);
+  return lines.join('\n');
+}
+
+const routeOf = (p: Preview): string =>
+  ({ initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first; it has still to send' })[
+    p.route
+  ];
+
+const price = (c: Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'billable'>): string =>
+  `${count(c.inserts, 'insert')}, ${count(c.updates, 'update')}, ${count(c.deletes, 'delete')}; ${count(c.billable, 'billable event')}`;
+
+function headline(p: Preview): string {
+  const changes = `${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}`;
+  return p.billable > 0 || p.kind === 'events' ? `${changes}; ${count(p.billable, 'billable event')}` : changes;
+}
+
+/** The guards that would stop apply, each with what to do. */
+function stopping(p: Preview): string[] {
+  return p.guards
+    .filter((g) => g.stops)
+    .map((g) =>
+      g.name === 'on_empty_source'
+        ? `apply will stop: the source is empty and Mixpanel shows ${count(g.value, 'row')} (guard on_empty_source). If that is meant: --allow ${p.sync}.on_empty_source`
+        : `apply will stop: ${count(g.value, 'row')} where ${count(Math.floor(g.limit), 'row')} may pass (guard ${g.name}). If that is meant: --allow ${p.sync}.${g.name}=${g.value}`,
+    );
+}
+
+function sizes({ preview: p, compressed, egressPrice, sync }: Told): string {
+  const outbox = p.route === 'sending' || !sync ? 0 : p.bytes + p.records * OUTBOX_ROW;
+  const ledger = p.mode === 'mirror' ? p.inserts * LEDGER_ROW : 0;
+  const sent = `sends ${bytes(p.bytes)}${compressed === null ? '' : `, about ${bytes(compressed)} compressed`}`;
+  const cost =
+    egressPrice === null ? '' : ` (egress about ${(((compressed ?? p.bytes) / 1e9) * egressPrice).toFixed(2)})`;
+  const stored = [
+    ...(outbox > 0 ? [`about ${bytes(outbox)} in the outbox until it is done`] : []),
+    ...(ledger > 0 ? [`${bytes(ledger)} more in the ledger`] : []),
+  ].join(', ');
+  return `${sent}${cost}${stored === '' ? '' : `; ${stored}`}`;
+}
+
+const SIZES = [
+  ['GB', 1e9],
+  ['MB', 1e6],
+  ['KB', 1e3],
+] as const;
+
+function bytes(n: number): string {
+  const [unit, size] = SIZES.find(([, s]) => n >= s) ?? ['B', 1];
+  return `${(n / size).toFixed(unit === 'B' || n / size >= 10 ? 0 : 1)} ${unit}`;
+}
+
+/** What an append cannot see: it reads rows by their insert time. */
+function missed({ mode, lateWindowMs }: SyncPlan): string[] {
+  if (mode !== 'append') return [];
+  if (lateWindowMs === null) return ['missed: rows that arrive later with an older or equal insert time'];
+  const [unit, ms] = UNITS.find(([, size]) => lateWindowMs % size === 0) ?? ['ms', 1];
+  return [
+    `missed: rows that arrive with an insert time ${lateWindowMs / ms}${unit} or more older than the newest one sent`,
+  ];
+}
+
+const UNITS: readonly (readonly [string, number])[] = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+];
+
+/** A comment of a pull request may have 65,536 characters (GitHub documentation: REST API, Issue comments). */
+const COMMENT = 60_000;
+const number = new Intl.NumberFormat('en-US');
+const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+const cell = (t: string): string => t.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replace(/\s+/g, ' ');
+const html = (t: string): string => t.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+const sum = (invalid: Readonly<Record<string, number>>): number => Object.values(invalid).reduce((a, b) => a + b, 0);
+
+/** All previews as one comment of a pull request; what does not fit is counted. */
+export function markdown(head: { readonly project: string; readonly target: string }, all: readonly Told[]): string {
+  const loud = all.filter((t) => !isQuiet(t));
+  const quiet = all.length - loud.length;
+  const table = loud.map(({ preview: p }) =>
+    row([
+      cell(p.sync),
+      p.undecided ? '**waits for a decision**' : p.guards.some((g) => g.stops) ? '**a guard stops it**' : routeOf(p),
+      ...[p.inserts, p.updates, p.deletes, sum(p.invalid), p.billable].map((n) => number.format(n)),
+    ]),
+  );
+  const details = loud.map(
+    (t) =>
+      `<details><summary>${html(t.preview.sync)}</summary>\n\n~~~~\n${text(t)}\n  ${t.preview.strategy}: ${t.preview.why}\n~~~~\n</details>`,
+  );
+  const title = [
+    `### syncline plan: ${cell(head.project)} / ${cell(head.target)}`,
+    '',
+    loud.length === 0
+      ? `Nothing to send: ${count(quiet, 'sync')} unchanged.`
+      : `${count(loud.length, 'sync')} with something to say, ${number.format(quiet)} unchanged.`,
+  ];
+  if (loud.length > 0)
+    title.push(
+      '',
+      row(['sync', 'route', 'inserts', 'updates', 'deletes', 'invalid', 'billable events']),
+      row(['---', '---', '---:', '---:', '---:', '---:', '---:']),
+    );
+  return fit(title, table, details);
+}
+
+const isQuiet = ({ preview: p, differing }: Told): boolean =>
+  p.records === 0 && p.route !== 'sending' && !p.undecided && sum(p.invalid) === 0 && (differing ?? []).length === 0;
+
+/** The table comes first, in whole rows; then as many details as fit. */
+function fit(head: readonly string[], table: readonly string[], details: readonly string[]): string {
+  let left = COMMENT - head.join('\n').length - 200;
+  const take = (parts: readonly string[]): readonly string[] => {
+    const end = parts.findIndex((part) => (left -= part.length + 2) < 0);
+    return end < 0 ? parts : parts.slice(0, end);
+  };
+  const rows = take(table);
+  const texts = rows.length < table.length ? [] : take(details);
+  const cut = [
+    ...(rows.length < table.length ? [`${count(table.length - rows.length, 'more sync')} did not fit here.`] : []),
+    ...(texts.length < details.length
+      ? [`The details of ${count(details.length - texts.length, 'sync')} did not fit here: \`syncline plan\` has them.`]
+      : []),
+  ];
+  return [...head, ...rows, '', ...texts.flatMap((t) => [t, '']), ...cut].join('\n').trimEnd();
+}

@@ -1,0 +1,156 @@
+import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } from '../schemas/types.ts';
+import { directValues } from './direct.ts';
+import { RunError } from './errors.ts';
+import type { Decision } from './mapping.ts';
+import { compareMapping, forwardRoute, routeOf } from './mapping.ts';
+import type { Runner } from './run.ts';
+import type { Baseline } from './state.ts';
+import { toState, valuesOf, verifyState } from './state.ts';
+import type { FileState } from './state-file.ts';
+import { refuseForeignStaging } from './sync.ts';
+import type { Values } from './values.ts';
+import type { Row } from './warehouses/warehouse.ts';
+
+export type { Preview };
+
+type Counts = Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'records' | 'bytes'>;
+
+/**
+ * What an apply of this sync would do now: counts from the SQL that captures, and nothing written.
+ * @throws RunError where apply would refuse the sync whatever its rows say
+ */
+export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): Promise<Preview> {
+  const common = { ...describe(sync), newColumns: await newColumns(runner, sync) };
+  const [found] = await runner.rows(sync.state.exists);
+  if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+  if (Number(found?.['state_exists'] ?? 0) === 0) {
+    const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
+    const rows = await runner.rows(sync.preview.initial, values);
+    return { ...common, ...tally(sync, rows), route: 'initial', version: null, guards: guardsOf(sync, rows, 0) };
+  }
+  const [row] = await runner.rows(sync.state.read);
+  if (!row)
+    throw new RunError('state-missing', `${sync.name} has no row in its state table in ${plan.staging}. Restore it.`, {
+      retryable: false,
+    });
+  const state = toState(row);
+  const { version } = state;
+  verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  if (state.phase === 'sending') {
+    const rows = await runner.rows(sync.preview.pending, { run: state.run, next_batch: state.nextBatch });
+    return { ...common, ...tally(sync, rows), route: 'sending', version };
+  }
+
+  const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+  const values = await runner.steps(sync.probe, valuesOf(sync, state));
+  const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
+    runner.rows((forward ? sync.preview.forward : null) ?? sync.preview.changes, { ...values, ...more });
+  const verdict = compareMapping(sync, baseline);
+  const staleDecisions = Object.keys(sync.decisions).filter(
+    (hash) => !(verdict.kind === 'changed' && verdict.change.hash === hash),
+  );
+  const route = baseline === null ? ('initial' as const) : ('changes' as const);
+  const decision: Decision | null = verdict.kind === 'changed' ? (sync.decisions[verdict.change.hash] ?? null) : null;
+  if (verdict.kind === 'changed' && decision === null) {
+    const { hash, what, touchesAll, unforwardable } = verdict.change;
+    const priced = async (choice: Decision, rows: Promise<readonly Row[]>): Promise<Undecided['choices'][number]> => {
+      const { inserts, updates, deletes, billable } = tally(sync, await rows);
+      return { decision: choice, inserts, updates, deletes, billable };
+    };
+    const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
+    const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
+    if (old && sync.preview.forward !== null) choices.push(await priced('forward', read(true, old.values)));
+    return { ...common, ...tally(sync, []), route, version, staleDecisions, undecided: { hash, what, choices } };
+  }
+  const way = routeOf(sync, baseline);
+  const rows = await read(way.forward, way.values);
+  const shown = sync.preview.shown === null ? 0 : Number((await runner.rows(sync.preview.shown))[0]?.['shown'] ?? 0);
+  return {
+    ...common,
+    ...tally(sync, rows),
+    route,
+    version,
+    decision,
+    staleDecisions,
+    guards: guardsOf(sync, rows, shown),
+  };
+}
+
+/** The same for a sync without write access, whose state is a file. */
+export async function previewDirect(runner: Runner, sync: DirectPlan, state: FileState | undefined): Promise<Preview> {
+  const values = await runner.steps(sync.probe, directValues(sync, state));
+  const isDone = values['done'] === 1 && !state?.pending;
+  return {
+    ...describe(sync),
+    ...tally(sync, isDone ? [] : await runner.rows(sync.preview, values)),
+    route: state?.pending ? 'sending' : state?.baseline ? 'changes' : 'initial',
+    version: state?.run ?? null,
+    newColumns: await newColumns(runner, sync),
+  };
+}
+
+function describe(sync: SyncPlan | DirectPlan) {
+  const { name, kind, mode, strategy, why } = sync;
+  return {
+    ...{ sync: name, kind, mode, strategy, why },
+    decision: null,
+    guards: [],
+    undecided: null,
+    staleDecisions: [],
+  };
+}
+
+async function newColumns(runner: Runner, sync: SyncPlan | DirectPlan): Promise<string[]> {
+  const known = new Set([...sync.columns.map((c) => c.name), ...sync.excluded]);
+  return (await runner.rows(sync.discover)).map((c) => String(c['name'])).filter((name) => !known.has(name));
+}
+
+function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
+  const valid = rows.filter((r) => r['reason'] === null);
+  // The two updates of a profile are one change of its row.
+  const what = sync.kind === 'events' ? 'records' : 'row_count';
+  const total = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column]), 0);
+  const changed = (change: string): number =>
+    total(
+      valid.filter((r) => r['change'] === change),
+      what,
+    );
+  const invalid: Record<string, number> = {};
+  for (const r of rows)
+    if (r['reason'] != null) {
+      const reason = String(r['reason']);
+      invalid[reason] = (invalid[reason] ?? 0) + Number(r[what]);
+    }
+  return {
+    inserts: changed('insert'),
+    updates: changed('update'),
+    deletes: changed('delete'),
+    invalid,
+    billable: total(valid, 'billable'),
+    records: total(valid, 'records'),
+    bytes: total(valid, 'bytes'),
+  };
+}
+
+/** What the guards of the capture will say to these counts. */
+function guardsOf({ guards }: SyncPlan, rows: readonly Row[], shown: number): GuardPreview[] {
+  const count = (some: (r: Row) => boolean): number =>
+    rows.filter(some).reduce((n, r) => n + Number(r['row_count']), 0);
+  const deletes = count((r) => r['row_change'] === 'delete');
+  const others = count((r) => r['change'] === 'insert' || r['change'] === 'update');
+  const found: GuardPreview[] = [];
+  const add = (name: GuardPreview['name'], value: number, limit: number, stops: boolean): void => {
+    found.push({ name, value, limit, stops });
+  };
+  if (guards.maxDeletes) {
+    const limit = Math.max(guards.maxDeletes.rows, (shown * guards.maxDeletes.percent) / 100);
+    add('max_deletes', deletes, limit, deletes > limit);
+  }
+  if (guards.maxChanges !== null) {
+    const changes = deletes + others;
+    add('max_changes', changes, guards.maxChanges, changes > guards.maxChanges);
+  }
+  if (guards.onEmptySource && deletes > 0 && others === 0 && deletes === shown)
+    add('on_empty_source', deletes, 0, true);
+  return found;
+}

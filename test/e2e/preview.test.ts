@@ -1,0 +1,100 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import type { PreviewFile } from '../../schemas/types.ts';
+import { cli, duck, sent, shop, SYNC, told, YML } from './cli.ts';
+
+const db = (dir: string, ...sql: string[]): Promise<unknown> => duck(path.join(dir, 'warehouse.duckdb'), ...sql);
+const read = async (dir: string): Promise<PreviewFile> =>
+  JSON.parse(await readFile(path.join(dir, 'p.json'), 'utf8')) as PreviewFile;
+
+test('a preview is applied as it was reviewed, and refused when the plan, the lock or the state have moved', async () => {
+  const dir = await shop();
+  told(await cli(dir, 'plan', '--out', 'p.json'), 0, 'syncline apply p.json');
+  expect((await read(dir)).syncs).toMatchObject([
+    { sync: 'purchases', route: 'initial', version: null, inserts: 3, billable: 3, records: 3 },
+  ]);
+  // The source may move: what guards allow is sent.
+  await db(dir, `insert into orders values (3, timestamp '2024-01-02', 'new')`);
+  expect((await cli(dir, 'apply', 'p.json')).code).toBe(0);
+  expect(await sent(dir)).toBe(4);
+  told(await cli(dir, 'apply', 'p.json'), 1, 'error[preview-moved]: purchases: purchases was applied since');
+
+  await cli(dir, 'plan', '--out', 'p.json');
+  await db(dir, `alter table orders add column note varchar`);
+  await cli(dir, 'lock');
+  told(await cli(dir, 'apply', 'p.json'), 1, 'the project, its lock or syncline itself changed since it was written');
+  await cli(dir, 'plan', '--out', 'p.json');
+  await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC.replace('event: Purchase', 'event: Sale'));
+  told(await cli(dir, 'apply', 'p.json'), 1, 'the project, its lock or syncline itself changed since it was written');
+  expect(await sent(dir)).toBe(4);
+});
+
+test('a preview of another project or target, of another form, or beside flags that say otherwise', async () => {
+  const dir = await shop();
+  await cli(dir, 'plan', '--out', 'p.json');
+  told(await cli(dir, 'apply', 'p.json', '--resend', 'purchases'), 2, 'A preview says which syncs are applied and how');
+  told(await cli(dir, 'apply', 'none.json'), 2, 'The preview none.json cannot be read');
+  const preview = await read(dir);
+  await writeFile(path.join(dir, 'p.json'), JSON.stringify({ ...preview, project: 'other' }));
+  told(await cli(dir, 'apply', 'p.json'), 2, 'is of other / dev, this is shop / dev');
+  for (const text of ['{', '[]', '{"previewVersion":2}']) {
+    await writeFile(path.join(dir, 'p.json'), text);
+    told(await cli(dir, 'apply', 'p.json'), 2, 'p.json is no preview of this syncline');
+  }
+});
+
+test('a mapping that waits for a decision gives no preview file', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    properties: { rename: { item: Item } }\n`);
+  const planned = await cli(dir, 'plan', '--out', 'p.json');
+  told(planned, 1, 'apply will refuse purchases until one of the decisions above is written');
+  expect(planned.out).toContain('purchases: the mapping changed (columns item)');
+  await expect(readFile(path.join(dir, 'p.json'))).rejects.toThrow('ENOENT');
+});
+
+test('a guard that would stop apply is told by plan, with the flag that lets it pass', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await db(dir, `insert into orders values (3, timestamp '2024-01-02', 'new')`);
+  // A guard stops it before anything is sent, and plan says so first.
+  await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    guard: { max_changes: 0 }\n`);
+  const planned = await cli(dir, 'plan');
+  expect(planned.out).toContain(
+    'apply will stop: 1 row where 0 rows may pass (guard max_changes). If that is meant: --allow purchases.max_changes=1',
+  );
+  told(await cli(dir, 'apply'), 1, 'The guard max_changes stopped this run');
+  expect((await cli(dir, 'apply', '--allow', 'purchases.max_changes=1')).code).toBe(0);
+});
+
+test('as Markdown: one table, and details that say what the text says', async () => {
+  const dir = await shop({ yml: YML.replace('duckdb }', 'duckdb, egress_price: 100000 }') });
+  const { code, out } = await cli(dir, 'plan', '--markdown');
+  expect(code).toBe(0);
+  await expect(out).toMatchFileSnapshot('expected/plan.md');
+});
+
+test('without a scan: what the declarations mean, with no connection and no credentials', async () => {
+  const dir = await shop({
+    yml: YML.replace('mixpanel: sandbox', `mixpanel: { project_id: 1, token: "{{ env_var('NOT_SET') }}" }`),
+  });
+  const plan = (...more: string[]) => cli(dir, 'plan', '--no-scan', ...more);
+  expect((await plan()).out).toContain('compiled/dev/ is missing');
+  await cli(dir, 'compile', '-q');
+  expect((await plan('--detailed-exitcode')).out).toBe('No difference to what was reviewed.\n');
+  const extra = SYNC.slice(7).replace('purchases', 'more').replace('mirror', 'full').replace('events', 'user_profiles');
+  await writeFile(
+    path.join(dir, 'syncs/shop.yml'),
+    `${SYNC}    properties: { rename: { item: Item } }\n${extra.replace(/ {4}event.*\n {4}time.*\n {4}key: id/, '    user_id: id')}`,
+  );
+  await writeFile(path.join(dir, 'warehouse.duckdb'), 'no database');
+  const changed = await plan('--detailed-exitcode');
+  expect([changed.code, changed.out]).toEqual([
+    3,
+    expect.stringMatching(
+      /^~ purchases: mapping: columns item \(a mirror that has run waits for decisions: \{ [0-9a-f]{7}: … \}\)\n\+ more: user_profiles, full, from orders\n$/,
+    ),
+  ]);
+  told(await plan('--out', 'p.json'), 2, '--out needs the counts of a scan');
+});

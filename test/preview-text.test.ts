@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest';
+import type { Told } from '../runtime/cli/preview-text.ts';
+import { markdown, text } from '../runtime/cli/preview-text.ts';
+
+const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
+  preview: {
+    ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
+    ...{ version: 1, decision: null, inserts: 1, updates: 0, deletes: 0, invalid: {}, billable: 1, records: 1 },
+    ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
+    ...more,
+  },
+  ...{ sync: undefined, differing: [], compressed: 50, egressPrice: null },
+});
+const HEAD = { project: 'shop', target: 'prod' };
+
+test('a comment holds whole rows and whole details, and counts what does not fit', () => {
+  const some = markdown(
+    HEAD,
+    Array.from({ length: 400 }, (_, i) => told(`sync_${i}`)),
+  );
+  expect(some.length).toBeLessThan(65_536);
+  expect(some.match(/^\| sync_/gm)).toHaveLength(400);
+  const shown = some.match(/^<details>/gm)!.length;
+  expect(some).toMatch(new RegExp(`The details of ${400 - shown} syncs did not fit here`));
+  expect(some.match(/^<\/details>/gm)).toHaveLength(shown);
+
+  const many = markdown(
+    HEAD,
+    Array.from({ length: 4000 }, (_, i) => told(`sync_${i}`)),
+  );
+  expect(many.length).toBeLessThan(65_536);
+  const rows = many.match(/^\| sync_/gm)!.length;
+  expect(many).toContain(`${(4000 - rows).toLocaleString('en-US')} more syncs did not fit here.`);
+});
+
+test('syncs with nothing to say are counted, and names cannot break the table', () => {
+  const quiet = told('quiet', { inserts: 0, billable: 0, records: 0 });
+  expect(markdown(HEAD, [quiet])).toBe('### syncline plan: shop / prod\n\nNothing to send: 1 sync unchanged.');
+  expect(markdown({ project: 'a|b\nc', target: 't' }, [quiet, told('loud')])).toContain('a\\|b c / t');
+});
+
+test('a guard that stops, invalid rows, an open decision', () => {
+  const guard = { name: 'max_deletes', value: 500, limit: 100, stops: true } as const;
+  expect(text(told('s', { guards: [guard], invalid: { 'time-missing': 1200 } }))).toContain(
+    '1,200 invalid rows: time-missing\n  apply will stop: 500 rows where 100 rows may pass (guard max_deletes). If that is meant: --allow s.max_deletes=500',
+  );
+  const nothing = { inserts: 0, updates: 0, deletes: 0, billable: 0 };
+  const open = told('s', {
+    undecided: {
+      hash: '7f3a91c',
+      what: 'columns a',
+      choices: [
+        { ...nothing, decision: 'resend', updates: 10, billable: 10 },
+        { ...nothing, decision: 'forward' },
+      ],
+    },
+  });
+  expect(text(open)).toBe(`s: the mapping changed (columns a)
+  decisions: { 7f3a91c: resend }   # 0 inserts, 10 updates, 0 deletes; 10 billable events
+  decisions: { 7f3a91c: forward }  # 0 inserts, 0 updates, 0 deletes; 0 billable events`);
+  expect(markdown(HEAD, [open])).toContain('| s | **waits for a decision** |');
+  expect(markdown(HEAD, [told('s', { guards: [guard] })])).toContain('| s | **a guard stops it** |');
+});
