@@ -1,3 +1,4 @@
+import type { Preview, RunCounts } from '../../schemas/types.ts';
 import type { Manner } from './mixpanel.ts';
 import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
@@ -34,7 +35,10 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
   s.mutate = mutations(s, story.shape, columnsOf(story.shape, story.wide), rng, (sql) => outside.run(sql));
 
   // The tables are made in peace: a crash in between is the setup's own transaction.
+  const foretold = await story.preview('first');
   await story.apply({ mayCreate: true });
+  const problem = differsFrom(foretold, story.committed);
+  if (problem !== undefined) return problem;
   for (let i = 0; i < 3; i++) await s.mutate();
   const rounds = 2 + Math.floor(rng() * 4);
   const swaps = rng() < 0.5;
@@ -81,8 +85,20 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
   let stopped = 0;
   for (let i = 0; i < 8; i++) {
     const before = server.records;
-    const [result] = await story.apply({ version: stopped < 2 ? 'first' : 'other' });
+    const version = stopped < 2 ? 'first' : 'other';
+    const foretold = await story.preview(version);
+    const { length } = story.committed;
+    const [result] = await story.apply({ version });
     s.setTime(s.now + 1000);
+    if (result === 'ok') {
+      const problem = differsFrom(foretold, story.committed.slice(length));
+      if (problem !== undefined) return problem;
+    }
+    if (
+      foretold.guards.some((g) => g.stops) !== (result?.startsWith('guard:') === true) &&
+      foretold.route !== 'sending'
+    )
+      return `the preview said ${JSON.stringify(foretold.guards)} of guards, apply ${String(result)}`;
     // A guard that failed stays failed; a plan without it goes on.
     const guarded = result?.startsWith('guard:') === true;
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
@@ -98,6 +114,20 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     }
   }
   return 'it never comes to rest';
+}
+
+/** A preview says what the apply then does, to the record; of an interrupted run it says what is left of it. */
+function differsFrom(foretold: Preview, runs: readonly RunCounts[]): string | undefined {
+  if (foretold.route === 'sending') return undefined;
+  const [run] = runs;
+  const did = run
+    ? [run.accepted_inserts, run.accepted_updates, run.accepted_deletes, run.invalid, run.billable]
+    : [0, 0, 0, 0, 0];
+  const invalid = Object.values(foretold.invalid).reduce((a, b) => a + b, 0);
+  const said = [foretold.inserts, foretold.updates, foretold.deletes, invalid, foretold.billable];
+  return JSON.stringify(said) === JSON.stringify(did)
+    ? undefined
+    : `the preview said ${JSON.stringify(said)}, apply did ${JSON.stringify(did)}`;
 }
 
 async function refusesAnother(story: Story): Promise<string | undefined> {

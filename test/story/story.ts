@@ -7,8 +7,11 @@ import { writeLock } from '../../compiler/lock.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import { RunError } from '../../runtime/errors.ts';
 import { createMixpanel } from '../../runtime/mixpanel/import.ts';
+import { previewSync } from '../../runtime/preview.ts';
+import { Runner } from '../../runtime/run.ts';
 import { applySync } from '../../runtime/sync.ts';
-import type { Plan } from '../../schemas/types.ts';
+import type { Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
 import { Mixpanel } from './mixpanel.ts';
 import { Scheduler } from './scheduler.ts';
 import type { Line, Shape } from './table.ts';
@@ -69,6 +72,8 @@ export class Story {
   readonly scheduler: Scheduler;
   readonly outside: DuckDBConnection;
   readonly truth: Truth;
+  /** Counts of every run that was committed. */
+  readonly committed: RunCounts[] = [];
   runs = 0;
   /** Runs that another plan than theirs finished. */
   swapped = 0;
@@ -150,6 +155,27 @@ export class Story {
     this.#instance.closeSync();
   }
 
+  /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
+  async preview(version: Version): Promise<Preview> {
+    const plan = await planOf(this.shape, this.wide, version);
+    await this.outside.run(`set variable now = make_timestamptz(${this.scheduler.now * 1000})`);
+    const rows = async ({ sql, binds }: Query): Promise<readonly Row[]> => {
+      const values = binds.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value] as const);
+      const read = await this.outside.runAndReadAll(sql, Object.fromEntries(values));
+      return read.getRowObjectsJS() as unknown as readonly Row[];
+    };
+    const connection: Connection = {
+      rows,
+      execute: async (query) => (await rows(query)).length,
+      stream: () => {
+        throw new Error('a preview streams nothing');
+      },
+      close: () => Promise.resolve(),
+    };
+    const warehouse: Warehouse = { connect: () => Promise.resolve(connection), close: () => Promise.resolve() };
+    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!);
+  }
+
   /** Processes that apply at once, until all have ended or died. @returns `ok` or the message of each that ended */
   async apply(options: Apply = {}): Promise<string[]> {
     const { processes = 1, version = 'first', mayCreate = false, leave = false } = options;
@@ -183,6 +209,7 @@ export class Story {
           if (e.type === 'begin')
             s.log(`${actor.name} ${e.resumed ? 'resumes' : 'begins'} run ${e.run}, ${version} plan`);
           if (e.type === 'unchanged' || e.type === 'committed') s.log(`${actor.name} ${e.type}`);
+          if (e.type === 'committed') this.committed.push(e.counts);
         },
         stop: new AbortController().signal,
         mayCreate,
