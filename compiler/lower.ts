@@ -127,6 +127,7 @@ export function lowerSync(
         }
       : null,
     decisions: sync.decisions,
+    adopts: sync.initial === 'skip',
     guards: guardsOf(sync),
     discover: add('columns'),
     state: {
@@ -178,6 +179,7 @@ export function lowerSync(
       ...endpointOf(sync, source),
       pages: add('deliver_pages'),
       restart: add('deliver_restart'),
+      abandon: add('deliver_abandon'),
       outcome: add('deliver_outcome'),
       checkpoint: add('checkpoint', { expect: LEASE_LOST }),
     },
@@ -407,7 +409,11 @@ function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column)
       lateMs === null
         ? after(stamp, since, from)
         : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
-    return sql(`(${lower} and ${stamp} <= ${to})`);
+    // A backfill's range is a person's: its start belongs to it, its end does not.
+    const isBackfill = `${bind('backfill')} = 1`;
+    return sql(
+      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} else ${lower} and ${stamp} <= ${to} end`,
+    );
   };
   return {
     insert_time: column,

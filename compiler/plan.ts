@@ -88,12 +88,13 @@ const STATE = [
   'content_from',
   'done',
   'again',
+  'backfill',
   'resend',
   'old_checksum',
   'old_key',
 ];
 /** What `pending` keeps for the commit of a run, also of a resumed one. */
-const PENDING = ['watermark_to'];
+const PENDING = ['watermark_to', 'adopted'];
 
 /**
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
@@ -121,11 +122,13 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     check(sync, sync.state.forget, plus(['names']));
     check(sync, sync.deliver.pages, plus(['batch_from', 'batch_to']));
     check(sync, sync.deliver.restart, plus(['next_batch']));
+    check(sync, sync.deliver.abandon, plus(['next_batch']));
     check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
     const bare = new Set(RUN);
     for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
-    for (const s of [...sync.cleanup, ...sync.reset]) for (const file of s.run) check(sync, file, bare);
+    for (const s of sync.cleanup) for (const file of s.run) check(sync, file, bare);
+    for (const s of sync.reset) for (const file of s.run) check(sync, file, new Set([...RUN, 'new_epoch']));
     for (const file of [
       sync.state.exists,
       sync.state.owner,

@@ -13,7 +13,10 @@ import type { Row } from './warehouses/warehouse.ts';
 
 export type { Preview };
 
-type Counts = Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'records' | 'bytes'>;
+type Counts = Pick<
+  Preview,
+  'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'adopted' | 'records' | 'bytes'
+>;
 
 /**
  * What an apply of this sync would do now: counts from the SQL that captures, and nothing written.
@@ -26,7 +29,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   if (Number(found?.['state_exists'] ?? 0) === 0) {
     const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
-    return { ...common, ...tally(sync, rows), route: 'initial', version: null, guards: guardsOf(sync, rows, 0) };
+    const guards = guardsOf(sync, rows, 0);
+    return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
   }
   const [row] = await runner.rows(sync.state.read);
   if (!row)
@@ -67,7 +71,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   const shown = sync.preview.shown === null ? 0 : Number((await runner.rows(sync.preview.shown))[0]?.['shown'] ?? 0);
   return {
     ...common,
-    ...tally(sync, rows),
+    ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
     route,
     version,
     decision,
@@ -127,9 +131,16 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
     deletes: changed('delete'),
     invalid,
     billable: total(valid, 'billable'),
+    adopted: 0,
     records: total(valid, 'records'),
     bytes: total(valid, 'bytes'),
   };
+}
+
+/** Rows that are taken for what Mixpanel shows: nothing is sent. */
+function adopted(sync: SyncPlan, rows: readonly Row[]): Counts {
+  const { inserts, invalid } = tally(sync, rows);
+  return { ...tally(sync, []), invalid, adopted: inserts };
 }
 
 /** What the guards of the capture will say to these counts. */

@@ -38,6 +38,8 @@ export interface Baseline {
   /** With a late window: rows up to this insert time count as sent, whatever `seen` says. */
   readonly seen_from?: string | null;
   readonly late_window_ms?: number | null;
+  /** 1 where the run sends nothing: its rows are in Mixpanel already. */
+  readonly adopted?: number;
   readonly mapping: SyncPlan['mapping'];
   /** How rows were named and compared: SQL that a later plan can compute again. */
   readonly expressions?: SyncPlan['expressions'];
@@ -106,6 +108,8 @@ export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Valu
     content_from: baseline && isSameMapping(sync, baseline) ? (baseline.content ?? null) : null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     resend: 0,
+    backfill: 0,
+    adopted: 0,
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
     allow_max_deletes: null,
     allow_max_changes: null,

@@ -33,10 +33,20 @@ export interface SyncRun {
   readonly allowed?: Values;
   /** What was decided on the command line for a changed mapping. */
   readonly decision?: Decision | undefined;
+  /** Gives up what an interrupted run has still to send: the next run compares those rows again. */
+  readonly abandon?: boolean;
+  /** Sends an append's rows of this range of insert times again, and moves no position. */
+  readonly backfill?: Range | undefined;
   /** The state's version that was previewed, null before its setup: refused when it is another one by now. */
   readonly previewed?: number | null | undefined;
   /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
   readonly mayCreate: boolean;
+}
+
+/** Insert times as the source writes them; the start belongs to the range, the end does not. */
+export interface Range {
+  readonly from: string;
+  readonly to: string;
 }
 
 /** One apply of one sync: finishes an interrupted run, then runs anew, so that nothing stays pending. */
@@ -201,8 +211,8 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
   try {
     emit({ type: 'begin', sync: sync.name, run: resumed ? state.run : state.version, resumed });
     if (resumed) {
-      const { watermark_to } = JSON.parse(state.pending ?? '{}') as Partial<Baseline>;
-      const values = { ...me.values, run: state.run, watermark_to: watermark_to ?? null };
+      const { watermark_to, adopted } = JSON.parse(state.pending ?? '{}') as Partial<Baseline>;
+      const values = { ...me.values, run: state.run, watermark_to: watermark_to ?? null, adopted: adopted ?? 0 };
       await finish(story, values, state.nextBatch, true);
     }
     if (!resumed) {
@@ -257,15 +267,22 @@ async function fresh(story: Story): Promise<void> {
       sync: sync.name,
       message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
     });
-  let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values };
+  const adopted = sync.adopts && baseline === null ? 1 : 0;
+  let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values, adopted };
   values = await runner.steps(sync.probe, values, story.onStatement);
+  if (story.backfill) values = { ...values, ...backfillOf(sync, baseline, story.backfill) };
   const fill = route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill;
   values = await runner.steps(fill, values, story.onStatement);
   await runner.steps(sync.capture.checks, values, story.onStatement);
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
-  const pending = JSON.stringify(baselineOf(sync, values));
+  // A backfill leaves the position where it was.
+  const position = story.backfill ? { watermark_to: baseline?.watermark_to ?? null } : {};
+  const pending = JSON.stringify({
+    ...baselineOf(sync, { ...values, ...position }),
+    ...(adopted === 1 ? { adopted } : {}),
+  });
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({
@@ -293,6 +310,16 @@ async function fresh(story: Story): Promise<void> {
   await finish(story, values, 0, false);
 }
 
+function backfillOf(sync: SyncPlan, baseline: Baseline | null, { from, to }: Range): Values {
+  if (baseline === null)
+    throw new RunError(
+      'check-failed',
+      `${sync.name} has not run yet, so there is nothing to fill in: its first apply sends every row.`,
+      { retryable: false },
+    );
+  return { backfill: 1, watermark_from: from, watermark_to: to };
+}
+
 /** Delivers and commits a run that is `sending`, whatever the current plan says about new ones. */
 async function finish(story: Story, values: Values, nextBatch: number, resumed: boolean): Promise<void> {
   const { sync, runner, lease, emit, world } = story;
@@ -300,7 +327,16 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
   const batches = Number(totals?.['batches'] ?? 0);
   const total = Number(totals?.['remaining'] ?? 0);
   let refused: string | undefined;
-  if (nextBatch < batches) {
+  const isAbandoned = resumed && story.abandon === true;
+  if (nextBatch < batches && (isAbandoned || values['adopted'] === 1)) {
+    if (isAbandoned) {
+      await lease.write(() => runner.statement(sync.deliver.abandon, { ...values, next_batch: nextBatch }));
+      const message = `run ${Number(values['run'])} is abandoned: ${total} records were not sent, and their rows are compared again`;
+      emit({ type: 'note', sync: sync.name, message });
+    } else
+      emit({ type: 'note', sync: sync.name, message: `${total} records are adopted as in Mixpanel: nothing is sent` });
+    await lease.write(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch: batches }));
+  } else if (nextBatch < batches) {
     if (story.state.quietLeftMs > 0) {
       emit({
         type: 'waiting',

@@ -279,6 +279,10 @@ export interface SyncPlan {
     maxChanges: null | number;
     onEmptySource: boolean;
   };
+  /**
+   * The first run takes what is in the table for what Mixpanel shows, and sends nothing
+   */
+  adopts: boolean;
 }
 export interface DeliverStep {
   kind: 'deliver';
@@ -304,6 +308,7 @@ export interface DeliverStep {
   restart: string;
   outcome: string;
   checkpoint: string;
+  abandon: string;
 }
 /**
  * A sync without write access: its query is delivered as it is read, its state is a file
@@ -426,6 +431,10 @@ export interface Preview {
    * Event records that Mixpanel will count
    */
   billable: number;
+  /**
+   * Rows that `initial: skip` takes for what Mixpanel shows: nothing is sent for them
+   */
+  adopted: number;
   /**
    * What is sent: one or two records a change
    */
@@ -578,6 +587,10 @@ export interface Sync {
   lookup_table_id?: string;
   key?: string | string[];
   insert_time?: string;
+  /**
+   * skip: the first run adopts what is already in Mixpanel, and sends nothing
+   */
+  initial?: 'send' | 'skip';
   /**
    * How far back rows may arrive late, like 6h
    */

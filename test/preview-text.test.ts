@@ -5,7 +5,17 @@ import { markdown, text } from '../runtime/cli/preview-text.ts';
 const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   preview: {
     ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
-    ...{ version: 1, decision: null, inserts: 1, updates: 0, deletes: 0, invalid: {}, billable: 1, records: 1 },
+    ...{
+      version: 1,
+      decision: null,
+      inserts: 1,
+      updates: 0,
+      deletes: 0,
+      invalid: {},
+      billable: 1,
+      records: 1,
+      adopted: 0,
+    },
     ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,
   },

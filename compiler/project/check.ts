@@ -33,6 +33,7 @@ const COMMON: readonly Key[] = [
   'owner',
   'frequency',
   'decisions',
+  'initial',
 ];
 const PROFILES: readonly Key[] = ['on_delete', 'history', 'event'];
 
@@ -112,6 +113,7 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
       refuse('insert_time', 'remove it, or use mode: append');
       refuse('late_window', 'remove it, or use mode: append');
     }
+    if (s.initial === 'skip' && s.mode === 'full') refuse('initial', 'every run sends every row: remove it');
     if (s.mode !== 'mirror') refuse('on_delete', 'only a mirror knows which rows are gone: remove it');
     if (s.mode !== 'mirror' && s.guard.maxDeletes)
       report(
@@ -156,6 +158,8 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
   (s, report, { warehouse }) => {
     if (warehouse.staging !== 'none') return;
     if (s.mode === 'mirror') report(diagnostic('staging-needed', { what: 'mode mirror' }, s.locate(['mode'])));
+    if (s.initial === 'skip')
+      report(diagnostic('staging-needed', { what: '`initial: skip`' }, s.locate(['initial'], 'key')));
     if (s.lateWindowMs !== null)
       report(diagnostic('staging-needed', { what: '`late_window`' }, s.locate(['late_window'], 'key')));
   },

@@ -4,7 +4,6 @@ const KEYS = new Set([
   'defaults',
   'dbt',
   'renamed_from',
-  'initial',
   'enabled',
   'dbt_profile',
   'dbt_target',

@@ -82,6 +82,7 @@ export interface ResolvedSync {
     readonly onEmptySource: 'fail' | 'allow';
   };
   readonly decisions: Readonly<Record<string, 'resend' | 'forward'>>;
+  readonly initial: 'send' | 'skip';
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
@@ -299,6 +300,7 @@ function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSyn
     onNewColumn: sync.on_new_column ?? 'ignore',
     guard: resolveGuard(sync.guard),
     decisions: sync.decisions ?? {},
+    initial: sync.initial ?? 'send',
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,

@@ -16,6 +16,7 @@ import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
 import { readPreview } from './preview-file.ts';
+import { parseRange } from './range.ts';
 import { reporter } from './report.ts';
 import { writeSummary } from './summary.ts';
 
@@ -26,6 +27,9 @@ export interface ApplyOptions extends CommonOptions {
   /** Names of syncs. */
   readonly resend?: readonly string[];
   readonly forward?: readonly string[];
+  readonly abandon?: readonly string[];
+  /** FROM..TO, insert times of the one selected append. */
+  readonly backfill?: string;
 }
 
 /** Syncs at a time, as dbt's profiles have it. */
@@ -36,9 +40,10 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
   const loaded = await load(options);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
-  for (const name of [...(options.resend ?? []), ...(options.forward ?? [])])
+  for (const name of [...(options.resend ?? []), ...(options.forward ?? []), ...(options.abandon ?? [])])
     if (!loaded.syncs.some((s) => s.name === name))
-      throw new FoundBefore(`--resend and --forward take names of selected syncs, and ${name} is none.`);
+      throw new FoundBefore(`--resend, --forward and --abandon take names of selected syncs, and ${name} is none.`);
+  const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
   const { plan, project, dir } = loaded;
@@ -101,6 +106,8 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
             decision: decisionOf(options, sync.name),
             leaseTtlMs: settings.leaseTtlMs,
             previewed: versions.get(sync.name),
+            abandon: options.abandon?.includes(sync.name) === true,
+            backfill,
             mayCreate: true,
           });
         const stateOf = stateFile(dir, plan.target, sync.name);
@@ -156,9 +163,13 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
 
 /** A preview is applied as it is: what it does not say cannot be asked for beside it. */
 async function previewFor(file: string, loaded: Loaded, options: ApplyOptions): Promise<PreviewFile> {
-  if ([options.resend, options.forward, options.select, options.exclude].some((o) => o !== undefined))
+  if (
+    [options.resend, options.forward, options.abandon, options.backfill, options.select, options.exclude].some(
+      (o) => o !== undefined,
+    )
+  )
     throw new FoundBefore(
-      'A preview says which syncs are applied and how: leave -s, --exclude, --resend and --forward out.',
+      'A preview says which syncs are applied and how: leave -s, --exclude, --resend, --forward, --abandon and --backfill out.',
     );
   return readPreview(file, loaded);
 }

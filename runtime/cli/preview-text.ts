@@ -31,6 +31,8 @@ export function text(told: Told): string {
   }
   const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  if (p.adopted > 0)
+    lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
   for (const guard of stopping(p)) lines.push(`  ${guard}`);
   if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)

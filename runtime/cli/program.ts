@@ -97,6 +97,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--threads <n>', 'syncs at a time', '4')
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
+    .option('--abandon <syncs...>', 'give up what an interrupted run of these syncs has still to send')
+    .option('--backfill <range>', 'send an append again: insert times FROM..TO, such as 2026-01-01..2026-02-01')
     .option('--fail-fast', 'start no further sync after a failure')
     .option(
       '--allow <ceilings...>',
@@ -125,7 +127,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       'forget what Mixpanel shows: the next apply sends the whole table',
       async () => (await import('./reset.ts')).reset,
     ),
-  ).argument('<sync>');
+  )
+    .argument('<sync>')
+    .option('--new-epoch', 'give every event a new id: Mixpanel then has each twice');
   connecting(
     command(
       'force-unlock',

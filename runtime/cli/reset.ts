@@ -6,7 +6,10 @@ import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 
 /** Forgets what Mixpanel shows for a sync. Refused while a run is sending. */
-export async function reset(options: CommonOptions, [name]: readonly string[]): Promise<number> {
+export async function reset(
+  options: CommonOptions & { readonly newEpoch?: boolean },
+  [name]: readonly string[],
+): Promise<number> {
   const loaded = await load(options);
   const sync = stagedSync(loaded, name);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
@@ -35,7 +38,8 @@ export async function reset(options: CommonOptions, [name]: readonly string[]): 
             `${sync.name} has an interrupted run. Run \`syncline apply -s ${sync.name}\` first, so that what it sent is known.`,
             { retryable: false },
           );
-        await held.lease.write(() => held.runner.steps(sync.reset, held.values));
+        const values = { ...held.values, new_epoch: options.newEpoch === true ? 1 : 0 };
+        await held.lease.write(() => held.runner.steps(sync.reset, values));
       } finally {
         await held.release();
       }
@@ -45,8 +49,17 @@ export async function reset(options: CommonOptions, [name]: readonly string[]): 
   } finally {
     await warehouse.close();
   }
+  const next = sync.adopts
+    ? 'The next apply takes the table for what Mixpanel shows (initial: skip).'
+    : 'The next apply sends the whole table.';
+  const ids =
+    sync.deliver.endpoint !== 'import' && sync.deliver.also === null
+      ? ''
+      : options.newEpoch === true
+        ? ' Its events get new ids: Mixpanel shows those of before beside them, and counts both.'
+        : ' Events with equal ids are the same events in Mixpanel.';
   err(
-    `${sync.name}: forgotten. The next apply sends the whole table; events with equal ids are the same events in Mixpanel. Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.`,
+    `${sync.name}: forgotten. ${next}${ids} Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.`,
   );
   return 0;
 }

@@ -75,12 +75,12 @@ select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null then 1 end)
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end)
 from "mixpanel"."purchases__outbox_${run}" as o
 where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
@@ -217,7 +217,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -226,7 +226,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -323,6 +323,13 @@ set outcome = null, outcome_reason = null
 where batch >= cast($next_batch as bigint) and outcome is not null
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
+-- purchases/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($next_batch as bigint)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
 -- purchases/deliver_outcome.sql
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."purchases__outbox_${run}"
@@ -390,7 +397,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -464,7 +471,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -473,7 +480,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -557,7 +564,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -628,5 +635,5 @@ where exists (select 1 from "mixpanel"."purchases__state" as f where f.version =
 
 -- purchases/reset_state.sql
 update "mixpanel"."purchases__state"
-set version = version, baseline = null
+set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
 where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'

@@ -44,7 +44,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -115,7 +115,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -188,7 +188,7 @@ newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,

@@ -84,12 +84,12 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and insert_id not in ('set', 'unset', 'delete') then 1 end)
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 and insert_id not in ('set', 'unset', 'delete') then 1 end)
 -- the two updates of a profile are one change of its row
 from (
   select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
@@ -233,7 +233,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || r.syncline_checksum else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -242,7 +242,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -358,6 +358,13 @@ set outcome = null, outcome_reason = null
 where batch >= cast($next_batch as bigint) and outcome is not null
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
+-- customers/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."customers__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($next_batch as bigint)
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
 -- customers/deliver_outcome.sql
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."customers__outbox_${run}"
@@ -425,7 +432,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || r.syncline_checksum else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -518,7 +525,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || r.syncline_checksum else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
@@ -527,7 +534,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (((cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -630,7 +637,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || r.syncline_checksum else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -720,5 +727,5 @@ where exists (select 1 from "mixpanel"."customers__state" as f where f.version =
 
 -- customers/reset_state.sql
 update "mixpanel"."customers__state"
-set version = version, baseline = null
+set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
 where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'

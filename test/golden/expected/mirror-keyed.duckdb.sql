@@ -113,12 +113,12 @@ select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null then 1 end)
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end)
 from "mixpanel"."purchases__outbox_${run}" as o
 where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
@@ -559,6 +559,13 @@ order by batch
 update "mixpanel"."purchases__outbox_${run}"
 set outcome = null, outcome_reason = null
 where batch >= cast($next_batch as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($next_batch as bigint)
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/deliver_outcome.sql
@@ -1160,5 +1167,5 @@ where exists (select 1 from "mixpanel"."purchases__state" as f where f.version =
 
 -- purchases/reset_state.sql
 update "mixpanel"."purchases__state"
-set version = version, baseline = null
+set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
 where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'

@@ -80,7 +80,7 @@ select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
@@ -310,6 +310,13 @@ order by batch
 update "mixpanel"."customers__outbox_${run}"
 set outcome = null, outcome_reason = null
 where batch >= cast($next_batch as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- customers/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."customers__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($next_batch as bigint)
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/deliver_outcome.sql
@@ -595,5 +602,5 @@ where exists (select 1 from "mixpanel"."customers__state" as f where f.version =
 
 -- customers/reset_state.sql
 update "mixpanel"."customers__state"
-set version = version, baseline = null
+set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
 where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'

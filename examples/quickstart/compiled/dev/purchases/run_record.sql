@@ -3,12 +3,12 @@ select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.outcome is not null then 1 end),
   count(case when o.reason is not null then 1 end),
-count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null then 1 end)
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end)
 from "mixpanel"."purchases__outbox_${run}" as o
 where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
