@@ -78,7 +78,7 @@ const TEXTS = {
     hint: 'use --target',
   }),
   'version-unsupported': (p: { wants: string; is: string }): Text => ({
-    message: `this project requires syncline ${p.wants}, this is ${p.is}`,
+    message: `this project requires syncline ${p.wants}, and this is ${p.is}: install a version that it takes`,
   }),
   'duplicate-sync-name': (p: { name: string; other: string }): Text => ({
     message: `sync \`${p.name}\` is already declared in ${p.other}`,

@@ -2,6 +2,7 @@ import type { Diagnostic } from '../diagnostics.ts';
 import { parseLock } from '../lock.ts';
 import { checkDeclared, joinLock } from './check.ts';
 import { parse } from './parse.ts';
+import { requiredProblem } from './required.ts';
 import type { ResolvedProject } from './resolve.ts';
 import { resolve } from './resolve.ts';
 import { isControl } from './text.ts';
@@ -33,7 +34,13 @@ function load(
   into: Diagnostic[],
 ): ResolvedProject | undefined {
   const report = (d: Diagnostic): void => void into.push(d);
-  const project = resolve(parse(files, into), options, into);
+  const parsed = parse(files, into);
+  const required = parsed.project && requiredProblem(parsed.project);
+  if (required) {
+    into.splice(0, Infinity, required);
+    return undefined;
+  }
+  const project = resolve(parsed, options, into);
   if (!project) return undefined;
   checkDeclared(project, report);
   if (!options.needLock) return project;

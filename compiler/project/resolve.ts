@@ -1,5 +1,4 @@
 import type { MixpanelSettings, Sync, Target, WarehouseSettings } from '../../schemas/types.ts';
-import { VERSION } from '../../schemas/version.ts';
 import type { Diagnostic } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
 import type { Expanded, Vars } from './expressions.ts';
@@ -120,15 +119,6 @@ export function parseRelation(text: string): readonly string[] | undefined {
   return parts.length <= 3 ? parts : undefined;
 }
 
-const satisfies = (wanted: string): boolean => {
-  const found = /^>=\s*(\d+)\.(\d+)(?:\.(\d+))?$/.exec(wanted.trim());
-  if (!found) return wanted.trim() === VERSION;
-  const numbers = (parts: readonly (string | undefined)[]): number[] => parts.map((p) => Number(p ?? 0));
-  const [a, b] = [numbers(VERSION.split('.')), numbers(found.slice(1))];
-  for (let i = 0; i < 3; i++) if (a[i] !== b[i]) return (a[i] ?? 0) > (b[i] ?? 0);
-  return true;
-};
-
 /** Target and variables applied; no optional field is left. Undefined when there is no usable target. */
 export function resolve(parsed: Parsed, options: ResolveOptions, into: Diagnostic[]): ResolvedProject | undefined {
   if (!parsed.project) return undefined;
@@ -176,10 +166,6 @@ function resolveProject(
     into,
   );
   if (!project) return undefined;
-  if (project.require_syncline !== undefined && !satisfies(project.require_syncline))
-    into.push(
-      diagnostic('version-unsupported', { wants: project.require_syncline, is: VERSION }, locate(['require_syncline'])),
-    );
   if (chosen === undefined) return void into.push(diagnostic('target-missing', {}, locate([])));
   const target = Object.hasOwn(project.targets, chosen) ? project.targets[chosen] : undefined;
   if (target)

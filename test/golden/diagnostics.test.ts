@@ -30,7 +30,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'expression-invalid': shop('Purchase Completed', '"{{ 1 + 1 }}"'),
   'target-not-found': main('default_target: dev', 'default_target: dve'),
   'target-missing': main('default_target: dev\n', ''),
-  'version-unsupported': main('name: shop', 'name: shop\nrequire_syncline: ">=9.0"'),
+  'version-unsupported': main('name: shop', 'name: shop\nrequire_syncline: ">=9.0"\nkey_of_version_nine: 1'),
   'duplicate-sync-name': files({ 'syncs/zz.yml': sync('    key: order_id\n') }),
   'bad-sync-name': shop('purchases', 'Purchases__2'),
   'bad-relation': shop('main.orders', 'a.b.c.d'),
