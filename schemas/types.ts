@@ -425,6 +425,10 @@ export interface Sync {
   kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   mode: 'mirror' | 'append' | 'full' | 'one_time';
   strategy?: 'auto' | 'checksum' | 'watermark' | 'all';
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
   source: {
     relation: string;
   };

@@ -21,6 +21,7 @@ const COMMON: readonly Key[] = [
   'name',
   'kind',
   'mode',
+  'enabled',
   'strategy',
   'source',
   'where',
@@ -296,7 +297,10 @@ interface LockedColumn {
   readonly span: Span;
 }
 
-/** Joins a sync with its locked columns; mapped names take the lock's spelling. Undefined when something is wrong. */
+/**
+ * Joins a sync with its locked columns; mapped names take the lock's spelling. Undefined when something is wrong. A sync
+ * that is not enabled may be without columns: `lock` does not read its source.
+ */
 export function joinLock(
   sync: ResolvedSync,
   target: string,
@@ -306,6 +310,7 @@ export function joinLock(
 ): ResolvedSync | undefined {
   const source = canonicalRelation(sync.relation);
   const locked = lockedColumns(lock, target, sync.relation);
+  if (!locked && !sync.enabled) return sync;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
   const spellings = new Map<string, (typeof locked)[number]>();
   for (const column of locked.toReversed()) spellings.set(column.name.toLowerCase(), column);

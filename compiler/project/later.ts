@@ -5,7 +5,6 @@ const KEYS = new Set([
   'dbt',
   'renamed_from',
   'initial',
-  'enabled',
   'dbt_profile',
   'dbt_target',
   'grantee',

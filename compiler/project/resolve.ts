@@ -39,6 +39,8 @@ export interface ResolvedSync {
   readonly name: string;
   readonly kind: Kind;
   readonly mode: Mode;
+  /** False: checked, but neither compiled nor run. */
+  readonly enabled: boolean;
   readonly strategy: 'checksum' | 'watermark' | 'all';
   readonly relation: readonly string[];
   /** A condition over the source's columns, in the warehouse's SQL. */
@@ -250,6 +252,7 @@ function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSyn
     name: sync.name,
     kind: sync.kind,
     mode: sync.mode,
+    enabled: sync.enabled ?? true,
     strategy: sync.strategy === undefined || sync.strategy === 'auto' ? STRATEGIES[sync.mode] : sync.strategy,
     relation,
     where: sync.where ?? null,

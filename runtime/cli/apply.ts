@@ -9,7 +9,7 @@ import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse, stateFile } from './context.ts';
+import { connection, err, FoundBefore, load, openWarehouse, stateFile, warnOfDisabled } from './context.ts';
 import { confirmed } from './confirm.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
@@ -33,6 +33,7 @@ const THREADS = 4;
 /** Finds what changed and sends it. */
 export async function apply(options: ApplyOptions): Promise<number> {
   const loaded = await load(options);
+  warnOfDisabled(loaded);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
   for (const name of [...(options.resend ?? []), ...(options.forward ?? [])])

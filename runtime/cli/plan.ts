@@ -13,7 +13,7 @@ import type { Values } from '../values.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { err, load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
+import { err, load, openWarehouse, out, stateFile, warnOfDisabled, warnOfOrphans } from './context.ts';
 import { printError } from './log.ts';
 import { count } from './report.ts';
 
@@ -36,6 +36,7 @@ export async function planCommand(
   options: CommonOptions & { readonly output?: string; readonly detailedExitcode?: boolean },
 ): Promise<number> {
   const loaded = await load(options);
+  warnOfDisabled(loaded);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const previews: Preview[] = [];
   let refused = 0;
