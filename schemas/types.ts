@@ -354,6 +354,8 @@ export interface DirectPlan {
   show: string;
 }
 
+export type Tags = string[];
+
 /**
  * syncline.yml
  */
@@ -361,11 +363,133 @@ export interface Project {
   name: string;
   require_syncline?: string;
   default_target?: string;
+  defaults?: Defaults;
   vars?: {
     [k: string]: string | number | boolean;
   };
   targets: {
     [k: string]: Target;
+  };
+}
+/**
+ * What every sync has unless it says otherwise
+ */
+export interface Defaults {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+  kind?: {
+    events?: DefaultsOfKind;
+    user_profiles?: DefaultsOfKind;
+    group_profiles?: DefaultsOfKind;
+    lookup_table?: DefaultsOfKind;
+  };
+  /**
+   * By folder or glob from the project's folder, as in --select path:
+   */
+  path?: {
+    [k: string]: DefaultsOfPath;
+  };
+}
+export interface Guard {
+  max_deletes?: number | string;
+  max_changes?: number;
+  on_empty_source?: 'fail' | 'allow';
+  max_rejects?: number;
+}
+export interface Owner {
+  name?: string;
+  email?: string;
+}
+export interface DefaultsOfKind {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+}
+export interface DefaultsOfPath {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+  kind?: {
+    events?: DefaultsOfKind;
+    user_profiles?: DefaultsOfKind;
+    group_profiles?: DefaultsOfKind;
+    lookup_table?: DefaultsOfKind;
   };
 }
 export interface Target {

@@ -1,7 +1,6 @@
 /** What later versions know: named as such instead of as a typo. */
 const KEYS = new Set([
   'exports',
-  'defaults',
   'dbt',
   'renamed_from',
   'initial',
