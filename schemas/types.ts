@@ -121,7 +121,7 @@ export interface Plan {
   session: string[];
   setup: SqlStep[];
   /**
-   * Statement that lists the latest runs
+   * Statement that lists the latest runs of each sync
    */
   runs: string;
   statements: {
@@ -174,7 +174,10 @@ export interface SyncPlan {
   why: string;
   source: string;
   tags: string[];
-  frequency: string | null;
+  /**
+   * When apply --due runs it; null: always
+   */
+  frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.
@@ -294,7 +297,10 @@ export interface DirectPlan {
   why: string;
   source: string;
   tags: string[];
-  frequency: string | null;
+  /**
+   * When apply --due runs it; null: always
+   */
+  frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.

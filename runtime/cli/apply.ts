@@ -11,6 +11,7 @@ import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { connection, err, FoundBefore, load, openWarehouse, stateFile, warnOfDisabled } from './context.ts';
 import { confirmed } from './confirm.ts';
+import { dueSyncs } from './due.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
@@ -21,6 +22,8 @@ import { writeSummary } from './summary.ts';
 export interface ApplyOptions extends CommonOptions {
   readonly threads?: string;
   readonly failFast?: boolean;
+  /** Only what is due by its `frequency:`. */
+  readonly due?: boolean;
   readonly allow?: readonly string[];
   /** Names of syncs. */
   readonly resend?: readonly string[];
@@ -56,19 +59,24 @@ export async function apply(options: ApplyOptions): Promise<number> {
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: syncs.length === 0 });
   let failed = 0;
   try {
+    const asked = [...(options.resend ?? []), ...(options.forward ?? [])];
+    const chosen = options.due
+      ? await dueSyncs(loaded, warehouse, { asked, quiet: options.quiet === true })
+      : [...syncs, ...direct];
+    if (options.due && chosen.length === 0) return 0;
     const remote = await openMixpanel(dir, project);
     try {
       const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
         project: plan.project,
         target: plan.target,
         planHash: plan.hash,
-        syncs: [...syncs, ...direct].map((s) => s.name),
+        syncs: chosen.map((s) => s.name),
         allowed: [...(options.allow ?? [])],
       });
       const print = reporter(options.quiet === true);
       manifest.write();
       let proof: Promise<void> | undefined;
-      const queue: (SyncPlan | DirectPlan)[] = [...syncs, ...direct];
+      const queue = [...chosen];
       const one = (sync: SyncPlan | DirectPlan): Promise<void> => {
         const common = {
           plan,

@@ -90,6 +90,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
   )
     .option('--threads <n>', 'syncs at a time', '4')
+    .option('--due', 'run only what is due by its `frequency:`, and what was interrupted')
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
     .option('--fail-fast', 'start no further sync after a failure')
@@ -101,7 +102,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     command('show', 'first payloads of a sync, as they would be sent', async () => (await import('./show.ts')).show),
   ).argument('<sync>');
   output(
-    connecting(selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status))),
+    connecting(
+      selecting(command('status', 'state, last runs and next due', async () => (await import('./status.ts')).status)),
+    ),
   );
   output(
     connecting(

@@ -37,7 +37,10 @@ test('the README’s project compiles for both of its targets', async () => {
     const shared = { ...files, 'syncline.yml': project! + defaults!, 'syncs/finance/x.yml': 'syncs: []\n' };
     const compiled = await compileFiles(shared, { target });
     expect(compiled.diagnostics.map((d) => d.code)).toEqual(['default-unmatched']);
-    expect(compiled.plan?.syncs.map((s) => [s.tags, s.frequency])).toEqual(Array(6).fill([['nightly'], 'daily']));
+    expect(compiled.plan?.syncs.map((s) => [s.tags, s.frequency])).toEqual([
+      [['nightly'], 'hourly'],
+      ...Array<unknown>(5).fill([['nightly'], 'daily']),
+    ]);
     expect(compiled.project?.syncs.map((s) => s.onDelete)).toEqual([
       'tombstone',
       'tombstone',
