@@ -50,9 +50,10 @@ export function compile(input: CompileInput): Compiled {
   const statements: Record<string, Rendered> = {};
   const isDirect = place.staging === 'none';
   const shared = isDirect ? { setup: [], runs: '', states: '' } : lowerShared(dialect, renderer, place, statements);
-  const staged = isDirect ? [] : project.syncs;
+  const enabled = project.syncs.filter((s) => s.enabled);
+  const staged = isDirect ? [] : enabled;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
-  const direct = isDirect ? project.syncs.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];
+  const direct = isDirect ? enabled.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];
   const plan = withHash(statements, {
     planVersion: 1,
     project: place.project,

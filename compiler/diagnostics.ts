@@ -48,6 +48,18 @@ const TEXTS = {
     message: `\`${p.key}\` is not supported by this version`,
     hint: 'remove it, or wait for a release that has it in its CHANGELOG',
   }),
+  'default-refused': (p: { key: string }): Text => ({
+    message: `\`${p.key}\` cannot be a default: it says what one sync is`,
+    hint: 'write it in each sync',
+  }),
+  'default-unmatched': (p: { glob: string }): Text => ({
+    message: `no sync is declared in a file that matches ${p.glob}`,
+    hint: 'a path starts at the folder of the project, such as "syncs/finance/**"',
+  }),
+  'default-column-not-found': (p: { column: string; known: readonly string[] }): Text => ({
+    message: `no source that this default reaches has a column \`${p.column}\``,
+    hint: near(p.column, p.known) ?? 'remove it, or run `syncline lock` if the column is new',
+  }),
   'missing-key': (p: { key: string }): Text => ({ message: `\`${p.key}\` is missing` }),
   'wrong-value': (p: { text: string; given?: string; allowed?: readonly string[] }): Text => ({
     message: p.text,
@@ -78,7 +90,7 @@ const TEXTS = {
     hint: 'use --target',
   }),
   'version-unsupported': (p: { wants: string; is: string }): Text => ({
-    message: `this project requires syncline ${p.wants}, this is ${p.is}`,
+    message: `this project requires syncline ${p.wants}, and this is ${p.is}: install a version that it takes`,
   }),
   'duplicate-sync-name': (p: { name: string; other: string }): Text => ({
     message: `sync \`${p.name}\` is already declared in ${p.other}`,
@@ -162,7 +174,12 @@ const TEXTS = {
 
 export type DiagnosticCode = keyof typeof TEXTS;
 export const DIAGNOSTIC_CODES = Object.keys(TEXTS) as DiagnosticCode[];
-const WARNINGS: readonly DiagnosticCode[] = ['mirror-without-key', 'insert-time-is-time'];
+const WARNINGS: readonly DiagnosticCode[] = [
+  'default-unmatched',
+  'default-column-not-found',
+  'mirror-without-key',
+  'insert-time-is-time',
+];
 
 /** Makes a diagnostic of a code. */
 export function diagnostic<C extends DiagnosticCode>(

@@ -116,7 +116,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     batches: Math.ceil(expected.sent / sync.deliver.limits.records),
   });
   if (expected.sent + expected.invalid + retried.length === 0) {
-    const next = await save({ ...state, pending: null, baseline: pending });
+    const next = await save({ ...state, finishedMs: world.now(), pending: null, baseline: pending });
     emit({ type: 'unchanged', sync: sync.name, run: number, done: values['done'] === 1 });
     return next;
   }
@@ -141,15 +141,17 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
       retryable: true,
     });
   const refused = result.rejects.filter((r) => r.payload !== null).length;
+  const isLookupRefused = sync.deliver.table !== null && refused > 0;
   const next = await save({
     ...begun,
+    ...(isLookupRefused ? {} : { finishedMs: world.now() }),
     run: number,
     pending: null,
-    baseline: sync.deliver.table && refused > 0 ? state.baseline : pending,
+    baseline: isLookupRefused ? state.baseline : pending,
     rejects: result.rejects,
   });
   emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result, refused) });
-  if (sync.deliver.table && refused > 0)
+  if (isLookupRefused)
     throw new RunError('mixpanel-rejected', `Mixpanel refused the lookup table: ${result.rejects[0]?.reason ?? ''}.`, {
       retryable: false,
     });

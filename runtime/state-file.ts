@@ -9,6 +9,8 @@ export interface FileState {
   readonly target: string;
   readonly mixpanel: string;
   readonly run: number;
+  /** When its last finished run ended, wall milliseconds; files of an older syncline do not say. */
+  readonly finishedMs?: number;
   readonly baseline: Baseline | null;
   /** The bounds of a run that may have sent: the next apply sends within them again. */
   readonly pending: Baseline | null;

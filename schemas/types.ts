@@ -121,7 +121,7 @@ export interface Plan {
   session: string[];
   setup: SqlStep[];
   /**
-   * Statement that lists the latest runs
+   * Statement that lists the latest runs of each sync
    */
   runs: string;
   statements: {
@@ -174,7 +174,10 @@ export interface SyncPlan {
   why: string;
   source: string;
   tags: string[];
-  frequency: string | null;
+  /**
+   * When apply --due runs it; null: always
+   */
+  frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.
@@ -324,7 +327,10 @@ export interface DirectPlan {
   why: string;
   source: string;
   tags: string[];
-  frequency: string | null;
+  /**
+   * When apply --due runs it; null: always
+   */
+  frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.
@@ -484,6 +490,8 @@ export interface Undecided {
   }[];
 }
 
+export type Tags = string[];
+
 /**
  * syncline.yml
  */
@@ -491,11 +499,133 @@ export interface Project {
   name: string;
   require_syncline?: string;
   default_target?: string;
+  defaults?: Defaults;
   vars?: {
     [k: string]: string | number | boolean;
   };
   targets: {
     [k: string]: Target;
+  };
+}
+/**
+ * What every sync has unless it says otherwise
+ */
+export interface Defaults {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+  kind?: {
+    events?: DefaultsOfKind;
+    user_profiles?: DefaultsOfKind;
+    group_profiles?: DefaultsOfKind;
+    lookup_table?: DefaultsOfKind;
+  };
+  /**
+   * By folder or glob from the project's folder, as in --select path:
+   */
+  path?: {
+    [k: string]: DefaultsOfPath;
+  };
+}
+export interface Guard {
+  max_deletes?: number | string;
+  max_changes?: number;
+  on_empty_source?: 'fail' | 'allow';
+  max_rejects?: number;
+}
+export interface Owner {
+  name?: string;
+  email?: string;
+}
+export interface DefaultsOfKind {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+}
+export interface DefaultsOfPath {
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
+  /**
+   * Zone of naive timestamps, as in the IANA database; UTC if left out
+   */
+  timezone?: string;
+  /**
+   * How far back rows may arrive late, like 6h
+   */
+  late_window?: string;
+  properties?: {
+    exclude?: string[];
+    rename?: {
+      [k: string]: string;
+    };
+    types?: {
+      [k: string]: 'string' | 'json';
+    };
+    case?: 'lower' | 'upper';
+  };
+  on_new_column?: 'ignore' | 'fail';
+  on_delete?: 'tombstone' | 'unset' | 'delete' | 'ignore' | 'fail';
+  guard?: Guard;
+  tags?: Tags;
+  owner?: Owner;
+  frequency?: 'hourly' | 'daily' | 'weekly' | 'api';
+  kind?: {
+    events?: DefaultsOfKind;
+    user_profiles?: DefaultsOfKind;
+    group_profiles?: DefaultsOfKind;
+    lookup_table?: DefaultsOfKind;
   };
 }
 export interface Target {
@@ -559,6 +689,10 @@ export interface Sync {
   kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   mode: 'mirror' | 'append' | 'full' | 'one_time';
   strategy?: 'auto' | 'checksum' | 'watermark' | 'all';
+  /**
+   * false: checked, but neither compiled nor run; its state stays
+   */
+  enabled?: boolean;
   source: {
     relation: string;
   };

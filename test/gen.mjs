@@ -12,6 +12,8 @@ for (const name of names) {
   const schema = JSON.parse(readFileSync(path.join(folder, name), 'utf8'));
   parts.push(
     await compile({ ...schema, $defs: schema.$defs }, schema.title, {
+      // References between the schemas are by file name.
+      cwd: folder,
       bannerComment: '',
       additionalProperties: false,
       format: true,

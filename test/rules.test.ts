@@ -23,7 +23,7 @@ test.each([
 });
 
 test('the runtime contains no SQL', () => {
-  const files = ['sync', 'run', 'deliver', 'lease', 'state', 'values', 'manifest', 'events'];
+  const files = ['sync', 'run', 'deliver', 'lease', 'state', 'values', 'manifest', 'events', 'due'];
   for (const file of files) {
     const text = readFileSync(path.join(root, `runtime/${file}.ts`), 'utf8');
     expect(/['"`]\s*(select|insert|update|delete|create|drop|begin|commit)\s/i.exec(text)?.[0] ?? '', file).toBe('');

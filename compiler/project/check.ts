@@ -1,11 +1,13 @@
-import type { Lock, Sync } from '../../schemas/types.ts';
+import type { Lock } from '../../schemas/types.ts';
 import { canonicalRelation, lockedColumns } from '../lock.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
 import { isReservedEvent } from '../mapping/reserved.ts';
 import { propertyNames } from '../mapping/wire.ts';
+import type { Key } from './kinds.ts';
+import { COMMON, KINDS, ON_DELETE } from './kinds.ts';
 import { isRecord } from './parse.ts';
-import type { Kind, Mode, ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
+import type { ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
 import { STRATEGIES } from './resolve.ts';
 import { isControl } from './text.ts';
 
@@ -15,57 +17,6 @@ type Types = (native: string) => string | undefined;
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
   ['$distinct_id', '$token', '$group_key', '$group_id', '$mp_first_event_time'].includes(name);
-
-type Key = keyof Sync;
-const COMMON: readonly Key[] = [
-  'name',
-  'kind',
-  'mode',
-  'strategy',
-  'source',
-  'where',
-  'timezone',
-  'insert_time',
-  'properties',
-  'on_new_column',
-  'guard',
-  'tags',
-  'owner',
-  'frequency',
-  'decisions',
-  'initial',
-];
-const PROFILES: readonly Key[] = ['on_delete', 'history', 'event'];
-
-/** What each kind needs and takes, and what to use instead of a mode that it does not have. */
-const KINDS: Readonly<
-  Record<Kind, { needs: readonly Key[]; takes: readonly Key[]; without: Readonly<Partial<Record<Mode, string>>> }>
-> = {
-  events: {
-    needs: ['event', 'time'],
-    takes: ['user_id', 'device_id', 'key', 'json_properties', 'on_delete', 'late_window'],
-    without: {
-      full: 'events cannot be replaced as a whole: use mirror to keep them equal to the table, or one_time to send it once',
-    },
-  },
-  user_profiles: { needs: ['user_id'], takes: PROFILES, without: {} },
-  group_profiles: { needs: ['group_key', 'group_id'], takes: PROFILES, without: {} },
-  lookup_table: {
-    needs: ['id', 'lookup_table_id'],
-    takes: [],
-    without: {
-      mirror: 'a lookup table is replaced as a whole: use full, which sends it only when its content changed',
-      append: 'a lookup table is replaced as a whole: use full, which sends it only when its content changed',
-    },
-  },
-};
-
-const ON_DELETE: Readonly<Record<Kind, readonly string[]>> = {
-  events: ['tombstone', 'ignore', 'fail'],
-  user_profiles: ['unset', 'delete', 'ignore', 'fail'],
-  group_profiles: ['unset', 'delete', 'ignore', 'fail'],
-  lookup_table: [],
-};
 
 /** Rules over one sync as declared, one entry a rule. */
 const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarget) => void)[] = [
@@ -273,9 +224,16 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
     const other = seen.get(sync.name);
     if (other) report(diagnostic('duplicate-sync-name', { name: sync.name, other: other.file }, sync.locate(['name'])));
     else seen.set(sync.name, sync);
-    for (const rule of DECLARED) rule(sync, report, project.target);
+    const tell = naming(sync, report);
+    for (const rule of DECLARED) rule(sync, tell, project.target);
   }
 }
+
+/** What is wrong with a default is told of a sync that it reaches. */
+const naming =
+  ({ name, file }: ResolvedSync, report: Report): Report =>
+  (d) =>
+    report(d.span === undefined || d.span.file === file ? d : { ...d, message: `${d.message} (for sync ${name})` });
 
 /** Rules over one locked column, one entry a rule. */
 const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
@@ -300,16 +258,21 @@ interface LockedColumn {
   readonly span: Span;
 }
 
-/** Joins a sync with its locked columns; mapped names take the lock's spelling. Undefined when something is wrong. */
+/**
+ * Joins a sync with its locked columns; mapped names take the lock's spelling. Undefined when something is wrong. A sync
+ * that is not enabled may be without columns: `lock` does not read its source.
+ */
 export function joinLock(
   sync: ResolvedSync,
   target: string,
   lock: Lock,
   types: Types,
-  report: Report,
+  into: Report,
 ): ResolvedSync | undefined {
+  const report = naming(sync, into);
   const source = canonicalRelation(sync.relation);
   const locked = lockedColumns(lock, target, sync.relation);
+  if (!locked && !sync.enabled) return sync;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
   const spellings = new Map<string, (typeof locked)[number]>();
   for (const column of locked.toReversed()) spellings.set(column.name.toLowerCase(), column);
@@ -330,6 +293,8 @@ export function joinLock(
       const span = isMap ? sync.locate([...at, column], 'key') : sync.locate(names.length > 1 ? [...at, i] : at);
       const found = find(column);
       if (!found) {
+        // Of the sources that a default reaches, not every one has the column.
+        if (sync.isDefault([...at, isMap ? column : i])) continue;
         fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span));
         continue;
       }
@@ -341,8 +306,13 @@ export function joinLock(
 
   const exact = (column: string): string => find(column)?.name ?? column;
   const maybe = (column: string | null): string | null => (column === null ? null : exact(column));
-  const keys = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> =>
-    Object.fromEntries(Object.entries(map).map(([column, value]) => [exact(column), value]));
+  // A column that a default spells otherwise is the same one: the sync's own entry stands first.
+  const keys = <T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> => {
+    const found = new Map<string, T>();
+    for (const [column, value] of Object.entries(map))
+      if (find(column) && !found.has(exact(column))) found.set(exact(column), value);
+    return Object.fromEntries(found);
+  };
   const joined: ResolvedSync = {
     ...sync,
     event: sync.event && 'column' in sync.event ? { column: exact(sync.event.column) } : sync.event,
@@ -360,7 +330,7 @@ export function joinLock(
     jsonProperties: maybe(sync.jsonProperties),
     properties: {
       ...sync.properties,
-      exclude: sync.properties.exclude.map(exact),
+      exclude: sync.properties.exclude.filter(find).map(exact),
       rename: keys(sync.properties.rename),
       types: keys(sync.properties.types),
     },

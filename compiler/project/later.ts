@@ -1,10 +1,8 @@
 /** What later versions know: named as such instead of as a typo. */
 const KEYS = new Set([
   'exports',
-  'defaults',
   'dbt',
   'renamed_from',
-  'enabled',
   'dbt_profile',
   'dbt_target',
   'grantee',

@@ -1,7 +1,9 @@
 import type { Diagnostic } from '../diagnostics.ts';
 import { parseLock } from '../lock.ts';
 import { checkDeclared, joinLock } from './check.ts';
+import { unusedDefaults } from './defaults.ts';
 import { parse } from './parse.ts';
+import { requiredProblem } from './required.ts';
 import type { ResolvedProject } from './resolve.ts';
 import { resolve } from './resolve.ts';
 import { isControl } from './text.ts';
@@ -32,9 +34,22 @@ function load(
   options: LoadOptions,
   into: Diagnostic[],
 ): ResolvedProject | undefined {
-  const report = (d: Diagnostic): void => void into.push(d);
-  const project = resolve(parse(files, into), options, into);
+  const parsed = parse(files, into);
+  const required = parsed.project && requiredProblem(parsed.project);
+  if (required) {
+    into.splice(0, Infinity, required);
+    return undefined;
+  }
+  const project = resolve(parsed, options, into);
   if (!project) return undefined;
+  const told = new Set<string>();
+  const report = (d: Diagnostic): void => {
+    // A default reaches many syncs, and is told once.
+    const place = d.span?.file === 'syncline.yml' ? JSON.stringify([d.code, d.span]) : undefined;
+    if (place !== undefined && told.has(place)) return;
+    if (place !== undefined) told.add(place);
+    into.push(d);
+  };
   checkDeclared(project, report);
   if (!options.needLock) return project;
   const { lock, diagnostics } = parseLock(files['syncline.lock.json']);
@@ -44,6 +59,7 @@ function load(
     .filter((s) => !s.relation.some(isControl))
     .map((s) => joinLock(s, project.target.name, lock, options.logicalType, report))
     .filter((s) => s !== undefined);
+  if (into.every((d) => d.severity !== 'error')) unusedDefaults(project.defaults, syncs, project.locate, report);
   return { ...project, syncs };
 }
 

@@ -1,10 +1,11 @@
-import type { MixpanelSettings, Sync, Target, WarehouseSettings } from '../../schemas/types.ts';
-import { VERSION } from '../../schemas/version.ts';
+import type { Defaults, MixpanelSettings, Sync, Target, WarehouseSettings } from '../../schemas/types.ts';
 import type { Diagnostic } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
+import type { Layer } from './defaults.ts';
+import { checkLayers, layersOf, withDefaults } from './defaults.ts';
 import type { Expanded, Vars } from './expressions.ts';
 import { expand } from './expressions.ts';
-import type { Locate, Parsed, Source } from './parse.ts';
+import type { Locate, Parsed, Path, Source } from './parse.ts';
 import { isRecord } from './parse.ts';
 import { quantityProblem, toBytes, toMilliseconds } from './quantities.ts';
 import { isControl } from './text.ts';
@@ -16,6 +17,10 @@ export interface ResolvedProject {
   readonly name: string;
   readonly target: ResolvedTarget;
   readonly syncs: readonly ResolvedSync[];
+  /** `defaults:`, which the syncs have taken already. */
+  readonly defaults: readonly Layer[];
+  /** Where a path stands in syncline.yml. */
+  readonly locate: Locate;
 }
 
 export interface ResolvedTarget {
@@ -42,6 +47,8 @@ export interface ResolvedSync {
   readonly name: string;
   readonly kind: Kind;
   readonly mode: Mode;
+  /** False: checked, but neither compiled nor run. */
+  readonly enabled: boolean;
   readonly strategy: 'checksum' | 'watermark' | 'all';
   readonly relation: readonly string[];
   /** A condition over the source's columns, in the warehouse's SQL. */
@@ -88,10 +95,12 @@ export interface ResolvedSync {
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
-  /** Keys that the file has, as written: a rule judges what was asked for, not what a default says. */
+  /** Keys that the sync or `defaults:` has: a rule judges what was asked for, not what is so without a word. */
   readonly given: ReadonlySet<string>;
-  /** Where a path inside the sync stands in its file. */
+  /** Where a path inside the sync stands: in its file, or in syncline.yml when it is a default. */
   readonly locate: Locate;
+  /** True for what the sync has from `defaults:`. */
+  readonly isDefault: (path: Path) => boolean;
 }
 
 export interface ResolveOptions {
@@ -123,15 +132,6 @@ export function parseRelation(text: string): readonly string[] | undefined {
   return parts.length <= 3 ? parts : undefined;
 }
 
-const satisfies = (wanted: string): boolean => {
-  const found = /^>=\s*(\d+)\.(\d+)(?:\.(\d+))?$/.exec(wanted.trim());
-  if (!found) return wanted.trim() === VERSION;
-  const numbers = (parts: readonly (string | undefined)[]): number[] => parts.map((p) => Number(p ?? 0));
-  const [a, b] = [numbers(VERSION.split('.')), numbers(found.slice(1))];
-  for (let i = 0; i < 3; i++) if (a[i] !== b[i]) return (a[i] ?? 0) > (b[i] ?? 0);
-  return true;
-};
-
 /** Target and variables applied; no optional field is left. Undefined when there is no usable target. */
 export function resolve(parsed: Parsed, options: ResolveOptions, into: Diagnostic[]): ResolvedProject | undefined {
   if (!parsed.project) return undefined;
@@ -139,8 +139,11 @@ export function resolve(parsed: Parsed, options: ResolveOptions, into: Diagnosti
   const vars = { ...strings(isRecord(value) ? value['vars'] : undefined), ...options.vars };
   const project = resolveProject(parsed.project, options, vars, into);
   const scope = { ...vars, ...project?.vars, ...options.vars };
-  const syncs = parsed.syncs.map((s) => resolveSync(s, scope, into)).filter((s) => s !== undefined);
-  return project && { name: project.name, target: project.target, syncs };
+  const layers = project ? layersOf(project.defaults) : [];
+  const { locate } = parsed.project;
+  checkLayers(layers, locate, (d) => into.push(d));
+  const syncs = parsed.syncs.map((s) => resolveSync(s, scope, { layers, locate }, into)).filter((s) => s !== undefined);
+  return project && { name: project.name, target: project.target, syncs, defaults: layers, locate };
 }
 
 function resolveProject(
@@ -148,9 +151,11 @@ function resolveProject(
   options: ResolveOptions,
   vars: Vars,
   into: Diagnostic[],
-): { readonly name: string; readonly target: ResolvedTarget; readonly vars: Vars } | undefined {
+):
+  | { readonly name: string; readonly target: ResolvedTarget; readonly vars: Vars; readonly defaults: Defaults }
+  | undefined {
   const { locate } = source;
-  const { targets, ...rest } = isRecord(source.value) ? source.value : {};
+  const { targets, defaults, ...rest } = isRecord(source.value) ? source.value : {};
   const main = expand(rest, { vars, env: 'refuse', locate }, into);
   const top = main.value as Readonly<Record<string, unknown>>;
   const chosen = options.target ?? (typeof top['default_target'] === 'string' ? top['default_target'] : undefined);
@@ -158,9 +163,21 @@ function resolveProject(
   const value: Record<string, unknown> = { ...top };
   const rendered = new Set(main.rendered);
   const open = new Set(main.open);
+  const varsOf = (target: unknown): Vars => ({
+    ...vars,
+    ...strings(isRecord(target) ? target['vars'] : undefined),
+    ...options.vars,
+  });
+  if (defaults !== undefined) {
+    const target = isRecord(targets) && chosen !== undefined ? targets[chosen] : undefined;
+    const result = expand({ defaults }, { vars: varsOf(target), env: 'refuse', locate }, into);
+    Object.assign(value, result.value);
+    for (const p of result.rendered) rendered.add(p);
+    for (const p of result.open) open.add(p);
+  }
   if (isRecord(targets)) {
     const each = Object.entries(targets).map(([name, target]): [string, unknown] => {
-      const own = { ...vars, ...strings(isRecord(target) ? target['vars'] : undefined), ...options.vars };
+      const own = varsOf(target);
       // Other targets may use variables that only their own runs are given.
       const problems = name === chosen ? into : [];
       const at: Locate = (path, what) => locate(['targets', ...path], what);
@@ -179,10 +196,6 @@ function resolveProject(
     into,
   );
   if (!project) return undefined;
-  if (project.require_syncline !== undefined && !satisfies(project.require_syncline))
-    into.push(
-      diagnostic('version-unsupported', { wants: project.require_syncline, is: VERSION }, locate(['require_syncline'])),
-    );
   if (chosen === undefined) return void into.push(diagnostic('target-missing', {}, locate([])));
   const target = Object.hasOwn(project.targets, chosen) ? project.targets[chosen] : undefined;
   if (target)
@@ -190,6 +203,8 @@ function resolveProject(
       name: project.name,
       target: resolveTarget(chosen, target, (path, what) => locate(['targets', chosen, ...path], what), into),
       vars: strings(target.vars),
+      // What could not be rendered is reported already.
+      defaults: [...open].some((p) => p.startsWith('/defaults/')) ? {} : (project.defaults ?? {}),
     };
   const known = Object.keys(project.targets);
   const span = options.target === undefined ? locate(['default_target']) : undefined;
@@ -250,23 +265,29 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
   };
 }
 
-function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSync | undefined {
-  const { locate } = entry;
-  const expanded = expand(entry.value, { vars, env: 'refuse', locate }, into);
-  const sync = validate('Sync', expanded, locate, into);
-  if (!sync || expanded.open.size > 0) return undefined;
+function resolveSync(
+  entry: Source,
+  vars: Vars,
+  defaults: { readonly layers: readonly Layer[]; readonly locate: Locate },
+  into: Diagnostic[],
+): ResolvedSync | undefined {
+  const expanded = expand(entry.value, { vars, env: 'refuse', locate: entry.locate }, into);
+  const own = validate('Sync', expanded, entry.locate, into);
+  if (!own || expanded.open.size > 0) return undefined;
+  const { sync, locate, isDefault } = withDefaults(own, entry.file, entry.locate, defaults.layers, defaults.locate);
   const relation = parseRelation(sync.source.relation);
   if (!relation)
     return void into.push(
       diagnostic('bad-relation', { relation: sync.source.relation }, locate(['source', 'relation'])),
     );
   const lateWindowMs = sync.late_window === undefined ? null : (toMilliseconds(sync.late_window) ?? null);
-  if (sync.late_window !== undefined && lateWindowMs === null)
+  if (sync.late_window !== undefined && lateWindowMs === null && !isDefault(['late_window']))
     into.push(quantityProblem(['late_window'], false, locate));
   return {
     name: sync.name,
     kind: sync.kind,
     mode: sync.mode,
+    enabled: sync.enabled ?? true,
     strategy: sync.strategy === undefined || sync.strategy === 'auto' ? STRATEGIES[sync.mode] : sync.strategy,
     relation,
     where: sync.where ?? null,
@@ -307,6 +328,7 @@ function resolveSync(entry: Source, vars: Vars, into: Diagnostic[]): ResolvedSyn
     columns: [],
     given: new Set(Object.keys(sync)),
     locate,
+    isDefault,
   };
 }
 

@@ -8,6 +8,12 @@ const glob = (pattern: string | readonly string[]): ((text: string) => boolean) 
   return patterns.length === 0 ? () => false : picomatch(patterns);
 };
 
+/** A file of the project, or all that is in a folder; both may be globs. */
+export function inPath(text: string): (file: string) => boolean {
+  const folder = text.replace(/^\.\//, '').replace(/\/+$/, '');
+  return glob(folder === '' ? [] : [folder, `${folder}/**`]);
+}
+
 /** One part of dbt's selection grammar: a name or glob, or a method and its value. */
 function part(text: string): Matches {
   const [, method, value = ''] = /^(tag|kind|mode|path):(.*)$/.exec(text) ?? [];
@@ -20,8 +26,7 @@ function part(text: string): Matches {
     case 'mode':
       return (sync) => matches(sync.mode);
     case 'path': {
-      const folder = value.replace(/^\.\//, '').replace(/\/+$/, '');
-      const inside = glob(folder === '' ? [] : [folder, `${folder}/**`]);
+      const inside = inPath(value);
       return (sync) => inside(sync.file);
     }
     default:

@@ -23,11 +23,13 @@ function validatorsOnce(): Readonly<Record<keyof Shapes, ValidateFunction>> {
   if (validators) return validators;
   const { Ajv2020 } = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof Ajv;
   const ajv = new Ajv2020({ allErrors: true, strict: true, verbose: true, allowUnionTypes: true });
+  const sync = readSchema('sync');
+  ajv.addSchema(sync, 'sync.schema.json');
   ajv.addSchema(readSchema('project'), 'project');
   validators = {
     Project: ajv.compile({ $ref: 'project' }),
     Target: ajv.compile({ $ref: 'project#/$defs/Target' }),
-    Sync: ajv.compile(readSchema('sync')),
+    Sync: ajv.compile({ $ref: 'sync.schema.json' }),
   };
   return validators;
 }
@@ -95,6 +97,7 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
       const name = String(error.params['additionalProperty']);
       const span = locate([...path, name], 'key');
       if (isLater(name)) return diagnostic('not-yet-supported', { key: name }, span);
+      if (isRefusedDefault(error, name)) return diagnostic('default-refused', { key: name }, span);
       const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {});
       return diagnostic('unknown-key', { key: name, known }, span);
     }
@@ -111,6 +114,13 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
     default:
       return diagnostic('wrong-value', { text: `\`${key}\` ${error.message ?? 'is wrong'}` }, locate(path));
   }
+}
+
+/** A key that syncs have and `defaults:` does not. */
+function isRefusedDefault({ parentSchema }: ErrorObject, name: string): boolean {
+  if (!String(parentSchema?.['title']).startsWith('Defaults')) return false;
+  const { properties } = readSchema('sync') as { readonly properties: object };
+  return Object.hasOwn(properties, name);
 }
 
 function describeEnum(error: ErrorObject, key: string, span: ReturnType<Locate>): Diagnostic {

@@ -9,8 +9,9 @@ import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse, stateFile } from './context.ts';
+import { connection, err, FoundBefore, load, openWarehouse, stateFile, warnOfDisabled } from './context.ts';
 import { confirmed } from './confirm.ts';
+import { dueSyncs } from './due.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
@@ -23,6 +24,8 @@ import { writeSummary } from './summary.ts';
 export interface ApplyOptions extends CommonOptions {
   readonly threads?: string;
   readonly failFast?: boolean;
+  /** Only what is due by its `frequency:`. */
+  readonly due?: boolean;
   readonly allow?: readonly string[];
   /** Names of syncs. */
   readonly resend?: readonly string[];
@@ -38,6 +41,7 @@ const THREADS = 4;
 /** Finds what changed and sends it. */
 export async function apply(options: ApplyOptions, [file]: readonly string[] = []): Promise<number> {
   const loaded = await load(options);
+  warnOfDisabled(loaded);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
   for (const name of [...(options.resend ?? []), ...(options.forward ?? []), ...(options.abandon ?? [])])
@@ -66,19 +70,24 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: syncs.length === 0 });
   let failed = 0;
   try {
+    const asked = [...(options.resend ?? []), ...(options.forward ?? [])];
+    const chosen = options.due
+      ? await dueSyncs(loaded, warehouse, { asked, quiet: options.quiet === true })
+      : [...syncs, ...direct];
+    if (options.due && chosen.length === 0) return 0;
     const remote = await openMixpanel(dir, project);
     try {
       const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
         project: plan.project,
         target: plan.target,
         planHash: plan.hash,
-        syncs: [...syncs, ...direct].map((s) => s.name),
+        syncs: chosen.map((s) => s.name),
         allowed: [...(options.allow ?? [])],
       });
       const print = reporter(options.quiet === true);
       manifest.write();
       let proof: Promise<void> | undefined;
-      const queue: (SyncPlan | DirectPlan)[] = [...syncs, ...direct];
+      const queue = [...chosen];
       const one = (sync: SyncPlan | DirectPlan): Promise<void> => {
         const common = {
           plan,

@@ -85,6 +85,8 @@ export interface Loaded {
   readonly syncs: readonly SyncPlan[];
   /** Those of a target without write access. */
   readonly direct: readonly DirectPlan[];
+  /** Those that say `enabled: false`: the plan does not have them. */
+  readonly disabled: readonly ResolvedSync[];
 }
 
 /** Reads and compiles the project of the common flags. */
@@ -100,10 +102,12 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   report(result.diagnostics, files, dir, options.quiet);
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
-  const chosen = new Set(selected(project, options).map((s) => s.name));
+  const selection = selected(project, options);
+  const chosen = new Set(selection.map((s) => s.name));
   const only = <T extends { readonly name: string }>(syncs: readonly T[]): readonly T[] =>
     syncs.filter((s) => chosen.has(s.name));
-  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct) };
+  const disabled = selection.filter((s) => !s.enabled);
+  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct), disabled };
 }
 
 /** What --select and --exclude leave. @throws FoundBefore when that is nothing */
@@ -159,20 +163,35 @@ export const stateFile = (dir: string, target: string, sync: string): string =>
   path.join(dir, 'syncline.state', target, `${sync}.json`);
 
 /** The staged sync of that name. @throws FoundBefore when there is none */
-export function stagedSync({ plan }: Loaded, name: string | undefined): SyncPlan {
+export function stagedSync({ plan, project }: Loaded, name: string | undefined): SyncPlan {
   const sync = plan.syncs.find((s) => s.name === name);
   if (sync) return sync;
   if (plan.direct.some((s) => s.name === name))
     throw new FoundBefore(
       `${String(name)} has no staging tables: its state is syncline.state/${plan.target}/${String(name)}.json. Remove that file to send everything again.`,
     );
-  throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  throw noSync(project, name);
+}
+
+/** Why the plan has no sync of that name. */
+export const noSync = (project: ResolvedProject, name: string | undefined): FoundBefore =>
+  new FoundBefore(
+    project.syncs.some((s) => s.name === name)
+      ? `${String(name)} says \`enabled: false\`, so the plan does not have it. Enable it first.`
+      : `There is no sync ${String(name)}. \`syncline ls\` lists them.`,
+  );
+
+/** Says so when all that was selected is not enabled: nothing would look like nothing to do. */
+export function warnOfDisabled({ syncs, direct, disabled }: Loaded): void {
+  if (syncs.length + direct.length > 0 || disabled.length === 0) return;
+  const names = disabled.map((s) => s.name).join(', ');
+  err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);
 }
 
 /** Says which syncs have a state in the staging schema although the project does not declare them (any more). */
-export async function warnOfOrphans(runner: Runner, { plan }: Loaded): Promise<void> {
+export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
   if (plan.states === '') return;
-  const declared = new Set(plan.syncs.map((s) => s.name));
+  const declared = new Set(project.syncs.map((s) => s.name));
   const orphans = (await runner.rows(plan.states)).map((r) => String(r['name'])).filter((n) => !declared.has(n));
   for (const name of orphans)
     err(

@@ -20,7 +20,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   });
   report(diagnostics, files, dir, true);
   if (!project) throw new FoundBefore('The project cannot be read.');
-  const syncs = selected(project, options);
+  const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
   const sources: Record<string, { columns: { name: string; type: string }[] }> = {};
   try {

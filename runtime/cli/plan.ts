@@ -9,7 +9,7 @@ import { readStateFile } from '../state-file.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { err, FoundBefore, load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
+import { err, FoundBefore, load, openWarehouse, out, stateFile, warnOfDisabled, warnOfOrphans } from './context.ts';
 import { writing } from './disk.ts';
 import { printError } from './log.ts';
 import type { Told } from './preview-text.ts';
@@ -29,6 +29,7 @@ export interface PlanOptions extends CommonOptions {
 /** Shows what apply would do, or why it would refuse: counts from the same SQL, and nothing written. */
 export async function planCommand(options: PlanOptions): Promise<number> {
   const loaded = await load(options);
+  warnOfDisabled(loaded);
   if (options.scan === false) return withoutScan(loaded, options);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const all: Told[] = [];

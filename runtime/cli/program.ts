@@ -95,6 +95,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   )
     .argument('[preview]', 'what `plan --out` wrote: refused when plan, lock or state have moved since')
     .option('--threads <n>', 'syncs at a time', '4')
+    .option('--due', 'run only what is due by its `frequency:`, and what was interrupted')
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
     .option('--abandon <syncs...>', 'give up what an interrupted run of these syncs has still to send')
@@ -108,7 +109,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     command('show', 'first payloads of a sync, as they would be sent', async () => (await import('./show.ts')).show),
   ).argument('<sync>');
   output(
-    connecting(selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status))),
+    connecting(
+      selecting(command('status', 'state, last runs and next due', async () => (await import('./status.ts')).status)),
+    ),
   );
   output(
     connecting(

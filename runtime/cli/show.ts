@@ -3,14 +3,14 @@ import { directValues } from '../direct.ts';
 import { Runner } from '../run.ts';
 import { valuesOf } from '../state.ts';
 import type { CommonOptions } from './context.ts';
-import { FoundBefore, load, openWarehouse, out } from './context.ts';
+import { load, noSync, openWarehouse, out } from './context.ts';
 
 /** Prints the first payloads of a sync exactly as an initial load would send them. */
 export async function show(options: CommonOptions, [name]: readonly string[]): Promise<number> {
   const loaded = await load(options);
   const staged = loaded.plan.syncs.find((s) => s.name === name);
   const sync = staged ?? loaded.plan.direct.find((s) => s.name === name);
-  if (!sync) throw new FoundBefore(`There is no sync ${String(name)}. \`syncline ls\` lists them.`);
+  if (!sync) throw noSync(loaded.project, name);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   try {
     const runner = await Runner.open(loaded.plan, warehouse);

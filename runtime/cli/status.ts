@@ -1,8 +1,11 @@
+import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import type { Due } from '../due.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
 import { toState } from '../state.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
+import { dueOfDirect, dueOfStaged, timeOf } from './due.ts';
 import { load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
 
 /** State and last runs of the selected syncs. */
@@ -23,11 +26,13 @@ export async function status(options: CommonOptions & { readonly output?: string
         phase: state?.phase ?? 'not set up',
         holder: state?.holder ?? null,
         version: state?.version ?? null,
+        ...nextDue(sync, dueOfStaged(sync, state, runs)),
         filter: sync.kind === 'events' ? `syncline_sync = "${sync.name}"` : null,
         runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
       });
     }
-    for (const { name, kind } of loaded.direct) {
+    for (const sync of loaded.direct) {
+      const { name, kind } = sync;
       const { project, target } = loaded.plan;
       const state = await readStateFile(realWorld, stateFile(loaded.dir, target, name), {
         project,
@@ -39,6 +44,7 @@ export async function status(options: CommonOptions & { readonly output?: string
         phase: !state ? 'not set up' : state.pending ? 'sending' : 'idle',
         holder: null,
         version: state?.run ?? null,
+        ...nextDue(sync, dueOfDirect(sync, state)),
         filter: kind === 'events' ? `syncline_sync = "${name}"` : null,
         runs: [],
       });
@@ -53,6 +59,8 @@ export async function status(options: CommonOptions & { readonly output?: string
       out(
         `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (its lease was not released)'}`,
       );
+      if (s.frequency !== null)
+        out(`  ${s.due ? 'due now' : `next due: ${s.nextDue ?? 'never by --due'}`} (frequency: ${s.frequency})`);
       if (s.filter !== null) out(`  in Mixpanel: filter by ${s.filter}`);
       for (const r of s.runs)
         out(
@@ -61,3 +69,10 @@ export async function status(options: CommonOptions & { readonly output?: string
     }
   return 0;
 }
+
+/** What `apply --due` would do with a sync: run it, or wait until a time; without a time it must be asked for. */
+const nextDue = ({ frequency }: SyncPlan | DirectPlan, due: Due) => ({
+  frequency,
+  due: due.isDue,
+  nextDue: due.isDue || due.nextMs === null ? null : timeOf(due.nextMs),
+});

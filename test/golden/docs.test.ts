@@ -8,13 +8,15 @@ const root = path.join(import.meta.dirname, '../..');
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
 
 test('the README’s project compiles for both of its targets', async () => {
-  const [project, syncs, history] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map((m) => m[1] ?? '');
+  const [project, syncs, history, defaults] = [...read('README.md').matchAll(/```yaml\n(.*?)```/gs)].map(
+    (m) => m[1] ?? '',
+  );
   const table = (columns: string) => ({
     columns: columns.split(', ').map((c) => ({ name: c.split(' ')[0]!, type: c.slice(c.indexOf(' ') + 1) })),
   });
   const sources = {
     'main.orders': table(
-      'order_id INTEGER, ordered_at TIMESTAMP, customer_id VARCHAR, device VARCHAR, status VARCHAR, amount DOUBLE, attributes JSON, note VARCHAR',
+      'order_id INTEGER, ordered_at TIMESTAMP, customer_id VARCHAR, device VARCHAR, status VARCHAR, amount DOUBLE, attributes JSON, note VARCHAR, internal_note VARCHAR',
     ),
     'main.log': table('loaded_at TIMESTAMP, event_name VARCHAR, happened_at TIMESTAMP WITH TIME ZONE, user_id BIGINT'),
     'main.customers': table('customer_id VARCHAR, email VARCHAR, name VARCHAR, tier VARCHAR'),
@@ -32,6 +34,21 @@ test('the README’s project compiles for both of its targets', async () => {
     };
     const { diagnostics, plan } = await compileFiles(files, { target });
     expect(diagnostics).toEqual([]);
+    const shared = { ...files, 'syncline.yml': project! + defaults!, 'syncs/finance/x.yml': 'syncs: []\n' };
+    const compiled = await compileFiles(shared, { target });
+    expect(compiled.diagnostics.map((d) => d.code)).toEqual(['default-unmatched']);
+    expect(compiled.plan?.syncs.map((s) => [s.tags, s.frequency])).toEqual([
+      [['nightly'], 'hourly'],
+      ...Array<unknown>(5).fill([['nightly'], 'daily']),
+    ]);
+    expect(compiled.project?.syncs.map((s) => s.onDelete)).toEqual([
+      'tombstone',
+      'tombstone',
+      'unset',
+      'delete',
+      'unset',
+      'ignore',
+    ]);
     expect(plan?.syncs.map((s) => [s.name, s.strategy])).toEqual([
       ['purchases', 'checksum'],
       ['log_events', 'watermark'],

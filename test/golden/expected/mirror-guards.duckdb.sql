@@ -21,9 +21,12 @@ create table if not exists "mixpanel"."runs" (
 
 -- shared/runs.sql
 select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
-from "mixpanel"."runs"
-order by finished_ms desc, sync
-limit 50
+from (
+  select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
+  from "mixpanel"."runs" as r
+) as r
+where recency <= 5
+order by finished_ms desc, sync, run desc
 
 -- shared/states.sql
 -- every sync that has a state here, whether the project still declares it or not

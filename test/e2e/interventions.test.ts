@@ -1,0 +1,134 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { cli, duck, sent, shop, start, SYNC, told, YML } from './cli.ts';
+
+const db = (dir: string, ...sql: string[]): Promise<Record<string, unknown>[]> =>
+  duck(path.join(dir, 'warehouse.duckdb'), ...sql);
+const mixpanel = (dir: string, sql: string): Promise<Record<string, unknown>[]> =>
+  duck(path.join(dir, 'sandbox.duckdb'), sql);
+const declare = (dir: string, text: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), text);
+
+/** An apply that is killed when the first of many batches is sent. */
+async function interrupted(dir: string): Promise<void> {
+  const done = async (): Promise<number> => {
+    const text = await readFile(path.join(dir, 'target/syncline/dev/manifest.json'), 'utf8').catch(() => '{}');
+    return (JSON.parse(text) as { syncs?: { purchases?: { sent?: number } } }).syncs?.purchases?.sent ?? 0;
+  };
+  const { child, ended } = start(dir, 'apply', '--quiet');
+  for (let i = 0; i < 4000 && (await done()) === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGKILL');
+  await ended;
+}
+
+test('abandon: what an interrupted run has still to send is compared again, under the plan of now', async () => {
+  const table = `create table orders as select i::integer as id, timestamp '2024-01-01' as t, 'x' as item from range(60000) as t(i)`;
+  const dir = await shop({ table });
+  await interrupted(dir);
+  expect((await cli(dir, 'plan')).out).toContain('finishes an interrupted run first; it has still to send');
+  told(await cli(dir, 'apply', '--abandon', 'nobody'), 2, '--abandon take names of selected syncs, and nobody is none');
+  await db(dir, 'delete from orders where id >= 20');
+  const before = await sent(dir);
+  const applied = await cli(dir, 'apply', '--abandon', 'purchases', '--allow', 'purchases.max_deletes=60000');
+  told(applied, 0, 'run 1 is abandoned: ');
+  const left = Number(/abandoned: (\d+) records/.exec(applied.err)![1]);
+  expect(left).toBeGreaterThan(0);
+  // 20 rows stay, and each other one that may be shown gets a tombstone: nothing of the old run is sent.
+  expect((await sent(dir)) - before).toBeLessThan(60_001);
+  const [shown] = await mixpanel(
+    dir,
+    `select count(*)::int as n from events where properties ->> 'syncline_deleted' is null`,
+  );
+  expect(shown).toEqual({ n: 20 });
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+}, 240_000);
+
+test('reset with a new epoch gives every event a new id; without it the ids are the same', async () => {
+  const dir = await shop();
+  const events = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from events'))[0]!['n'];
+  await cli(dir, 'apply', '-q');
+  told(await cli(dir, 'reset', 'purchases'), 0, 'Events with equal ids are the same events');
+  await cli(dir, 'apply', '-q');
+  expect([await events(), await sent(dir)]).toEqual([3, 6]);
+  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 0, 'Mixpanel shows those of before beside them');
+  await cli(dir, 'apply', '-q');
+  expect([await events(), await sent(dir)]).toEqual([6, 9]);
+});
+
+test('initial: skip adopts what is in Mixpanel: nothing is sent for it, and later changes are', async () => {
+  const dir = await shop({ extra: '    initial: skip\n' });
+  const planned = await cli(dir, 'plan', '--output', 'json');
+  expect((JSON.parse(planned.out) as { syncs: unknown[] }).syncs).toMatchObject([
+    { route: 'initial', adopted: 3, inserts: 0, billable: 0, records: 0 },
+  ]);
+  expect((await cli(dir, 'plan')).out).toContain('3 rows taken for what Mixpanel shows (initial: skip)');
+  told(await cli(dir, 'apply'), 0, '3 records are adopted as in Mixpanel: nothing is sent', '0 inserts');
+  const runs = await db(dir, 'select captured_inserts, accepted_inserts, billable from mixpanel.runs');
+  expect(runs.map((r) => Object.values(r).map(Number))).toEqual([[3, 0, 0]]);
+  await db(dir, `update orders set item = 'new' where id = 1`, 'delete from orders where id = 2');
+  told(await cli(dir, 'apply'), 0, '0 inserts, 1 update, 1 delete');
+  expect(await sent(dir)).toBe(2);
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+  told(await cli(dir, 'reset', 'purchases'), 0, 'takes the table for what Mixpanel shows (initial: skip)');
+});
+
+test('initial: skip that is interrupted between its flip and its commit sends nothing either', async () => {
+  const dir = await shop({ extra: '    initial: skip\n' });
+  await cli(dir, 'apply', '-q');
+  // As it was at the flip: the outbox is there, nothing is committed.
+  await db(
+    dir,
+    `create table mixpanel.purchases__outbox_1 as select 0::bigint as batch, row_number() over () as ordinal, 'insert' as row_change, 'insert' as change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, null::varchar as old_insert_id, '{"not": "sent"}' as payload, null::varchar as reason, null::varchar as outcome, null::varchar as outcome_reason from mixpanel.purchases__ledger`,
+    'delete from mixpanel.purchases__ledger',
+    `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline, baseline = null, next_batch = 0, names = '1 '`,
+  );
+  told(await cli(dir, 'apply'), 0, 'finishing interrupted run 1', '3 records are adopted', 'nothing changed');
+  expect((await db(dir, 'select count(*)::int as n from mixpanel.purchases__ledger'))[0]).toEqual({ n: 3 });
+});
+
+const LOG = `syncs:
+  - name: log
+    kind: events
+    mode: append
+    source: { relation: orders }
+    insert_time: t
+    event: Logged
+    time: t
+`;
+
+test('a backfill sends the rows of a range again, its end left out, and moves no position', async () => {
+  const dir = await shop({
+    table: `create table orders as select i::integer as id, timestamp '2024-01-01' + to_days(i::integer) as t from range(10) as t(i)`,
+  });
+  await declare(dir, LOG);
+  told(await cli(dir, 'apply', '-s', 'log', '--backfill', '2024-01-01..2024-01-02'), 1, 'log has not run yet');
+  await cli(dir, 'apply', '-q');
+  await db(dir, `insert into orders values (100, timestamp '2024-01-03'), (101, timestamp '2024-01-05')`);
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+  told(await cli(dir, 'apply', '-s', 'log', '--backfill', '2024-01-03..2024-01-05'), 0, '3 inserts');
+  const [events] = await mixpanel(dir, 'select count(*)::int as n from events');
+  expect(events).toEqual({ n: 11 });
+  await db(dir, `insert into orders values (102, timestamp '2024-02-01')`);
+  told(await cli(dir, 'apply'), 0, 'done: 1 insert');
+
+  for (const [range, why] of [
+    ['2024-01-05..2024-01-03', 'ends before it starts'],
+    ['2024-01-05', 'is not understood: write FROM..TO'],
+    [`2024-01-01..2024-01-02'; drop table orders`, 'is not understood: write FROM..TO'],
+  ] as const)
+    told(await cli(dir, 'apply', '-s', 'log', '--backfill', range), 2, why);
+  await declare(dir, LOG.replace('append', 'mirror').replace('    insert_time: t\n', ''));
+  told(await cli(dir, 'apply', '--backfill', '2024-01-03..2024-01-05'), 2, 'log is a mirror', '--resend log');
+});
+
+test('initial: skip is refused where every run sends every row, and without staging', async () => {
+  const full = SYNC.replace('kind: events', 'kind: user_profiles')
+    .replace('mode: mirror', 'mode: full')
+    .replace(/ {4}event.*\n {4}time.*\n {4}key.*\n/, '    user_id: id\n');
+  const dir = await shop();
+  await declare(dir, `${full}    initial: skip\n`);
+  told(await cli(dir, 'validate'), 2, 'error[mode-refuses]');
+  await writeFile(path.join(dir, 'syncline.yml'), YML.replace('duckdb }', 'duckdb, staging: none }'));
+  await declare(dir, `${LOG}    initial: skip\n`);
+  told(await cli(dir, 'validate'), 2, 'error[staging-needed]');
+});
