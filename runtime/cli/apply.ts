@@ -15,7 +15,7 @@ import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
-import { reporter } from './report.ts';
+import { follow } from './live.ts';
 import { writeSummary } from './summary.ts';
 
 export interface ApplyOptions extends CommonOptions {
@@ -64,7 +64,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
         syncs: [...syncs, ...direct].map((s) => s.name),
         allowed: [...(options.allow ?? [])],
       });
-      const print = reporter(options.quiet === true);
+      const follower = await follow(options.quiet === true);
       manifest.write();
       let proof: Promise<void> | undefined;
       const queue: (SyncPlan | DirectPlan)[] = [...syncs, ...direct];
@@ -85,7 +85,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
             })),
           emit: (event: RunEvent) => {
             manifest.take(event);
-            print(event);
+            follower.take(event);
           },
         };
         if ('state' in sync)
@@ -106,6 +106,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
           const { name } = sync;
           await one(sync).catch((error: unknown) => {
             failed++;
+            follower.drop(name);
             const code = error instanceof RunError ? error.code : 'internal';
             const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
             manifest.fail(name, code, message);
@@ -114,7 +115,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
         }
       };
       try {
-        await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker));
+        await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker)).finally(follower.close);
         if (queue.length > 0)
           err(
             `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`,

@@ -16,8 +16,11 @@ export function describeCounts(c: RunCounts): string {
   return parts.join(', ');
 }
 
-/** Prints a run's events on stderr: every one as JSON, or what a person follows as plain lines. */
-export function reporter(quiet: boolean): (event: RunEvent) => void {
+/**
+ * Prints a run's events on stderr: every one as JSON, or what a person follows as plain lines.
+ * @param drawn what is read and sent is drawn elsewhere
+ */
+export function reporter(quiet: boolean, drawn = false): (event: RunEvent) => void {
   if (logFormat() === 'json') return quiet ? (event) => event.type === 'note' && tell(event) : tell;
   let next = 0;
   return (event) => {
@@ -32,14 +35,14 @@ export function reporter(quiet: boolean): (event: RunEvent) => void {
         err(`${event.sync}: ${event.message}`);
         break;
       case 'captured':
-        if (event.records > 0)
+        if (!drawn && event.records > 0)
           err(
             `${event.sync}: captured ${count(event.records, 'record')}${event.invalid > 0 ? `, ${number.format(event.invalid)} of them invalid` : ''}`,
           );
         break;
       case 'sent': {
         const now = Date.now();
-        if (now < next && event.records < event.total) break;
+        if (drawn || (now < next && event.records < event.total)) break;
         next = now + 2000;
         err(`${event.sync}: sent ${number.format(event.records)} of ${number.format(event.total)}`);
         break;
