@@ -16,6 +16,7 @@ import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
 import { follow } from './live.ts';
+import { count, some } from './report.ts';
 import { writeSummary } from './summary.ts';
 
 export interface ApplyOptions extends CommonOptions {
@@ -25,6 +26,7 @@ export interface ApplyOptions extends CommonOptions {
   /** Names of syncs. */
   readonly resend?: readonly string[];
   readonly forward?: readonly string[];
+  readonly yes?: boolean;
 }
 
 /** Syncs at a time, as dbt's profiles have it. */
@@ -41,7 +43,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
   const { plan, project, dir, syncs, direct } = loaded;
-  if (project.target.protected && !(await confirmed(`Apply to ${plan.target}?`))) {
+  if (project.target.protected && !options.yes && !(await confirmed(questionOf(loaded)))) {
     err('Nothing was sent.');
     return 1;
   }
@@ -118,7 +120,7 @@ export async function apply(options: ApplyOptions): Promise<number> {
         await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker)).finally(follower.close);
         if (queue.length > 0)
           err(
-            `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`,
+            `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${count(queue.length, 'sync')} ${queue.length === 1 ? 'was' : 'were'} not started.`,
           );
       } finally {
         await manifest.finish().catch((error: unknown) => {
@@ -140,6 +142,12 @@ export async function apply(options: ApplyOptions): Promise<number> {
     await warehouse.close();
   }
   return failed > 0 || stop.signal.aborted ? 1 : 0;
+}
+
+/** What is about to happen, so that a yes is no yes to something else. */
+function questionOf({ plan, syncs, direct }: Loaded): string {
+  const names = [...syncs, ...direct].map((s) => s.name);
+  return `Apply ${count(names.length, 'sync')} to ${plan.target} (${some(names, 10)})?`;
 }
 
 function decisionOf({ resend, forward }: ApplyOptions, name: string): 'resend' | 'forward' | undefined {

@@ -93,6 +93,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
     .option('--fail-fast', 'start no further sync after a failure')
+    .option('-y, --yes', 'do not ask before a protected target')
     .option(
       '--allow <ceilings...>',
       'guards of this run only: sync.max_deletes=N, .max_changes=N, .max_rejects=N, .on_empty_source',

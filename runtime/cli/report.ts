@@ -4,6 +4,12 @@ import { err, logFormat, tell } from './log.ts';
 const number = new Intl.NumberFormat('en-US');
 export const count = (n: number, noun: string): string => `${number.format(n)} ${noun}${n === 1 ? '' : 's'}`;
 
+/** The first of them by name, and how many more there are. */
+export const some = (names: readonly string[], most: number): string =>
+  names.length <= most
+    ? names.join(', ')
+    : `${names.slice(0, most).join(', ')} and ${number.format(names.length - most)} more`;
+
 /** One line of what a run sent. */
 export function describeCounts(c: RunCounts): string {
   const parts = [

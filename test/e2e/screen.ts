@@ -1,28 +1,30 @@
-import { execFile } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { MAIN } from './cli.ts';
 
-/** What util-linux's `script` gives a program: a terminal of 90 columns. */
+/** Whether this machine has the `script` of util-linux, which gives a program a terminal. */
+export const hasTerminal = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
+
+/** Runs syncline on a terminal of 90 columns, and types the answer once a question is on the screen. */
 export function onTerminal(
   cwd: string,
-  env: Readonly<Record<string, string>>,
+  { env = {}, answer }: { readonly env?: Readonly<Record<string, string>>; readonly answer?: string },
   ...args: string[]
-): Promise<{ readonly code: number; readonly text: string }> {
-  const command = `stty cols 90 rows 24; exec "$SYNCLINE_NODE" "$SYNCLINE_MAIN" ${args.join(' ')}`;
-  const surroundings = {
-    ...process.env,
-    CI: '',
-    TERM: 'xterm',
-    GITHUB_ACTIONS: '',
-    SHELL: '/bin/sh',
-    SYNCLINE_NODE: process.execPath,
-    SYNCLINE_MAIN: MAIN,
-    ...env,
-  };
-  return new Promise((resolve) => {
-    execFile('script', ['-qefc', command, '/dev/null'], { cwd, env: surroundings }, (error, text) =>
-      resolve({ code: error ? Number(error.code ?? 1) : 0, text }),
-    );
+): Promise<{ readonly code: number | null; readonly text: string }> {
+  const command = ['exec', process.execPath, MAIN, ...args].map((a) => (a === 'exec' ? a : `'${a}'`)).join(' ');
+  const child = spawn('script', ['-qefc', `stty cols 90 rows 24; ${command}`, '/dev/null'], {
+    cwd,
+    env: { ...process.env, CI: '', TERM: 'xterm', GITHUB_ACTIONS: '', SHELL: '/bin/sh', ...env },
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
+  let text = '';
+  let asked = false;
+  child.stdout.setEncoding('utf8').on('data', (more: string) => {
+    text += more;
+    if (answer === undefined || asked || !text.includes('(yes/no)')) return;
+    asked = true;
+    child.stdin.write(answer);
+  });
+  return new Promise((resolve) => child.once('close', (code) => resolve({ code, text })));
 }
 
 /** Escape is written as its picture, which a pattern may hold. */

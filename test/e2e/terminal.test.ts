@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 import { cli, duck, project, shop, told } from './cli.ts';
-import { frames, masked, onTerminal } from './screen.ts';
+import { frames, hasTerminal, masked, onTerminal } from './screen.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -39,7 +39,7 @@ targets:
   return dir;
 }
 
-describe.skipIf(process.platform !== 'linux')('on a terminal', () => {
+describe.skipIf(!hasTerminal)('on a terminal', () => {
   test('apply shows a line a sync that moves, and what is done or failed above it', async () => {
     const dir = await slowShop('purchases', 'signups');
     await duck(path.join(dir, 'warehouse.duckdb'), 'alter table signups drop column v');
@@ -71,7 +71,7 @@ describe.skipIf(process.platform !== 'linux')('on a terminal', () => {
     ['as JSON', {}, ['--log-format', 'json']],
     ['quietly', {}, ['--quiet']],
   ])('%s nothing is redrawn', async (how, env, flags) => {
-    const ran = await onTerminal(await shop(), env, 'apply', ...flags);
+    const ran = await onTerminal(await shop(), { env }, 'apply', ...flags);
     expect(ran.text).not.toContain('\x1b');
     expect(ran.text.includes('purchases: sent 3 of 3')).toBe(flags.length === 0);
     expect([how, ran.code]).toEqual([how, 0]);
