@@ -186,13 +186,18 @@ const UNITS: readonly (readonly [string, number])[] = [
   ['s', 1000],
 ];
 
+function counts({ kind, inserts, updates, deletes, billable }: Preview): string {
+  // It is replaced as a whole or left alone: single rows are neither inserted nor updated.
+  if (kind === 'lookup_table') return inserts === 0 ? 'nothing to send' : `whole table, ${count(inserts, 'row')}`;
+  const events = billable > 0 || kind === 'events' ? `; ${count(billable, 'billable event')}` : '';
+  return `${count(inserts, 'insert')}, ${count(updates, 'update')}, ${count(deletes, 'delete')}${events}`;
+}
+
 function text(p: Preview, sync: SyncPlan | undefined): string {
   const route = { initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first, then' }[
     p.route
   ];
-  const lines = [
-    `${p.sync} (${route}): ${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}${p.billable > 0 || p.kind === 'events' ? `; ${count(p.billable, 'billable event')}` : ''}`,
-  ];
+  const lines = [`${p.sync} (${route}): ${counts(p)}`];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (sync) lines.push(...missed(sync));
   if (p.newColumns.length > 0)

@@ -114,7 +114,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         ),
       ),
     ),
-  );
+  ).argument('[syncs...]', 'the same as --select');
   connecting(
     command(
       'reset',
