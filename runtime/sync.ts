@@ -288,7 +288,7 @@ async function fresh(story: Story): Promise<void> {
     emit({
       type: 'note',
       sync: sync.name,
-      message: `${waiting} rows have an insert time that is not reached yet; they wait for a later run`,
+      message: `${waiting.toLocaleString('en-US')} ${waiting === 1 ? 'row has' : 'rows have'} an insert time that is not reached yet: sent in a later run`,
     });
   emit({ type: 'captured', sync: sync.name, records: captured, invalid, batches: Number(totals?.['batches'] ?? 0) });
   if (captured === 0) {

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import path from 'node:path';
-import type { DirectPlan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, Plan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import type { RunEvent } from '../events.ts';
@@ -16,9 +16,10 @@ import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';
+import { follow } from './live.ts';
 import { readPreview } from './preview-file.ts';
 import { parseRange } from './range.ts';
-import { reporter } from './report.ts';
+import { count, some } from './report.ts';
 import { writeSummary } from './summary.ts';
 
 export interface ApplyOptions extends CommonOptions {
@@ -33,6 +34,7 @@ export interface ApplyOptions extends CommonOptions {
   readonly abandon?: readonly string[];
   /** FROM..TO, insert times of the one selected append. */
   readonly backfill?: string;
+  readonly yes?: boolean;
 }
 
 /** Syncs at a time, as dbt's profiles have it. */
@@ -56,7 +58,7 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
   const isPreviewed = (s: { readonly name: string }): boolean => !preview || versions.has(s.name);
   const syncs = loaded.syncs.filter(isPreviewed);
   const direct = loaded.direct.filter(isPreviewed);
-  if (project.target.protected && !(await confirmed(`Apply to ${plan.target}?`))) {
+  if (project.target.protected && !options.yes && !(await confirmed(questionOf(plan, [...syncs, ...direct])))) {
     err('Nothing was sent.');
     return 1;
   }
@@ -84,7 +86,7 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
         syncs: chosen.map((s) => s.name),
         allowed: [...(options.allow ?? [])],
       });
-      const print = reporter(options.quiet === true);
+      const follower = await follow(options.quiet === true);
       manifest.write();
       let proof: Promise<void> | undefined;
       const queue = [...chosen];
@@ -105,7 +107,7 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
             })),
           emit: (event: RunEvent) => {
             manifest.take(event);
-            print(event);
+            follower.take(event);
           },
         };
         if ('state' in sync)
@@ -135,6 +137,7 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
           const { name } = sync;
           await one(sync).catch((error: unknown) => {
             failed++;
+            follower.drop(name);
             const code = error instanceof RunError ? error.code : 'internal';
             const message = maskSecrets(error instanceof Error ? error.message : String(error), remote.secrets);
             manifest.fail(name, code, message);
@@ -143,10 +146,10 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
         }
       };
       try {
-        await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker));
+        await Promise.all(Array.from({ length: Math.min(threads, queue.length) }, worker)).finally(follower.close);
         if (queue.length > 0)
           err(
-            `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${queue.length} ${queue.length === 1 ? 'sync was' : 'syncs were'} not started.`,
+            `${stop.signal.aborted ? 'Stopped' : '--fail-fast'}: ${count(queue.length, 'sync')} ${queue.length === 1 ? 'was' : 'were'} not started.`,
           );
       } finally {
         await manifest.finish().catch((error: unknown) => {
@@ -173,14 +176,26 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
 /** A preview is applied as it is: what it does not say cannot be asked for beside it. */
 async function previewFor(file: string, loaded: Loaded, options: ApplyOptions): Promise<PreviewFile> {
   if (
-    [options.resend, options.forward, options.abandon, options.backfill, options.select, options.exclude].some(
-      (o) => o !== undefined,
-    )
+    [
+      options.due,
+      options.resend,
+      options.forward,
+      options.abandon,
+      options.backfill,
+      options.select,
+      options.exclude,
+    ].some((o) => o !== undefined)
   )
     throw new FoundBefore(
-      'A preview says which syncs are applied and how: leave -s, --exclude, --resend, --forward, --abandon and --backfill out.',
+      'A preview says which syncs are applied and how: leave -s, --exclude, --due, --resend, --forward, --abandon and --backfill out.',
     );
   return readPreview(file, loaded);
+}
+
+/** What is about to happen, so that a yes is no yes to something else. */
+function questionOf({ target }: Plan, syncs: readonly { readonly name: string }[]): string {
+  const names = syncs.map((s) => s.name);
+  return `Apply ${count(names.length, 'sync')} to ${target} (${some(names, 10)})?`;
 }
 
 function decisionOf({ resend, forward }: ApplyOptions, name: string): 'resend' | 'forward' | undefined {

@@ -4,6 +4,7 @@ import { compiledFiles } from '../../compiler/plan.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { err, load } from './context.ts';
 import { writing } from './disk.ts';
+import { count, some } from './report.ts';
 
 /** Writes the compiled folder, or compares it. */
 export async function compileCommand(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
@@ -16,7 +17,7 @@ export async function compileCommand(options: CommonOptions & { readonly check?:
   if (options.check) {
     if (differing.length + extra.length === 0) return 0;
     err(
-      `compiled/${plan.target}/ differs from the project: ${[...differing, ...extra].slice(0, 5).join(', ')}. Run \`syncline compile\` and review the change.`,
+      `compiled/${plan.target}/ differs from the project: ${some([...differing, ...extra], 5)}. Run \`syncline compile\` and review the change.`,
     );
     return 1;
   }
@@ -29,7 +30,7 @@ export async function compileCommand(options: CommonOptions & { readonly check?:
   });
   if (!options.quiet)
     err(
-      `compiled/${plan.target}/: ${plan.syncs.length} syncs, ${differing.length} files written, ${extra.length} removed.`,
+      `compiled/${plan.target}/: ${count(plan.syncs.length + plan.direct.length, 'sync')}, ${count(differing.length, 'file')} written, ${extra.length} removed.`,
     );
   return 0;
 }

@@ -60,7 +60,12 @@ export function report(
   dir: string,
   quiet = false,
 ): void {
-  for (const d of diagnostics) if (d.severity === 'error' || !quiet) printDiagnostic(d, files, dir);
+  for (const d of diagnostics) {
+    if (d.severity !== 'error' && quiet) continue;
+    // The compiler knows no folders.
+    const found = d.code === 'file-missing' ? { ...d, message: `${d.message} in ${dir}` } : d;
+    printDiagnostic(found, files, dir);
+  }
   const errors = diagnostics.filter((d) => d.severity === 'error').length;
   if (errors > 0) throw new Reported(`${errors} error${errors === 1 ? '' : 's'}. Nothing was changed.`);
 }

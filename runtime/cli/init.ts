@@ -40,7 +40,7 @@ export async function init(options: CommonOptions): Promise<number> {
   );
   if (present.length > 0)
     throw new FoundBefore(
-      `There is already a ${present[0] ?? ''} in ${options.projectDir}. Nothing was written; choose an empty folder.`,
+      `There is already a ${present[0] ?? ''} in ${dir}. Nothing was written; choose an empty folder.`,
     );
   await writing(`The project in ${options.projectDir}`, async () => {
     await mkdir(path.join(dir, 'syncs'), { recursive: true });

@@ -7,6 +7,7 @@ import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected } from './context.ts';
 import { writing } from './disk.ts';
+import { count } from './report.ts';
 
 /** Reads the columns of the sources into the lock, or compares them with it. */
 export async function lock(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
@@ -61,6 +62,6 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
     return 1;
   }
   await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
-  if (!options.quiet) err(`syncline.lock.json: ${Object.keys(sources).length} sources of target ${target}.`);
+  if (!options.quiet) err(`syncline.lock.json: ${count(Object.keys(sources).length, 'source')} of target ${target}.`);
   return 0;
 }

@@ -11,7 +11,18 @@ export function setLogFormat(to: LogFormat): void {
 }
 export const logFormat = (): LogFormat => format;
 
-const line = (text: string): void => void process.stderr.write(`${text}\n`);
+let above: ((write: () => void) => void) | undefined;
+
+/** While something is drawn at the foot of the terminal, lines are written above it. */
+export function setAbove(around: ((write: () => void) => void) | undefined): void {
+  above = around;
+}
+
+function line(text: string): void {
+  const write = (): void => void process.stderr.write(`${text}\n`);
+  if (above) above(write);
+  else write();
+}
 const json = (value: object): void => line(JSON.stringify(value));
 const onGithub = (): boolean => format === 'text' && process.env['GITHUB_ACTIONS'] === 'true';
 

@@ -53,6 +53,8 @@ const price = (c: Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'billable'>)
   `${count(c.inserts, 'insert')}, ${count(c.updates, 'update')}, ${count(c.deletes, 'delete')}; ${count(c.billable, 'billable event')}`;
 
 function headline(p: Preview): string {
+  // It is replaced as a whole or left alone: single rows are neither inserted nor updated.
+  if (p.kind === 'lookup_table') return p.inserts === 0 ? 'nothing to send' : `whole table, ${count(p.inserts, 'row')}`;
   const changes = `${count(p.inserts, 'insert')}, ${count(p.updates, 'update')}, ${count(p.deletes, 'delete')}`;
   return p.billable > 0 || p.kind === 'events' ? `${changes}; ${count(p.billable, 'billable event')}` : changes;
 }

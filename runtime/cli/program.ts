@@ -101,6 +101,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option('--abandon <syncs...>', 'give up what an interrupted run of these syncs has still to send')
     .option('--backfill <range>', 'send an append again: insert times FROM..TO, such as 2026-01-01..2026-02-01')
     .option('--fail-fast', 'start no further sync after a failure')
+    .option('-y, --yes', 'do not ask before a protected target')
     .option(
       '--allow <ceilings...>',
       'guards of this run only: sync.max_deletes=N, .max_changes=N, .max_rejects=N, .on_empty_source',
@@ -123,7 +124,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         ),
       ),
     ),
-  );
+  ).argument('[syncs...]', 'the same as --select');
   connecting(
     command(
       'reset',

@@ -2,11 +2,14 @@ import { readStateFile } from '../state-file.ts';
 import { realWorld } from '../world.ts';
 import { Runner } from '../run.ts';
 import type { CommonOptions } from './context.ts';
-import { load, openWarehouse, out, stateFile } from './context.ts';
+import { err, load, openWarehouse, out, stateFile } from './context.ts';
 
 /** Records that were not sent (invalid) or not accepted (refused), with reasons. */
-export async function rejects(options: CommonOptions & { readonly output?: string }): Promise<number> {
-  const loaded = await load(options);
+export async function rejects(
+  options: CommonOptions & { readonly output?: string },
+  names: readonly string[] = [],
+): Promise<number> {
+  const loaded = await load({ ...options, select: [...(options.select ?? []), ...names] });
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const result = [];
   try {
@@ -31,6 +34,7 @@ export async function rejects(options: CommonOptions & { readonly output?: strin
     await warehouse.close();
   }
   if (options.output === 'json') out(JSON.stringify(result, null, 2));
+  else if (result.length === 0 && !options.quiet) err('Nothing is rejected.');
   else
     for (const r of result as Record<string, unknown>[])
       out(

@@ -4,6 +4,12 @@ import { err, logFormat, tell } from './log.ts';
 const number = new Intl.NumberFormat('en-US');
 export const count = (n: number, noun: string): string => `${number.format(n)} ${noun}${n === 1 ? '' : 's'}`;
 
+/** The first of them by name, and how many more there are. */
+export const some = (names: readonly string[], most: number): string =>
+  names.length <= most
+    ? names.join(', ')
+    : `${names.slice(0, most).join(', ')} and ${number.format(names.length - most)} more`;
+
 /** One line of what a run sent. */
 export function describeCounts(c: RunCounts): string {
   const parts = [
@@ -16,8 +22,11 @@ export function describeCounts(c: RunCounts): string {
   return parts.join(', ');
 }
 
-/** Prints a run's events on stderr: every one as JSON, or what a person follows as plain lines. */
-export function reporter(quiet: boolean): (event: RunEvent) => void {
+/**
+ * Prints a run's events on stderr: every one as JSON, or what a person follows as plain lines.
+ * @param drawn what is read and sent is drawn elsewhere
+ */
+export function reporter(quiet: boolean, drawn = false): (event: RunEvent) => void {
   if (logFormat() === 'json') return quiet ? (event) => event.type === 'note' && tell(event) : tell;
   let next = 0;
   return (event) => {
@@ -32,14 +41,14 @@ export function reporter(quiet: boolean): (event: RunEvent) => void {
         err(`${event.sync}: ${event.message}`);
         break;
       case 'captured':
-        if (event.records > 0)
+        if (!drawn && event.records > 0)
           err(
             `${event.sync}: captured ${count(event.records, 'record')}${event.invalid > 0 ? `, ${number.format(event.invalid)} of them invalid` : ''}`,
           );
         break;
       case 'sent': {
         const now = Date.now();
-        if (now < next && event.records < event.total) break;
+        if (drawn || (now < next && event.records < event.total)) break;
         next = now + 2000;
         err(`${event.sync}: sent ${number.format(event.records)} of ${number.format(event.total)}`);
         break;

@@ -3,6 +3,7 @@ import { Runner } from '../run.ts';
 import { ensureState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load, openWarehouse, out } from './context.ts';
+import { count } from './report.ts';
 
 /** Prints the admin SQL, or runs it. */
 export async function setup(options: CommonOptions & { readonly execute?: boolean }): Promise<number> {
@@ -26,6 +27,6 @@ export async function setup(options: CommonOptions & { readonly execute?: boolea
   } finally {
     await warehouse.close();
   }
-  err(`Set up ${syncs.length} syncs in ${plan.staging}.`);
+  err(`Set up ${count(syncs.length, 'sync')} in ${plan.staging}.`);
   return 0;
 }

@@ -1,9 +1,11 @@
 import type { CommonOptions } from './context.ts';
 import { err, load } from './context.ts';
+import { count } from './report.ts';
 
 /** Checks the project without connecting. */
 export async function validate(options: CommonOptions): Promise<number> {
   const { plan } = await load(options);
-  if (!options.quiet) err(`${plan.syncs.length} syncs are valid for target ${plan.target}.`);
+  const syncs = plan.syncs.length + plan.direct.length;
+  if (!options.quiet) err(`${count(syncs, 'sync')} ${syncs === 1 ? 'is' : 'are'} valid for target ${plan.target}.`);
   return 0;
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { cli, duck, project } from './cli.ts';
+import { cli, duck, project, told } from './cli.ts';
 
 const YML = `name: shop
 default_target: dev
@@ -105,6 +105,10 @@ describe('apply', () => {
       ['5', 'time-missing'],
       ['6', 'user-banned'],
     ]);
+    const named = await cli(dir, 'rejects', 'purchases');
+    expect(named.out).toBe((await cli(dir, 'rejects', '-s', 'purchases')).out);
+    expect(named.out.split('\n')).toHaveLength(3);
+    told(await cli(dir, 'rejects', 'nobody'), 2, 'No sync matches --select and --exclude.');
     expect((await cli(dir, 'apply')).err).toContain('nothing changed');
     await duck(
       warehouse(dir),

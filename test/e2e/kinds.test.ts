@@ -170,8 +170,10 @@ describe('lookup tables', () => {
   test('the whole table is sent, and only when its content changed', async () => {
     const dir = await start(sync, SONGS);
     await shown(dir, 'select 1');
+    expect((await cli(dir, 'plan')).out).toBe('songs (initial load): whole table, 3 rows\n');
     const first = await cli(dir, 'apply');
     expect(first.err).toContain('3 inserts');
+    expect((await cli(dir, 'plan')).out).toBe('songs (changes): nothing to send\n');
     expect(await apply(dir)).toContain('nothing changed');
     await change(dir, `delete from songs where id = 83921`, `update songs set genre = 'Pop' where id = 12345`);
     await apply(dir);

@@ -1,8 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process';
 import { appendFile, cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { cli, duck, MAIN, sent, shop, told, YML } from './cli.ts';
+import { cli, duck, sent, shop, told, YML } from './cli.ts';
+import { hasTerminal, onTerminal } from './screen.ts';
 
 const warehouse = (dir: string): string => path.join(dir, 'warehouse.duckdb');
 
@@ -102,7 +102,7 @@ describe.concurrent('what was reviewed', () => {
     expect(ran.err).not.toContain('(yes/no)');
   });
 
-  test.skipIf(spawnSync('script', ['--version']).status !== 0)('on a terminal only yes goes on', async () => {
+  test.skipIf(!hasTerminal)('on a terminal only yes goes on, which --yes says as well', async () => {
     const dir = await shop({ yml: YML.replace('dev:\n', 'dev:\n    protected: true\n') });
     told(await cli(dir, 'compile'), 0);
     for (const [answer, code, said] of [
@@ -111,24 +111,14 @@ describe.concurrent('what was reviewed', () => {
       ['\u0004', 1, 'Nothing was sent.'],
       ['yes\n', 0, 'run 1 done: 3 inserts'],
     ] as const) {
-      const ran = await onTerminal(dir, answer, 'apply');
-      expect([ran.code, ran.screen]).toEqual([code, expect.stringContaining(said)]);
-      expect(ran.screen).toContain('Apply to dev? (yes/no)');
+      const ran = await onTerminal(dir, { answer }, 'apply');
+      expect([ran.code, ran.text]).toEqual([code, expect.stringContaining(said)]);
+      expect(ran.text).toContain('Apply 1 sync to dev (purchases)? (yes/no)');
+    }
+    for (const flag of ['-y', '--yes']) {
+      const ran = await onTerminal(dir, {}, 'apply', flag);
+      expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
+      expect(ran.text).not.toContain('(yes/no)');
     }
   });
 });
-
-/** Types the answer once the question is on the screen. */
-function onTerminal(cwd: string, answer: string, ...args: string[]): Promise<{ code: number | null; screen: string }> {
-  const command = [process.execPath, MAIN, ...args].map((a) => `'${a}'`).join(' ');
-  const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, stdio: ['pipe', 'pipe', 'inherit'] });
-  let screen = '';
-  let answered = false;
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    screen += text;
-    if (answered || !screen.includes('(yes/no)')) return;
-    answered = true;
-    child.stdin.write(answer);
-  });
-  return new Promise((resolve) => child.once('close', (code) => resolve({ code, screen })));
-}

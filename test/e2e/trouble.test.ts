@@ -163,7 +163,7 @@ test('flags, variables and environment: exit code 2, before any connection', asy
     [['show'], "missing required argument 'sync'"],
     [['sandbox', '--port', 'http'], '--port must be a port number.'],
     [['sandbox', '--faults', 'rain=1'], '--faults: '],
-    [['init'], 'There is already a syncline.yml in .. Nothing was written; choose an empty folder.'],
+    [['init'], `There is already a syncline.yml in ${dir}. Nothing was written; choose an empty folder.`],
   ];
   const rans = await inPairs(cases, ([args]) => cli(dir, ...args));
   for (const [i, ran] of rans.entries()) told(ran, 2, cases[i]![1]);
@@ -174,7 +174,11 @@ test('flags, variables and environment: exit code 2, before any connection', asy
   await rm(path.join(dir, 'syncline.yml'));
   await mkdir(path.join(dir, 'syncline.yml'));
   told(await cli(dir, 'apply'), 2, 'syncline.yml cannot be read: a folder is in its place.');
-  told(await cli(path.join(dir, 'syncs'), 'apply'), 2, 'error[file-missing]: there is no syncline.yml');
+  told(
+    await cli(path.join(dir, 'syncs'), 'apply'),
+    2,
+    `error[file-missing]: there is no syncline.yml in ${path.join(dir, 'syncs')}`,
+  );
 });
 
 /** Two at a time: the machine has two cores, and starting takes most of the time. */
