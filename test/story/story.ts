@@ -16,8 +16,8 @@ import { columnsOf, create, linesOf, specOf, ymlOf } from './table.ts';
 import { Truth } from './truth.ts';
 
 export const TTL = 10_000;
-/** Rows that a run of the first plan may change. */
-const MOST = 8;
+/** Rows that a run of the first plan may change; a version is up to three. */
+const mostOf = (shape: Shape): number => (specOf(shape).history ? 16 : 8);
 
 /** The first plan; one with other tags, guards and limits of a batch; one whose mapping misses a column. */
 export type Version = 'first' | 'other' | 'changed';
@@ -32,7 +32,7 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     .filter(({ name }) => version !== 'changed' || name !== left)
     .map(({ name, type }) => ({ name, type }));
   const guards = {
-    first: `    guard: { max_changes: ${MOST}, on_empty_source: allow }\n`,
+    first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: allow }\n`,
     other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
     changed: '',
   };
@@ -94,7 +94,7 @@ export class Story {
     this.scheduler = new Scheduler(rng, this.server, timeout);
     this.truth = new Truth(shape);
     this.server.own = new Set(columnsOf(shape, wide).map((c) => c.property ?? c.name));
-    const { kind, mode } = specOf(shape);
+    const { mode } = specOf(shape);
     const probes = new Map<string, number>();
     this.scheduler.watcher = {
       probed: async (actor) => {
@@ -115,7 +115,7 @@ export class Story {
         const [changed] = await this.rows(
           `select count(distinct row_key) as n from mixpanel.s__outbox_${run} where change <> 'settled'`,
         );
-        if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > MOST)
+        if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > mostOf(shape))
           this.server.problem ??= 'a run slipped past its guard';
         const rows = await this.rows(
           `select batch, payload, change from mixpanel.s__outbox_${run} where batch is not null order by ordinal`,
@@ -126,8 +126,11 @@ export class Story {
         this.server.captures({
           run,
           batches: Array.from(batches, (lines: string[] | undefined) => lines ?? []),
-          gone: kind === 'events' ? [] : rows.filter((r) => r['change'] === 'delete').map((r) => String(r['payload'])),
-          once: kind === 'events' && mode !== 'mirror',
+          gone: rows
+            .filter((r) => r['change'] === 'delete')
+            .map((r) => String(r['payload']))
+            .filter((line) => !isEvent(line)),
+          once: mode === 'mirror' ? [] : batches.flat().filter(isEvent),
           header: plan.syncs[0]!.deliver.table?.header,
         });
       },
@@ -242,15 +245,9 @@ export class Story {
     const strange = loose.find(({ id, image }) => !isMadeOf(image, this.truth.history.get(id), isProfile));
     if (strange) return `Mixpanel shows what no run read: ${strange.image}`;
     if (mode !== 'mirror' || [...server.refused].some((id) => isLoose({ id }))) return undefined;
-    const [column, ids] = isProfile
-      ? [
-          'profile_id',
-          this.truth
-            .wanted(lines)
-            .map((w) => w.id)
-            .sort(),
-        ]
-      : ['insert_id', server.insertIds()];
+    const profiles = this.truth.wanted(lines).filter((w) => w.isProfile);
+    const ids = [...profiles.map((w) => w.id), ...server.insertIds()].sort();
+    const column = isProfile ? "case when insert_id = 'set' then profile_id else insert_id end" : 'insert_id';
     const ledger = (await this.rows(`select ${column} as id from mixpanel.s__ledger`))
       .map((r) => String(r['id']))
       .sort();
@@ -260,13 +257,15 @@ export class Story {
   }
 
   lines(): Promise<Line[]> {
-    return linesOf(this.outside, this.shape, this.wide);
+    return linesOf(this.outside, this.shape, this.wide, this.scheduler.now);
   }
 
   async rows(sql: string): Promise<Record<string, unknown>[]> {
     return (await this.outside.runAndReadAll(sql)).getRowObjectsJS();
   }
 }
+
+const isEvent = (payload: string): boolean => payload.startsWith('{"event":');
 
 const minus = (a: readonly string[], b: readonly string[]): string[] => {
   const rest = [...b];
