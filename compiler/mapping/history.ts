@@ -65,6 +65,9 @@ export function historyKey(dialect: Dialect, sync: ResolvedSync, source: Source)
   return sql(`case when ${id} is null then '~' || ${unnamed} || ':' || ${count} else ${name} end`);
 }
 
+/** Which names of rows are those of closings. */
+export const closings = (name: Sql): Sql => sql(`${name} like '7:closing%'`);
+
 /** The columns that the rows of history have besides their kind. */
 export function historyColumns(sync: ResolvedSync, source: Source): readonly Column[] {
   const times: readonly (string | null | undefined)[] = [sync.history?.startTime, sync.history?.endTime];

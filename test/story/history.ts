@@ -1,7 +1,7 @@
 import type { Manner } from './mixpanel.ts';
 import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
-import { Story, TTL } from './story.ts';
+import { stopsFor, Story, TTL } from './story.ts';
 import type { Shape } from './table.ts';
 import { columnsOf, mutations, SHAPES, specOf } from './table.ts';
 
@@ -85,7 +85,7 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     const [result] = await story.apply({ version: stopped < 2 ? 'first' : 'other' });
     s.setTime(s.now + 1000);
     // A guard that failed stays failed; a plan without it goes on.
-    const guarded = result?.startsWith('guard:') === true;
+    const guarded = result !== undefined && (result.startsWith('guard:') || stopsFor(result));
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
     if (guarded) stopped++;
     else if (result !== 'ok') return `an apply in peace fails: ${String(result)}`;

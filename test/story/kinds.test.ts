@@ -228,3 +228,36 @@ test('history in append: a version without an insert time, or with one to come, 
   await rest();
   expect(shownOf('p')).toBe('a,null');
 });
+
+test('on_delete: fail stops each run while a row is gone, and one that comes back lets them go on', async () => {
+  const { server } = await open('users-stopping', "'a', 'x', 1.50, true", "'b', 'x', 0, true");
+  await change("delete from src where id = 'b'");
+  await change("update src set a = '' where id = 'a'");
+  const { records } = server;
+  for (let i = 0; i < 3; i++) expect((await story.apply())[0]).toMatch(/^check-failed: Rows vanished/);
+  expect(server.records).toBe(records);
+  await change("insert into src values ('b', 'x', 0, true)");
+  await rest();
+  expect(shownOf('a')).toBe('');
+});
+
+test('a source that became empty stops each run; one with an invalid row left is not empty', async () => {
+  const { server } = await open('users-guarded', "'a', 'x', 1.50, true", "'', 'x', 0, true");
+  await change("delete from src where id = 'a'");
+  await rest();
+  await change("update src set id = 'b'");
+  await rest();
+  await change('delete from src');
+  const { records } = server;
+  for (let i = 0; i < 3; i++) expect((await story.apply())[0]).toMatch(/^guard: The guard on_empty_source/);
+  expect(server.records).toBe(records);
+});
+
+test('history with on_delete: fail: a closing that a successor takes back is no row that vanished', async () => {
+  const { server } = await open('history-stopping', version("'p'", 500 * DAY, 600 * DAY, 'x'));
+  await change(`insert into src values (${version("'p'", 600 * DAY, null, '')})`);
+  await rest();
+  expect(server.insertIds()).toHaveLength(2);
+  await change("delete from src where a = 'x'");
+  expect((await story.apply())[0]).toMatch(/^check-failed: Rows vanished/);
+});

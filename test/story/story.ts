@@ -32,7 +32,7 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     .filter(({ name }) => version !== 'changed' || name !== left)
     .map(({ name, type }) => ({ name, type }));
   const guards = {
-    first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: allow }\n`,
+    first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: ${specOf(shape).onEmpty ?? 'allow'} }\n`,
     other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
     changed: '',
   };
@@ -41,7 +41,7 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     files: {
       'syncline.yml':
         'name: sim\ndefault_target: t\ntargets: { t: { warehouse: { type: duckdb, path: x }, mixpanel: sandbox } }\n',
-      'syncs/s.yml': `${ymlOf(shape)}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
+      'syncs/s.yml': `${ymlOf(shape, version === 'other')}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
       'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: { columns } } } } }),
     },
     templates: await readTemplates(path.join(import.meta.dirname, '../../templates')),
@@ -77,6 +77,9 @@ export class Story {
   readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
   readonly #versions = new Map<string, Version>();
+  /** Runs that captured what their plan does not follow, and what each process captured last. */
+  readonly #stopping = new Set<number>();
+  readonly #captures = new Map<string, number>();
 
   private constructor(
     shape: Shape,
@@ -104,12 +107,19 @@ export class Story {
         );
         probes.set(actor.name, Number(row?.['newest'] ?? Number.NEGATIVE_INFINITY));
       },
-      captured: async (actor, run) =>
-        this.truth.captured(run, await this.lines(), probes.get(actor.name) ?? Number.NEGATIVE_INFINITY),
-      settled: (run) => this.truth.wentThrough(run, false),
+      captured: async (actor, run) => {
+        this.truth.captured(run, await this.lines(), probes.get(actor.name) ?? Number.NEGATIVE_INFINITY);
+        this.#captures.set(actor.name, run);
+        if (this.#versions.get(actor.name) === 'first' && (await this.#mustStop())) this.#stopping.add(run);
+      },
+      settled: (run) => {
+        if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
+        this.truth.wentThrough(run, false);
+      },
       flipped: async (actor, run) => {
         const version = this.#versions.get(actor.name)!;
         this.#flips.set(run, version);
+        if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
         this.truth.wentThrough(run, true);
         if (version === 'changed') this.server.problem ??= 'a changed mapping was captured';
         const [changed] = await this.rows(
@@ -195,6 +205,7 @@ export class Story {
           (error: unknown) => {
             const text = error instanceof RunError ? `${error.code}: ${error.message}` : String(error);
             s.log(`${actor.name} fails: ${text.split('\n')[0] ?? ''}`);
+            if (stopsFor(text) && !this.#mayStop(actor.name)) this.server.problem ??= `stopped without cause: ${text}`;
             results.push(text);
           },
         )
@@ -216,6 +227,25 @@ export class Story {
       "select phase = 'sending' as sending, baseline is not null as committed from mixpanel.s__state",
     );
     return { sending: row?.['sending'] === true, committed: row?.['committed'] === true };
+  }
+
+  /** True where the first plan must not go on: a row that Mixpanel shows is gone, or no row is left. */
+  async #mustStop(): Promise<boolean> {
+    const { onDelete, onEmpty, history } = specOf(this.shape);
+    if (!onDelete && !onEmpty) return false;
+    const [is] = await this.rows(
+      `select count(*) > 0 as shows, not exists (select 1 from src) as empty,
+         count(case when row_key not in (select cast(id as varchar) from src) then 1 end) > 0 as gone
+       from mixpanel.s__ledger`,
+    );
+    // The ledger of a history is not one row for each of the table.
+    const isGone = onDelete === 'fail' && is?.['gone'] === true && !history;
+    return isGone || (onEmpty === 'fail' && is?.['shows'] === true && is['empty'] === true);
+  }
+
+  #mayStop(actor: string): boolean {
+    const { onDelete, history } = specOf(this.shape);
+    return (history && onDelete === 'fail') || this.#stopping.has(this.#captures.get(actor) ?? -1);
   }
 
   /** What is wrong at rest, if anything is. */
@@ -264,6 +294,10 @@ export class Story {
     return (await this.outside.runAndReadAll(sql)).getRowObjectsJS();
   }
 }
+
+/** True where a run was stopped for what is missing in its source. */
+export const stopsFor = (result: string): boolean =>
+  result.startsWith('check-failed: Rows vanished') || result.startsWith('guard: The guard on_empty_source');
 
 const isEvent = (payload: string): boolean => payload.startsWith('{"event":');
 

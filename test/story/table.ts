@@ -8,7 +8,9 @@ interface Spec {
   readonly mode: 'mirror' | 'append' | 'full' | 'one_time';
   /** What Mixpanel must show: see `Truth`. */
   readonly truth: 'table' | 'due' | 'newest' | 'kept' | 'first' | 'last';
-  readonly onDelete?: 'unset' | 'delete' | 'ignore';
+  readonly onDelete?: 'unset' | 'delete' | 'ignore' | 'fail';
+  /** The first plan does not follow a source that became empty. */
+  readonly onEmpty?: 'fail';
   /** A table of versions, with starts alone or with ends too. */
   readonly history?: 'starts' | 'ends';
   readonly yml?: string;
@@ -28,11 +30,15 @@ const SPECS = {
   append: { kind: 'events', mode: 'append', truth: 'table' },
   late: { kind: 'events', mode: 'append', truth: 'due', yml: `    late_window: ${LATE_MS / 1000}s\n` },
   ignored: { kind: 'events', mode: 'mirror', truth: 'kept', onDelete: 'ignore', yml: '    key: id\n' },
+  stopping: { kind: 'events', mode: 'mirror', truth: 'table', onDelete: 'fail', onEmpty: 'fail', yml: '    key: id\n' },
+  guarded: { kind: 'events', mode: 'mirror', truth: 'table', onEmpty: 'fail', yml: '    key: id\n' },
   options: { kind: 'events', mode: 'mirror', truth: 'table', yml: OPTIONS },
   once: { kind: 'events', mode: 'one_time', truth: 'first' },
   users: { kind: 'user_profiles', mode: 'mirror', truth: 'table' },
   'users-delete': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete' },
   'users-ignored': { kind: 'user_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore' },
+  'users-stopping': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'fail', onEmpty: 'fail' },
+  'users-guarded': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onEmpty: 'fail' },
   'users-append': { kind: 'user_profiles', mode: 'append', truth: 'newest' },
   'users-full': { kind: 'user_profiles', mode: 'full', truth: 'kept' },
   'users-once': { kind: 'user_profiles', mode: 'one_time', truth: 'first' },
@@ -45,6 +51,10 @@ const SPECS = {
   history: { kind: 'user_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
   'history-delete': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete', history: 'ends' },
   'history-ignored': { kind: 'user_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore', history: 'ends' },
+  'history-stopping': {
+    ...{ kind: 'user_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
+    ...{ onDelete: 'fail', onEmpty: 'fail' },
+  },
   'history-groups': { kind: 'group_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
   'history-starts': { kind: 'group_profiles', mode: 'mirror', truth: 'table', history: 'starts' },
   'history-append': { kind: 'user_profiles', mode: 'append', truth: 'table', history: 'starts' },
@@ -58,9 +68,10 @@ export type Shape = keyof typeof SPECS;
 export const SHAPES = Object.keys(SPECS) as Shape[];
 export const specOf = (shape: Shape): Spec => SPECS[shape];
 
-/** The sync of a shape, without tags, guards and limits. */
-export function ymlOf(shape: Shape): string {
-  const { kind, mode, onDelete, history, yml = '' }: Spec = SPECS[shape];
+/** The sync of a shape, without tags, guards and limits. @param follows it deletes where the shape would fail */
+export function ymlOf(shape: Shape, follows: boolean): string {
+  const { kind, mode, history, yml = '', ...spec }: Spec = SPECS[shape];
+  const onDelete = follows && spec.onDelete === 'fail' ? undefined : spec.onDelete;
   const own = {
     events: '    event: { column: ev }\n    time: t\n    user_id: u\n',
     user_profiles: '    user_id: id\n',
@@ -312,7 +323,7 @@ export function mutations(
 ): () => Promise<void> {
   if (specOf(shape).history) return changesOfVersions(s, shape, columns, rng, run);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
-  const { kind, mode, truth } = specOf(shape);
+  const { kind, mode, truth, onDelete, onEmpty } = specOf(shape);
   const valued = columns.filter((c) => c.values.length > 0);
   const isLookup = kind === 'lookup_table';
   const isNamed = kind !== 'events';
@@ -332,17 +343,22 @@ export function mutations(
       return `((select max(loaded) - interval 1 second from src where id is not distinct from ${id}))`;
     return at(s.now);
   };
+  // A row that is gone comes back, so that a run which its loss stopped goes on.
+  const returns = onDelete === 'fail';
   return async () => {
     const x = rng();
+    if (onEmpty && rng() < 0.08) return void (await run('delete from src'));
     const any = `rowid = (select rowid from src order by md5(cast(rowid as varchar) || '${Math.floor(rng() * 1e6)}') limit 1)`;
     if (mode === 'append' || x < 0.45) {
       if (mode === 'append') s.setTime(s.now + 1);
       // A third of the rows without key are twins of one another.
-      const id = isNamed ? name() : String(hasTwins && rng() < 0.5 ? 0 : next++);
+      const id = isNamed ? name() : String(hasTwins && rng() < 0.5 ? 0 : returns ? Math.floor(rng() * 6) : next++);
       const row = [id, ...valued.map((c) => pick(c.values).sql)];
       if (mode === 'append') row.push(stamp(id));
       const isFree =
-        isNamed && mode !== 'append' ? ` where not exists (select 1 from src where id is not distinct from ${id})` : '';
+        (isNamed || returns) && mode !== 'append'
+          ? ` where not exists (select 1 from src where id is not distinct from ${id})`
+          : '';
       await run(`insert into src select ${row.join(', ')}${isFree}`);
       if (hasTwins && rng() < 0.3) await run(`insert into src select * from src where ${any}`);
     } else if (isNamed && x < 0.52) {
@@ -350,7 +366,7 @@ export function mutations(
       await run(
         `update src set id = ${id} where ${any} and not exists (select 1 from src where id is not distinct from ${id})`,
       );
-    } else if (x < (truth === 'kept' ? 0.65 : 0.8)) {
+    } else if (x < (truth === 'kept' ? 0.65 : returns ? 0.95 : 0.8)) {
       const c = pick(valued);
       await run(`update src set ${c.name} = ${pick(c.values).sql} where ${any}`);
     } else await run(`delete from src where ${any}${isLookup ? ' and (select count(*) from src) > 1' : ''}`);

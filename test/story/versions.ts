@@ -89,7 +89,7 @@ export function changesOfVersions(
   rng: () => number,
   run: (sql: string) => Promise<unknown>,
 ): () => Promise<void> {
-  const { mode, history } = specOf(shape);
+  const { mode, history, onEmpty } = specOf(shape);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
   const valued = columns.filter((c) => c.values.length > 0);
   const hasEnds = history === 'ends';
@@ -131,6 +131,7 @@ export function changesOfVersions(
   };
   return async () => {
     const x = mode === 'append' ? 0 : rng();
+    if (onEmpty && rng() < 0.03) return void (await run('delete from src'));
     if (x < 0.35) return insert(id(), start());
     if (x < 0.5) return succeed();
     if (x < 0.65) {
