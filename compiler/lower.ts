@@ -3,7 +3,7 @@ import { checksOf, guardsOf, probeChecks } from './checks.ts';
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
-import { historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
+import { closings, historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
 import { joined } from './mapping/mapping.ts';
@@ -365,6 +365,7 @@ function contextOf(
     windowed: sync.mode === 'append',
     newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
     history: sync.history !== null,
+    closings: closings(sql('row_key')),
     once: sync.mode === 'one_time',
     lookup: sync.kind === 'lookup_table',
     late: sync.lateWindowMs !== null,

@@ -68,9 +68,11 @@ function inUtc(column: Column): string {
   const c = col(column);
   if (column.type === 'timestamp_utc') return `(${c} at time zone 'UTC')`;
   const naive = `cast(${c} as timestamp)`;
-  const isInZone = column.type === 'timestamp' && column.zone != null && column.zone !== 'UTC';
-  return isInZone ? `((${naive} at time zone ${text(column.zone ?? '')}) at time zone 'UTC')` : naive;
+  return zoneOf(column) === 'UTC' ? naive : `((${naive} at time zone ${text(zoneOf(column))}) at time zone 'UTC')`;
 }
+
+/** The zone of a naive timestamp; a date is its midnight in UTC. */
+const zoneOf = (column: Column): string => (column.type === 'timestamp' ? (column.zone ?? 'UTC') : 'UTC');
 
 /** A column that holds an object, as JSON. */
 const asJson = (column: Column): string =>
@@ -163,7 +165,7 @@ export const duckdb: Dialect = {
     const c = col(column);
     const utc = column.type === 'timestamp_utc';
     const type = column.type === 'date' ? 'date' : utc ? 'timestamptz' : column.native;
-    const now = utc ? 'now()' : `cast(now() at time zone 'UTC' as ${type})`;
+    const now = utc ? 'now()' : `cast(now() at time zone ${text(zoneOf(column))} as ${type})`;
     return {
       toText: sql(`cast(max(${c}) as varchar)`),
       fromText: (bound) => sql(`cast(${bound} as ${type})`),

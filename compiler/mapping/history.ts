@@ -4,15 +4,16 @@ import type { ResolvedSync } from '../project/resolve.ts';
 import type { EventSpace } from './events.ts';
 import { mapEvents } from './events.ts';
 import type { Mapping } from './mapping.ts';
-import { joined } from './mapping.ts';
+import { joined, rulesOf } from './mapping.ts';
 import { mapProfiles } from './profiles.ts';
 import type { Source } from './wire.ts';
 
 /*
  * A table of versions (slowly changing dimension, type 2) as rows of three kinds, which the one change algorithm then
  * treats like any others: `version`, an event at the start of each version; `closing`, an event where a version ends
- * without a successor; `profile`, the newest version of an id, or nothing once it is closed. This is syncline's own
- * mapping of history onto events, not Mixpanel's profile history.
+ * without a successor; `profile`, the newest version of an id, or nothing once it is closed. A version without start
+ * or id is invalid: it closes nothing and is no profile. This is syncline's own mapping of history onto events, not
+ * Mixpanel's profile history.
  */
 
 /** The operations of a profile; every other id of a record is an event's. */
@@ -37,14 +38,16 @@ export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source
       ...names.map((name) => `${value(name)} as ${name}`),
     ].join(', ');
   const own = `v.${inserted ?? ''}`;
+  // A version that an append does not send yet, or never, neither shows nor holds back its profile.
+  const isIn = inserted === null ? '' : ` and ${inserted} <= ${nowOf(sync.insertTime ?? '')}`;
   return sql(
     `(with versions as (select t.*, lead(${start}) over (partition by ${id} order by ${start}) as syncline_next from ${relation} as t)` +
       ` ${row('version', `v.${start}`, own, (name) => `v.${name}`)} from versions as v` +
       (end === null
         ? ''
-        : ` union all ${row('closing', `v.${end}`, own, () => 'null')} from versions as v where ${ended} and (v.syncline_next is null or v.syncline_next > v.${end})`) +
+        : ` union all ${row('closing', `v.${end}`, own, () => 'null')} from versions as v where v.${start} is not null and ${ended} and (v.syncline_next is null or v.syncline_next > v.${end})`) +
       ` union all ${row('profile', 'null', 'v.syncline_inserted', (name) => (ended ? `case when not ${ended} then v.${name} end` : `v.${name}`))}` +
-      ` from (select n.*, row_number() over (partition by ${id} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${id}) as syncline_inserted`} from versions as n where ${start} <= ${nowOf(history.startTime)}) as v where v.syncline_rank = 1)`,
+      ` from (select n.*, row_number() over (partition by ${id} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${id}) as syncline_inserted`} from versions as n where ${start} <= ${nowOf(history.startTime)}${isIn}) as v where v.syncline_rank = 1)`,
   );
 }
 
@@ -55,10 +58,15 @@ export function historyKey(dialect: Dialect, sync: ResolvedSync, source: Source)
   const id = dialect.keyText(source.column(idOf(sync)));
   const time = dialect.keyText(timeColumn(sync, source));
   const name = joined(dialect, [sql('r.syncline_kind'), id, time]);
-  // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
-  const unnamed = sync.mode === 'mirror' ? 'null' : `'~' || r.syncline_checksum`;
-  return sql(`case when ${id} is null then ${unnamed} else ${name} end`);
+  if (sync.mode === 'mirror') return sql(`case when ${id} is not null then ${name} end`);
+  // Where no check looks for ids, rows without one are invalid rows, which need a name each: they may all be equal.
+  const unnamed = joined(dialect, [sql('r.syncline_kind'), sql('r.syncline_checksum')]);
+  const count = `cast(row_number() over (partition by ${id}, r.syncline_kind, r.syncline_checksum) as ${dialect.types.text})`;
+  return sql(`case when ${id} is null then '~' || ${unnamed} || ':' || ${count} else ${name} end`);
 }
+
+/** Which names of rows are those of closings. */
+export const closings = (name: Sql): Sql => sql(`${name} like '7:closing%'`);
 
 /** The columns that the rows of history have besides their kind. */
 export function historyColumns(sync: ResolvedSync, source: Source): readonly Column[] {
@@ -134,6 +142,10 @@ export function mapHistory(
         : null,
     leftovers: vanished ? sql(`j.shown = 1 and j.insert_id not in ${OPERATIONS}`) : null,
     rules: [
+      ...rulesOf(dialect, [
+        // An event that names nobody is no version of anybody.
+        [`r.change <> 'delete' and (r.profile_id is null or trim(r.profile_id) = '')`, 'id-missing'],
+      ]),
       ...profiles.rules.map((rule) => ({ ...rule, when: sql(`r.insert_id in ${OPERATIONS} and (${rule.when})`) })),
       ...events.rules.map((rule) => ({ ...rule, when: sql(`r.insert_id not in ${OPERATIONS} and (${rule.when})`) })),
     ],

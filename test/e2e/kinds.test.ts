@@ -416,6 +416,17 @@ describe('history', () => {
     expect(twins.err).toContain('two versions');
   });
 
+  test('a naive start is reached by the clock of its zone', async () => {
+    const dir = await start(
+      `  - { name: tiers, kind: user_profiles, mode: mirror, source: { relation: versions }, user_id: id, timezone: Pacific/Kiritimati, history: { start_time: start_at } }\n`,
+      // Fourteen hours ahead of UTC.
+      `create table versions as select v.id, v.tier, cast(now() at time zone 'UTC' as timestamp) + to_hours(v.h::integer) as start_at
+         from (values ('a', 'Free', -1), ('a', 'Pro', 10), ('b', 'Free', -1), ('b', 'Pro', 14.5)) as v(id, tier, h)`,
+    );
+    await apply(dir);
+    expect(await profiles(dir)).toMatchObject({ a: { tier: 'Pro' }, b: { tier: 'Free' } });
+  });
+
   test('groups in append: the event names its group, and a touched group is set to its newest version', async () => {
     const dir = await start(
       `  - { name: plans, kind: group_profiles, mode: append, source: { relation: versions }, group_key: company, group_id: id, insert_time: loaded, history: { start_time: start_at } }\n`,

@@ -3,7 +3,10 @@ import { random } from './scheduler.ts';
 import { Story, TTL } from './story.ts';
 
 const ROW = "'2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50";
-const SHAPES = ['keyed', 'unkeyed', 'append', 'late', 'users', 'lookup'] as const;
+const SHAPES = [
+  ...(['keyed', 'unkeyed', 'append', 'late', 'users', 'lookup'] as const),
+  ...(['history', 'history-append'] as const),
+];
 type Crashing = (typeof SHAPES)[number];
 const FIRST: Readonly<Record<Crashing, readonly string[]>> = {
   keyed: [`insert into src values (1, ${ROW}), (2, ${ROW}), (3, ${ROW}), (4, ${ROW})`],
@@ -12,7 +15,21 @@ const FIRST: Readonly<Record<Crashing, readonly string[]>> = {
   late: [`insert into src select i % 3, ${ROW}, epoch_ms(1) from range(4) as r(i)`],
   users: [`insert into src values ('a', 'x', 1.50, true), ('b', 'x', null, true), ('c', null, 0, null)`],
   lookup: [`insert into src values ('a', 'x', 1.50, true), ('b', 'a,null', null, true), ('c', null, 0, null)`],
+  history: versions(),
+  'history-append': [
+    `insert into src values ('a', '2001-01-01', 'x', 1.50, true, epoch_ms(1)), ('b', '2001-01-01', null, 0, null, epoch_ms(1))`,
+  ],
 };
+/** One that is superseded, two that are open, and one that has ended. */
+function versions(): string[] {
+  return [
+    `insert into src values ('a', '2021-01-01', '2022-01-01', 'x', 1.50, true), ('a', '2022-01-01', null, '', null, true)`,
+    `insert into src values ('b', '2021-01-01', '2022-01-01', 'x', 0, null), ('c', '2021-01-01', null, 'x', 0, null), ('d', '2021-01-01', null, 'x', 0, null)`,
+  ];
+}
+/** A next version of each id, and one that is nobody's. */
+const insertVersions = (value: string): string =>
+  `insert into src select id, (select max(t) + interval 1 day from src), ${value}, 0, null, (select max(loaded) + interval 1 second from src) from (values ('a'), ('b'), ('0'), (null)) as v(id)`;
 const insertLater = (user: string): string =>
   `insert into src select i, '2023-06-02', ${user}, 'Buy', 'x', 0, (select max(loaded) + interval 1 second from src) from range(4) as r(i)`;
 /** A second copy of each row that the late window still reaches. */
@@ -45,6 +62,8 @@ const CHANGES: Readonly<Record<Crashing, readonly (readonly string[])[]>> = {
       "insert into src values ('c', null, 0, null)",
     ],
   ],
+  history: versionsThereAndBack(),
+  'history-append': [[insertVersions('null')], [insertVersions("'x'")]],
   lookup: [
     [
       "insert into src values ('d', 'x', 0, null)",
@@ -76,6 +95,26 @@ function thereAndBack(also: readonly string[]): string[][] {
       `insert into src values (4, ${ROW})`,
       "delete from src where id in (5, 6) and u <> '0'",
       'delete from src where id = 5',
+    ],
+  ];
+}
+
+/** A version that follows an end, one that ends, ones that change, move and go, and one that becomes invalid. */
+function versionsThereAndBack(): string[][] {
+  return [
+    [
+      "insert into src values ('b', '2022-01-01', null, '', 0, null), ('e', '2021-01-01', '2022-01-01', 'x', 0, null)",
+      "update src set v = '2022-01-01' where id = 'c'",
+      "update src set a = null where id = 'a' and t = '2021-01-01'",
+      "update src set t = '2022-06-01' where id = 'a' and t = '2022-01-01'",
+      "update src set id = '' where id = 'd'",
+    ],
+    [
+      "delete from src where id = 'e' or (id = 'b' and t = '2022-01-01')",
+      "update src set v = null where id = 'c'",
+      "update src set a = 'x' where id = 'a' and t = '2021-01-01'",
+      "update src set t = '2022-01-01' where id = 'a' and t = '2022-06-01'",
+      "update src set id = 'd' where id = ''",
     ],
   ];
 }

@@ -2,7 +2,7 @@ import type { Preview, RunCounts } from '../../schemas/types.ts';
 import type { Manner } from './mixpanel.ts';
 import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
-import { Story, TTL } from './story.ts';
+import { stopsFor, Story, TTL } from './story.ts';
 import type { Shape } from './table.ts';
 import { columnsOf, mutations, SHAPES, specOf } from './table.ts';
 
@@ -64,7 +64,8 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
   server.refusing = null;
   server.manner = 'names';
   await s.settle();
-  s.setTime(s.now + 100_000);
+  // What is equal now stays equal: no version begins or ends any more.
+  s.setTime(s.now + (specOf(story.shape).history ? 86_400_000 : 100_000));
   return rest(story, swaps);
 }
 
@@ -100,7 +101,7 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     )
       return `the preview said ${JSON.stringify(foretold.guards)} of guards, apply ${String(result)}`;
     // A guard that failed stays failed; a plan without it goes on.
-    const guarded = result?.startsWith('guard:') === true;
+    const guarded = result !== undefined && (result.startsWith('guard:') || stopsFor(result));
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
     if (guarded) stopped++;
     else if (result !== 'ok') return `an apply in peace fails: ${String(result)}`;

@@ -156,3 +156,108 @@ test('late rows: each within the window once, twins of what was sent included, a
   await rest();
   expect(server.view.size).toBe(5);
 });
+
+const version = (id: string, from: number | null, to: number | null, a: string, loaded?: number | null): string => {
+  const at = (ms: number | null): string => (ms === null ? 'null' : `epoch_ms(${ms})`);
+  return [id, at(from), ...(loaded === undefined ? [at(to)] : []), `'${a}', 1.50, true`]
+    .concat(loaded === undefined ? [] : at(loaded))
+    .join(', ');
+};
+const DAY = 86_400_000;
+const shownOf = (id: string): unknown => story.server.profiles.get(id)?.get('a');
+
+test('history: a version without start closes nothing, and ends no other', async () => {
+  const { server } = await open(
+    'history',
+    version("'p'", 500 * DAY, 600 * DAY, 'x'),
+    version("'p'", null, 700 * DAY, ''),
+  );
+  await rest();
+  expect(server.view.size).toBe(2);
+});
+
+test('history: a version that is taken back and one that goes on after an end leave no closing', async () => {
+  const { server } = await open(
+    'history',
+    version("'p'", 500 * DAY, 600 * DAY, 'x'),
+    version("'q'", 500 * DAY, 600 * DAY, 'x'),
+  );
+  expect(server.insertIds()).toHaveLength(4);
+  await change(`insert into src values (${version("'p'", 600 * DAY, null, '')})`);
+  await change("update src set v = null where id = 'q'");
+  await rest();
+  expect(server.insertIds()).toHaveLength(3);
+  expect([shownOf('p'), shownOf('q')]).toEqual(['', 'x']);
+});
+
+test('history: time alone begins and ends a version', async () => {
+  const { scheduler, server } = await open('history', version("'p'", 500 * DAY, null, 'x'));
+  const now = scheduler.now;
+  await change(`insert into src values (${version("'p'", now + 0.5 * DAY, now + DAY, '')})`);
+  await rest();
+  expect(shownOf('p')).toBe('x');
+  pass(0.6 * DAY);
+  await rest();
+  expect(shownOf('p')).toBe('');
+  pass(DAY);
+  await rest();
+  expect([shownOf('p'), server.insertIds().length]).toEqual([undefined, 3]);
+});
+
+test('history in append: versions without id are invalid, however many and however equal', async () => {
+  const nobody = version('null', 500 * DAY, null, 'x', 1);
+  const { server } = await open('history-append', version("'p'", 500 * DAY, null, 'x', 1), nobody, nobody);
+  await change(`insert into src values (${version("''", 500 * DAY, null, 'x', 2)})`);
+  await rest();
+  expect([server.view.size, server.profiles.size]).toEqual([1, 1]);
+});
+
+test('history in append: a version without an insert time, or with one to come, neither shows nor holds back its profile', async () => {
+  const later = 1_700_000_000_000 + DAY;
+  await open(
+    'history-append',
+    version("'p'", 500 * DAY, null, 'x', 1),
+    version("'p'", 600 * DAY, null, 'a,null', null),
+    version("'p'", 700 * DAY, null, 'a,null', later),
+  );
+  expect(shownOf('p')).toBe('x');
+  await change(`insert into src values (${version("'p'", 550 * DAY, null, '', 2)})`);
+  expect(await story.apply()).toEqual(['ok']);
+  expect(shownOf('p')).toBe('');
+  pass(2 * DAY);
+  await rest();
+  expect(shownOf('p')).toBe('a,null');
+});
+
+test('on_delete: fail stops each run while a row is gone, and one that comes back lets them go on', async () => {
+  const { server } = await open('users-stopping', "'a', 'x', 1.50, true", "'b', 'x', 0, true");
+  await change("delete from src where id = 'b'");
+  await change("update src set a = '' where id = 'a'");
+  const { records } = server;
+  for (let i = 0; i < 3; i++) expect((await story.apply())[0]).toMatch(/^check-failed: Rows vanished/);
+  expect(server.records).toBe(records);
+  await change("insert into src values ('b', 'x', 0, true)");
+  await rest();
+  expect(shownOf('a')).toBe('');
+});
+
+test('a source that became empty stops each run; one with an invalid row left is not empty', async () => {
+  const { server } = await open('users-guarded', "'a', 'x', 1.50, true", "'', 'x', 0, true");
+  await change("delete from src where id = 'a'");
+  await rest();
+  await change("update src set id = 'b'");
+  await rest();
+  await change('delete from src');
+  const { records } = server;
+  for (let i = 0; i < 3; i++) expect((await story.apply())[0]).toMatch(/^guard: The guard on_empty_source/);
+  expect(server.records).toBe(records);
+});
+
+test('history with on_delete: fail: a closing that a successor takes back is no row that vanished', async () => {
+  const { server } = await open('history-stopping', version("'p'", 500 * DAY, 600 * DAY, 'x'));
+  await change(`insert into src values (${version("'p'", 600 * DAY, null, '')})`);
+  await rest();
+  expect(server.insertIds()).toHaveLength(2);
+  await change("delete from src where a = 'x'");
+  expect((await story.apply())[0]).toMatch(/^check-failed: Rows vanished/);
+});

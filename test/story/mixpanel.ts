@@ -39,8 +39,8 @@ export interface Capture {
   readonly batches: readonly (readonly string[])[];
   /** Payloads that take back a profile whose row is gone. */
   readonly gone: readonly string[];
-  /** What Mixpanel took is not captured again. */
-  readonly once: boolean;
+  /** Payloads that are not captured again once Mixpanel took them. */
+  readonly once: readonly string[];
   /** First line of a lookup table. */
   readonly header: string | undefined;
 }
@@ -87,7 +87,7 @@ export class Mixpanel implements Server {
   captures({ run, batches, gone, once, header }: Capture): void {
     for (const line of gone)
       if (!this.#ever.has(profileOf(JSON.parse(line) as Update))) this.#blame(`taken back, but never sent: ${line}`);
-    for (const line of once ? batches.flat() : []) {
+    for (const line of once) {
       const record = JSON.stringify(JSON.parse(line));
       if (this.#taken.has(record) && !this.#refusedLines.has(record)) this.#blame(`captured again: ${line}`);
     }
@@ -175,7 +175,7 @@ export class Mixpanel implements Server {
       if (this.#refuses(String(p['$insert_id']), tombstone, line)) {
         failed.push({ index, message: 'refused' });
         // A tombstone does not say which row it was: its copy that is shown does.
-        this.refused.add(String(p['id'] ?? this.view.get(id)?.properties['id']));
+        this.refused.add(rowOf({ ...this.view.get(id)?.properties, ...p }));
       } else accepted.push([id, line, record]);
     }
     if (failed.length > 0 && this.manner === 'nameless') return { status: 400, body: '{"code":400,"error":"bad"}' };
@@ -251,7 +251,7 @@ export class Mixpanel implements Server {
       return { id: name, image: canonicalProfile(name, Object.fromEntries(properties)) };
     });
     const rows = this.table.map((image) => ({ id: (JSON.parse(image) as string[])[0]!, image }));
-    const events = this.#rows().map((r) => ({ id: String(r.properties['id']), image: canonical(r) }));
+    const events = this.#rows().map((r) => ({ id: rowOf(r.properties), image: canonical(r) }));
     return [...events, ...profiles, ...rows];
   }
 
@@ -280,6 +280,9 @@ const idOf = ({ event, properties: p }: Stored): string =>
   [event, p['distinct_id'], p['time'], p['$insert_id']].join('\n');
 
 const profileOf = (u: Update): string => u.$distinct_id ?? `${u.$group_key}/${u.$group_id}`;
+
+/** The row that an event is of; a version of a history has its id in place of a key. */
+const rowOf = (p: Names): string => String(p['id'] ?? p['company'] ?? p['distinct_id']);
 
 /** FNV-1a, as eight hex digits. */
 function hash(text: string): string {

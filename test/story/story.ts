@@ -19,8 +19,8 @@ import { columnsOf, create, linesOf, specOf, ymlOf } from './table.ts';
 import { Truth } from './truth.ts';
 
 export const TTL = 10_000;
-/** Rows that a run of the first plan may change. */
-const MOST = 8;
+/** Rows that a run of the first plan may change; a version is up to three. */
+const mostOf = (shape: Shape): number => (specOf(shape).history ? 16 : 8);
 
 /** The first plan; one with other tags, guards and limits of a batch; one whose mapping misses a column. */
 export type Version = 'first' | 'other' | 'changed';
@@ -35,7 +35,7 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     .filter(({ name }) => version !== 'changed' || name !== left)
     .map(({ name, type }) => ({ name, type }));
   const guards = {
-    first: `    guard: { max_changes: ${MOST}, on_empty_source: allow }\n`,
+    first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: ${specOf(shape).onEmpty ?? 'allow'} }\n`,
     other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
     changed: '',
   };
@@ -44,7 +44,7 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     files: {
       'syncline.yml':
         'name: sim\ndefault_target: t\ntargets: { t: { warehouse: { type: duckdb, path: x }, mixpanel: sandbox } }\n',
-      'syncs/s.yml': `${ymlOf(shape)}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
+      'syncs/s.yml': `${ymlOf(shape, version === 'other')}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
       'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: { columns } } } } }),
     },
     templates: await readTemplates(path.join(import.meta.dirname, '../../templates')),
@@ -82,6 +82,9 @@ export class Story {
   readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
   readonly #versions = new Map<string, Version>();
+  /** Runs that captured what their plan does not follow, and what each process captured last. */
+  readonly #stopping = new Set<number>();
+  readonly #captures = new Map<string, number>();
 
   private constructor(
     shape: Shape,
@@ -99,7 +102,7 @@ export class Story {
     this.scheduler = new Scheduler(rng, this.server, timeout);
     this.truth = new Truth(shape);
     this.server.own = new Set(columnsOf(shape, wide).map((c) => c.property ?? c.name));
-    const { kind, mode } = specOf(shape);
+    const { mode } = specOf(shape);
     const probes = new Map<string, number>();
     this.scheduler.watcher = {
       probed: async (actor) => {
@@ -109,18 +112,25 @@ export class Story {
         );
         probes.set(actor.name, Number(row?.['newest'] ?? Number.NEGATIVE_INFINITY));
       },
-      captured: async (actor, run) =>
-        this.truth.captured(run, await this.lines(), probes.get(actor.name) ?? Number.NEGATIVE_INFINITY),
-      settled: (run) => this.truth.wentThrough(run, false),
+      captured: async (actor, run) => {
+        this.truth.captured(run, await this.lines(), probes.get(actor.name) ?? Number.NEGATIVE_INFINITY);
+        this.#captures.set(actor.name, run);
+        if (this.#versions.get(actor.name) === 'first' && (await this.#mustStop())) this.#stopping.add(run);
+      },
+      settled: (run) => {
+        if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
+        this.truth.wentThrough(run, false);
+      },
       flipped: async (actor, run) => {
         const version = this.#versions.get(actor.name)!;
         this.#flips.set(run, version);
+        if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
         this.truth.wentThrough(run, true);
         if (version === 'changed') this.server.problem ??= 'a changed mapping was captured';
         const [changed] = await this.rows(
           `select count(distinct row_key) as n from mixpanel.s__outbox_${run} where change <> 'settled'`,
         );
-        if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > MOST)
+        if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > mostOf(shape))
           this.server.problem ??= 'a run slipped past its guard';
         const rows = await this.rows(
           `select batch, payload, change from mixpanel.s__outbox_${run} where batch is not null order by ordinal`,
@@ -131,8 +141,11 @@ export class Story {
         this.server.captures({
           run,
           batches: Array.from(batches, (lines: string[] | undefined) => lines ?? []),
-          gone: kind === 'events' ? [] : rows.filter((r) => r['change'] === 'delete').map((r) => String(r['payload'])),
-          once: kind === 'events' && mode !== 'mirror',
+          gone: rows
+            .filter((r) => r['change'] === 'delete')
+            .map((r) => String(r['payload']))
+            .filter((line) => !isEvent(line)),
+          once: mode === 'mirror' ? [] : batches.flat().filter(isEvent),
           header: plan.syncs[0]!.deliver.table?.header,
         });
       },
@@ -219,6 +232,7 @@ export class Story {
           (error: unknown) => {
             const text = error instanceof RunError ? `${error.code}: ${error.message}` : String(error);
             s.log(`${actor.name} fails: ${text.split('\n')[0] ?? ''}`);
+            if (stopsFor(text) && !this.#mayStop(actor.name)) this.server.problem ??= `stopped without cause: ${text}`;
             results.push(text);
           },
         )
@@ -240,6 +254,25 @@ export class Story {
       "select phase = 'sending' as sending, baseline is not null as committed from mixpanel.s__state",
     );
     return { sending: row?.['sending'] === true, committed: row?.['committed'] === true };
+  }
+
+  /** True where the first plan must not go on: a row that Mixpanel shows is gone, or no row is left. */
+  async #mustStop(): Promise<boolean> {
+    const { onDelete, onEmpty, history } = specOf(this.shape);
+    if (!onDelete && !onEmpty) return false;
+    const [is] = await this.rows(
+      `select count(*) > 0 as shows, not exists (select 1 from src) as empty,
+         count(case when row_key not in (select cast(id as varchar) from src) then 1 end) > 0 as gone
+       from mixpanel.s__ledger`,
+    );
+    // The ledger of a history is not one row for each of the table.
+    const isGone = onDelete === 'fail' && is?.['gone'] === true && !history;
+    return isGone || (onEmpty === 'fail' && is?.['shows'] === true && is['empty'] === true);
+  }
+
+  #mayStop(actor: string): boolean {
+    const { onDelete, history } = specOf(this.shape);
+    return (history && onDelete === 'fail') || this.#stopping.has(this.#captures.get(actor) ?? -1);
   }
 
   /** What is wrong at rest, if anything is. */
@@ -269,15 +302,9 @@ export class Story {
     const strange = loose.find(({ id, image }) => !isMadeOf(image, this.truth.history.get(id), isProfile));
     if (strange) return `Mixpanel shows what no run read: ${strange.image}`;
     if (mode !== 'mirror' || [...server.refused].some((id) => isLoose({ id }))) return undefined;
-    const [column, ids] = isProfile
-      ? [
-          'profile_id',
-          this.truth
-            .wanted(lines)
-            .map((w) => w.id)
-            .sort(),
-        ]
-      : ['insert_id', server.insertIds()];
+    const profiles = this.truth.wanted(lines).filter((w) => w.isProfile);
+    const ids = [...profiles.map((w) => w.id), ...server.insertIds()].sort();
+    const column = isProfile ? "case when insert_id = 'set' then profile_id else insert_id end" : 'insert_id';
     const ledger = (await this.rows(`select ${column} as id from mixpanel.s__ledger`))
       .map((r) => String(r['id']))
       .sort();
@@ -287,13 +314,19 @@ export class Story {
   }
 
   lines(): Promise<Line[]> {
-    return linesOf(this.outside, this.shape, this.wide);
+    return linesOf(this.outside, this.shape, this.wide, this.scheduler.now);
   }
 
   async rows(sql: string): Promise<Record<string, unknown>[]> {
     return (await this.outside.runAndReadAll(sql)).getRowObjectsJS();
   }
 }
+
+/** True where a run was stopped for what is missing in its source. */
+export const stopsFor = (result: string): boolean =>
+  result.startsWith('check-failed: Rows vanished') || result.startsWith('guard: The guard on_empty_source');
+
+const isEvent = (payload: string): boolean => payload.startsWith('{"event":');
 
 const minus = (a: readonly string[], b: readonly string[]): string[] => {
   const rest = [...b];

@@ -1,13 +1,18 @@
 import type { DuckDBConnection } from '@duckdb/node-api';
 import { canonical, canonicalProfile, canonicalRow } from './mixpanel.ts';
 import type { Scheduler } from './scheduler.ts';
+import { changesOfVersions, linesOfVersions } from './versions.ts';
 
 interface Spec {
   readonly kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   readonly mode: 'mirror' | 'append' | 'full' | 'one_time';
   /** What Mixpanel must show: see `Truth`. */
   readonly truth: 'table' | 'due' | 'newest' | 'kept' | 'first' | 'last';
-  readonly onDelete?: 'unset' | 'delete' | 'ignore';
+  readonly onDelete?: 'unset' | 'delete' | 'ignore' | 'fail';
+  /** The first plan does not follow a source that became empty. */
+  readonly onEmpty?: 'fail';
+  /** A table of versions, with starts alone or with ends too. */
+  readonly history?: 'starts' | 'ends';
   readonly yml?: string;
 }
 
@@ -25,11 +30,15 @@ const SPECS = {
   append: { kind: 'events', mode: 'append', truth: 'table' },
   late: { kind: 'events', mode: 'append', truth: 'due', yml: `    late_window: ${LATE_MS / 1000}s\n` },
   ignored: { kind: 'events', mode: 'mirror', truth: 'kept', onDelete: 'ignore', yml: '    key: id\n' },
+  stopping: { kind: 'events', mode: 'mirror', truth: 'table', onDelete: 'fail', onEmpty: 'fail', yml: '    key: id\n' },
+  guarded: { kind: 'events', mode: 'mirror', truth: 'table', onEmpty: 'fail', yml: '    key: id\n' },
   options: { kind: 'events', mode: 'mirror', truth: 'table', yml: OPTIONS },
   once: { kind: 'events', mode: 'one_time', truth: 'first' },
   users: { kind: 'user_profiles', mode: 'mirror', truth: 'table' },
   'users-delete': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete' },
   'users-ignored': { kind: 'user_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore' },
+  'users-stopping': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'fail', onEmpty: 'fail' },
+  'users-guarded': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onEmpty: 'fail' },
   'users-append': { kind: 'user_profiles', mode: 'append', truth: 'newest' },
   'users-full': { kind: 'user_profiles', mode: 'full', truth: 'kept' },
   'users-once': { kind: 'user_profiles', mode: 'one_time', truth: 'first' },
@@ -39,6 +48,18 @@ const SPECS = {
   'groups-append': { kind: 'group_profiles', mode: 'append', truth: 'newest' },
   'groups-full': { kind: 'group_profiles', mode: 'full', truth: 'kept' },
   'groups-once': { kind: 'group_profiles', mode: 'one_time', truth: 'first' },
+  history: { kind: 'user_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
+  'history-delete': { kind: 'user_profiles', mode: 'mirror', truth: 'table', onDelete: 'delete', history: 'ends' },
+  'history-ignored': { kind: 'user_profiles', mode: 'mirror', truth: 'kept', onDelete: 'ignore', history: 'ends' },
+  'history-stopping': {
+    ...{ kind: 'user_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
+    ...{ onDelete: 'fail', onEmpty: 'fail' },
+  },
+  'history-groups': { kind: 'group_profiles', mode: 'mirror', truth: 'table', history: 'ends' },
+  'history-starts': { kind: 'group_profiles', mode: 'mirror', truth: 'table', history: 'starts' },
+  'history-append': { kind: 'user_profiles', mode: 'append', truth: 'table', history: 'starts' },
+  'history-groups-append': { kind: 'group_profiles', mode: 'append', truth: 'table', history: 'starts' },
+  'history-once': { kind: 'user_profiles', mode: 'one_time', truth: 'first', history: 'ends' },
   lookup: { kind: 'lookup_table', mode: 'full', truth: 'table' },
   'lookup-once': { kind: 'lookup_table', mode: 'one_time', truth: 'last' },
 } as const satisfies Readonly<Record<string, Spec>>;
@@ -47,26 +68,28 @@ export type Shape = keyof typeof SPECS;
 export const SHAPES = Object.keys(SPECS) as Shape[];
 export const specOf = (shape: Shape): Spec => SPECS[shape];
 
-/** The sync of a shape, without tags, guards and limits. */
-export function ymlOf(shape: Shape): string {
-  const { kind, mode, onDelete, yml = '' }: Spec = SPECS[shape];
+/** The sync of a shape, without tags, guards and limits. @param follows it deletes where the shape would fail */
+export function ymlOf(shape: Shape, follows: boolean): string {
+  const { kind, mode, history, yml = '', ...spec }: Spec = SPECS[shape];
+  const onDelete = follows && spec.onDelete === 'fail' ? undefined : spec.onDelete;
   const own = {
     events: '    event: { column: ev }\n    time: t\n    user_id: u\n',
     user_profiles: '    user_id: id\n',
     group_profiles: '    group_key: company\n    group_id: id\n',
     lookup_table: '    id: id\n    lookup_table_id: songs\n',
   }[kind];
-  const more = `${onDelete ? `    on_delete: ${onDelete}\n` : ''}${mode === 'append' ? '    insert_time: loaded\n' : ''}`;
+  const times = history && `    history: { start_time: t${history === 'ends' ? ', end_time: v' : ''} }\n`;
+  const more = `${times ?? ''}${onDelete ? `    on_delete: ${onDelete}\n` : ''}${mode === 'append' ? '    insert_time: loaded\n' : ''}`;
   return `syncs:\n  - name: s\n    kind: ${kind}\n    mode: ${mode}\n    source: { relation: src }\n${own}${more}${yml}`;
 }
 
 /** A value as the warehouse writes it, and what Mixpanel must show for it; undefined is a property that is left out. */
-interface Value {
+export interface Value {
   readonly sql: string;
   readonly shown: unknown;
 }
 
-interface Column {
+export interface Column {
   readonly name: string;
   readonly type: string;
   readonly values: readonly Value[];
@@ -170,13 +193,19 @@ const KEYS = ['p1', 'p2', 'p3', 'p4', 'p5', 'é "🎉"', '', ','];
 const NAME = column('id', 'VARCHAR');
 const FLAG = column('b', 'BOOLEAN', as('true', true), as('false', false), none);
 
+const timesOf = (history: Spec['history'], wide: boolean): Column[] =>
+  (history === undefined ? [] : history === 'ends' ? ['t', 'v'] : ['t']).map((name) => ({
+    ...column(name, wide ? 'TIMESTAMP WITH TIME ZONE' : 'TIMESTAMP'),
+    property: null,
+  }));
+
 /** The table of a history. Wide ones have every logical type; most histories need only what makes changes. */
 export function columnsOf(shape: Shape, wide: boolean): readonly Column[] {
-  const { kind, mode } = specOf(shape);
+  const { kind, mode, history } = specOf(shape);
   const typed = WIDE.slice(4);
   const columns =
     kind !== 'events'
-      ? [NAME, ...(wide && kind !== 'lookup_table' ? typed : [TEXT, DECIMAL, FLAG])]
+      ? [NAME, ...timesOf(history, wide), ...(wide && kind !== 'lookup_table' ? typed : [TEXT, DECIMAL, FLAG])]
       : shape === 'options'
         ? OPTIONAL
         : wide
@@ -192,42 +221,65 @@ export const create = (columns: readonly Column[]): string =>
 export interface Line {
   readonly row: number;
   readonly id: string | null;
+  /** What tells the things apart that Mixpanel shows of one id, where those are several. */
+  readonly key?: string;
+  readonly isProfile: boolean;
   readonly loaded: number | null;
   /** What Mixpanel must show for it; undefined where it is invalid. */
   readonly image: string | undefined;
 }
 
 /** The table, each value told by the literal that it equals and not by the code under test. */
-export async function linesOf(connection: DuckDBConnection, shape: Shape, wide: boolean): Promise<Line[]> {
+export async function linesOf(connection: DuckDBConnection, shape: Shape, wide: boolean, now: number): Promise<Line[]> {
   const columns = columnsOf(shape, wide);
   const valued = columns.filter((c) => c.values.length > 0);
   const which = valued.map(
     ({ name, type, values }) =>
       `case ${values.map((v, i) => `when ${name} is not distinct from cast(${v.sql} as ${type}) then ${i}`).join(' ')} end as ${name}`,
   );
-  const { kind, mode } = specOf(shape);
+  const { kind, mode, history } = specOf(shape);
   const loaded = mode === 'append' ? 'epoch_ms(loaded)' : '0';
+  const us = (name: string): string =>
+    `case when isfinite(${name}) then epoch_us(${name})::double when ${name} is not null then 'infinity'::double end`;
+  const times = history ? `, ${us('t')} as start, ${history === 'ends' ? us('v') : 'null'} as ended` : '';
   const where = shape === 'options' ? " where status <> 'test'" : '';
   const rows = (
     await connection.runAndReadAll(
-      `select rowid as row, id, ${loaded} as loaded_ms, ${which.join(', ')} from src${where}`,
+      `select rowid as row, id, ${loaded} as loaded_ms${times}, ${which.join(', ')} from src${where}`,
     )
   ).getRowObjectsJS();
+  const shownOf = (row: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+    Object.fromEntries(
+      valued
+        .filter((c) => c.property !== null)
+        .map((c) => {
+          const value = c.values[Number(row[c.name] ?? -1)];
+          if (!value) throw new Error(`a value of ${c.name} that is none of those known`);
+          return [c.property ?? c.name, value.shown] as const;
+        }),
+    );
+  if (history)
+    return linesOfVersions(
+      rows.map((row) => ({
+        row: Number(row['row']),
+        id: textOf(row['id']),
+        inserted: row['loaded_ms'] !== null,
+        start: row['start'] as number | null,
+        end: row['ended'] as number | null,
+        values: shownOf(row),
+      })),
+      shape,
+      now,
+    );
   return rows.map((row): Line => {
-    const shown = valued
-      .filter((c) => c.property !== null)
-      .map((c) => {
-        const value = c.values[Number(row[c.name] ?? -1)];
-        if (!value) throw new Error(`a value of ${c.name} that is none of those known`);
-        return [c.property ?? c.name, value.shown] as const;
-      });
     const id = textOf(row['id']);
     const key = kind === 'events' && row['id'] !== null ? Number(row['id']) : id;
     return {
       row: Number(row['row']),
       id,
+      isProfile: kind === 'user_profiles' || kind === 'group_profiles',
       loaded: row['loaded_ms'] === null ? null : Number(row['loaded_ms']),
-      image: row['loaded_ms'] === null ? undefined : imageOf(kind, key, Object.fromEntries(shown)),
+      image: row['loaded_ms'] === null ? undefined : imageOf(kind, key, shownOf(row)),
     };
   });
 }
@@ -269,8 +321,9 @@ export function mutations(
   rng: () => number,
   run: (sql: string) => Promise<unknown>,
 ): () => Promise<void> {
+  if (specOf(shape).history) return changesOfVersions(s, shape, columns, rng, run);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
-  const { kind, mode, truth } = specOf(shape);
+  const { kind, mode, truth, onDelete, onEmpty } = specOf(shape);
   const valued = columns.filter((c) => c.values.length > 0);
   const isLookup = kind === 'lookup_table';
   const isNamed = kind !== 'events';
@@ -290,17 +343,22 @@ export function mutations(
       return `((select max(loaded) - interval 1 second from src where id is not distinct from ${id}))`;
     return at(s.now);
   };
+  // A row that is gone comes back, so that a run which its loss stopped goes on.
+  const returns = onDelete === 'fail';
   return async () => {
     const x = rng();
+    if (onEmpty && rng() < 0.08) return void (await run('delete from src'));
     const any = `rowid = (select rowid from src order by md5(cast(rowid as varchar) || '${Math.floor(rng() * 1e6)}') limit 1)`;
     if (mode === 'append' || x < 0.45) {
       if (mode === 'append') s.setTime(s.now + 1);
       // A third of the rows without key are twins of one another.
-      const id = isNamed ? name() : String(hasTwins && rng() < 0.5 ? 0 : next++);
+      const id = isNamed ? name() : String(hasTwins && rng() < 0.5 ? 0 : returns ? Math.floor(rng() * 6) : next++);
       const row = [id, ...valued.map((c) => pick(c.values).sql)];
       if (mode === 'append') row.push(stamp(id));
       const isFree =
-        isNamed && mode !== 'append' ? ` where not exists (select 1 from src where id is not distinct from ${id})` : '';
+        (isNamed || returns) && mode !== 'append'
+          ? ` where not exists (select 1 from src where id is not distinct from ${id})`
+          : '';
       await run(`insert into src select ${row.join(', ')}${isFree}`);
       if (hasTwins && rng() < 0.3) await run(`insert into src select * from src where ${any}`);
     } else if (isNamed && x < 0.52) {
@@ -308,7 +366,7 @@ export function mutations(
       await run(
         `update src set id = ${id} where ${any} and not exists (select 1 from src where id is not distinct from ${id})`,
       );
-    } else if (x < (truth === 'kept' ? 0.65 : 0.8)) {
+    } else if (x < (truth === 'kept' ? 0.65 : returns ? 0.95 : 0.8)) {
       const c = pick(valued);
       await run(`update src set ${c.name} = ${pick(c.values).sql} where ${any}`);
     } else await run(`delete from src where ${any}${isLookup ? ' and (select count(*) from src) > 1' : ''}`);

@@ -4,6 +4,7 @@ import { LATE_MS, specOf } from './table.ts';
 interface Image {
   readonly id: string;
   readonly image: string;
+  readonly isProfile: boolean;
 }
 
 interface Snapshot {
@@ -26,7 +27,7 @@ export class Truth {
   readonly #kind: ReturnType<typeof specOf>['truth'];
   readonly #snapshots = new Map<number, Snapshot>();
   readonly #due = new Set<number>();
-  readonly #kept = new Map<string, string | undefined>();
+  readonly #kept = new Map<string, Line>();
   #watermark = Number.NEGATIVE_INFINITY;
   #through: readonly Line[] | undefined;
 
@@ -51,7 +52,7 @@ export class Truth {
     for (const { row, loaded } of lines)
       if (loaded !== null && loaded > this.#watermark - LATE_MS && loaded <= until) this.#due.add(row);
     this.#watermark = Math.max(this.#watermark, until);
-    for (const { id, image } of lines) this.#kept.set(String(id), image);
+    for (const line of lines) this.#kept.set(line.key ?? String(line.id), line);
     if (this.#kind === 'first') this.#through ??= lines;
     if (this.#kind === 'last' && sends) this.#through = lines;
   }
@@ -72,7 +73,7 @@ export class Truth {
         return imagesOf([...newest.values()]);
       }
       case 'kept':
-        return [...this.#kept].flatMap(([id, image]) => (image === undefined ? [] : [{ id, image }]));
+        return imagesOf([...this.#kept.values()]);
       case 'first':
       case 'last':
         return imagesOf(this.#through ?? []);
@@ -91,4 +92,4 @@ export class Truth {
 }
 
 const imagesOf = (lines: readonly Line[]): Image[] =>
-  lines.flatMap(({ id, image }) => (image === undefined ? [] : [{ id: String(id), image }]));
+  lines.flatMap(({ id, image, isProfile }) => (image === undefined ? [] : [{ id: String(id), image, isProfile }]));
