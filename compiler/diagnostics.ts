@@ -96,6 +96,10 @@ const TEXTS = {
     message: `sync \`${p.name}\` is already declared in ${p.other}`,
     hint: 'names are ids: give one of them another name',
   }),
+  'renamed-from-living': (p: { name: string; from: string }): Text => ({
+    message: `\`${p.name}\` is renamed from \`${p.from}\`, which is still declared`,
+    hint: `remove one of them: both would use the state and the ids of ${p.from}`,
+  }),
   'bad-sync-name': (p: { name: string }): Text => ({
     message: `\`${p.name}\` is no sync name`,
     hint: 'a to z, digits and single underscores, a letter first, at most 40 characters',

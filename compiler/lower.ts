@@ -1,6 +1,6 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
 import { checksOf, guardsOf, probeChecks } from './checks.ts';
-import type { Column, Dialect, Sql } from './dialects/dialect.ts';
+import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
 import { closings, historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
@@ -14,7 +14,9 @@ import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName, Rendered, Renderer } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
+import { destroyOf, renameOf } from './removal.ts';
 import { stagingTables } from './tables.ts';
+import { windowContext } from './window.ts';
 
 /** Version of the staging tables' layout. A newer one in the warehouse is refused. */
 export const LAYOUT = 1;
@@ -114,6 +116,11 @@ export function lowerSync(
     });
 
   const hasSeen = sync.lateWindowMs !== null;
+  const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
+    (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
+  );
+  const formerly = contextOf(dialect, place, { ...sync, name: sync.renamedFrom ?? sync.name }, source, known, tables);
+  const old = { ...formerly, ...mappingContext(dialect, known), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
   const outboxTable = table('outbox');
   const record = add('run_record');
@@ -213,6 +220,12 @@ export function lowerSync(
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
+    destroy: destroyOf(sync, add, contexts.later, { tables: owned, outbox: outboxTable }),
+    rename: renameOf(dialect, place.staging, sync, owned, {
+      add,
+      old,
+      oldForward: mirror ? { ...old, forward: true } : null,
+    }),
     show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),
     reset: [
@@ -390,44 +403,6 @@ function contextOf(
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
     ...(insertTime ? windowContext(dialect, sync, insertTime) : {}),
-  };
-}
-
-/** The bounds of an append: rows after the last run's newest, up to the newest that is there now. */
-function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column): Context {
-  const bind = (n: LateName): Sql => bound(dialect, n);
-  const watermark = dialect.watermark(insertTime);
-  const fromText = (value: Sql): Sql => watermark.fromText(value);
-  const minus = (stamp: Sql, ms: number): Sql => watermark.minus(stamp, ms);
-  const column = dialect.ident(insertTime.name);
-  const [from, to] = [fromText(bind('watermark_from')), fromText(bind('watermark_to'))];
-  const lateMs = sync.lateWindowMs;
-  const [since, seen] = [bind('watermark_from'), bind('seen_from')];
-  const after = (stamp: string, bound: Sql, limit: Sql): string => `(${bound} is null or ${stamp} > ${limit})`;
-  const inWindow = (row: string): Sql => {
-    const stamp = `${row}.${column}`;
-    const lower =
-      lateMs === null
-        ? after(stamp, since, from)
-        : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
-    // A backfill's range is a person's: its start belongs to it, its end does not.
-    const isBackfill = `${bind('backfill')} = 1`;
-    return sql(
-      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} else ${lower} and ${stamp} <= ${to} end`,
-    );
-  };
-  return {
-    insert_time: column,
-    watermark: { toText: watermark.toText, now: watermark.now },
-    watermark_to: to,
-    in_window: inWindow('r'),
-    in_window_n: inWindow('n'),
-    ...(lateMs === null
-      ? {}
-      : {
-          position: sql(`cast(i.${column} as ${dialect.types.text})`),
-          still_late: sql(`${fromText(sql('position'))} > ${minus(to, lateMs)}`),
-        }),
   };
 }
 

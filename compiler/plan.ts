@@ -121,11 +121,19 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     check(sync, sync.state.settle, plus(['pending']));
     check(sync, sync.state.forget, plus(['names']));
     check(sync, sync.deliver.pages, plus(['batch_from', 'batch_to']));
+    const bare = new Set(RUN);
+    for (const s of sync.destroy.data ?? []) for (const file of s.run) check(sync, file, run);
+    for (const s of sync.destroy.drop) for (const file of s.run) check(sync, file, bare);
+    if (sync.rename) {
+      const { exists, read, outbox, steps, preview } = sync.rename;
+      for (const file of [exists, read, outbox, ...steps]) check(sync, file, new Set(RUN));
+      check(sync, preview.changes, run);
+      check(sync, preview.pending, plus(['next_batch']));
+    }
     check(sync, sync.deliver.restart, plus(['next_batch']));
     check(sync, sync.deliver.abandon, plus(['next_batch']));
     check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
-    const bare = new Set(RUN);
     for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
     for (const s of sync.cleanup) for (const file of s.run) check(sync, file, bare);
     for (const s of sync.reset) for (const file of s.run) check(sync, file, new Set([...RUN, 'new_epoch']));

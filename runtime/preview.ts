@@ -26,13 +26,14 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   const common = { ...describe(sync), newColumns: await newColumns(runner, sync) };
   const [found] = await runner.rows(sync.state.exists);
   if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
-  if (Number(found?.['state_exists'] ?? 0) === 0) {
+  const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
+  if (!is) {
     const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
     return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
   }
-  const [row] = await runner.rows(sync.state.read);
+  const [row] = await runner.rows(is.read);
   if (!row)
     throw new RunError('state-missing', `${sync.name} has no row in its state table in ${plan.staging}. Restore it.`, {
       retryable: false,
@@ -41,14 +42,14 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   const { version } = state;
   verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   if (state.phase === 'sending') {
-    const rows = await runner.rows(sync.preview.pending, { run: state.run, next_batch: state.nextBatch });
+    const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
     return { ...common, ...tally(sync, rows), route: 'sending', version };
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   const values = await runner.steps(sync.probe, valuesOf(sync, state));
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
-    runner.rows((forward ? sync.preview.forward : null) ?? sync.preview.changes, { ...values, ...more });
+    runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
   const staleDecisions = Object.keys(sync.decisions).filter(
     (hash) => !(verdict.kind === 'changed' && verdict.change.hash === hash),
@@ -63,12 +64,12 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     };
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
-    if (old && sync.preview.forward !== null) choices.push(await priced('forward', read(true, old.values)));
+    if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
     return { ...common, ...tally(sync, []), route, version, staleDecisions, undecided: { hash, what, choices } };
   }
   const way = routeOf(sync, baseline);
   const rows = await read(way.forward, way.values);
-  const shown = sync.preview.shown === null ? 0 : Number((await runner.rows(sync.preview.shown))[0]?.['shown'] ?? 0);
+  const shown = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
@@ -78,6 +79,14 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     staleDecisions,
     guards: guardsOf(sync, rows, shown),
   };
+}
+
+/** Where a sync's state is: under its own name, under its former one, or nowhere yet. */
+async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
+  if (isThere) return { read: sync.state.read, ...sync.preview };
+  if (!sync.rename) return undefined;
+  const [former] = await runner.rows(sync.rename.exists);
+  return Number(former?.['state_exists'] ?? 0) === 1 ? { read: sync.rename.read, ...sync.rename.preview } : undefined;
 }
 
 /** The same for a sync without write access, whose state is a file. */

@@ -89,6 +89,19 @@ export class Runner {
     return known;
   }
 
+  /** Runs statements with values of their own in one transaction, where the engine has them. */
+  async atomic(calls: readonly (readonly [file: string, values: Values])[]): Promise<void> {
+    const { transaction } = this.#plan;
+    try {
+      if (transaction) await this.#control(transaction.begin);
+      for (const [file, values] of calls) await this.statement(file, values);
+      if (transaction) await this.#control(transaction.commit);
+    } catch (error) {
+      if (transaction) await this.#control(transaction.rollback).catch(() => undefined);
+      throw error;
+    }
+  }
+
   #control(sql: string): Promise<number> {
     return this.#connection.execute({ sql, binds: [], label: sql });
   }

@@ -33,6 +33,8 @@ export interface SyncRun {
   readonly allowed?: Values;
   /** What was decided on the command line for a changed mapping. */
   readonly decision?: Decision | undefined;
+  /** Takes everything back that the ledger knows, instead of capturing what changed. */
+  readonly purge?: boolean;
   /** Gives up what an interrupted run has still to send: the next run compares those rows again. */
   readonly abandon?: boolean;
   /** Sends an append's rows of this range of insert times again, and moves no position. */
@@ -61,7 +63,7 @@ const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
 
 /** Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table. */
 export async function ensureState(
-  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> & Partial<Pick<SyncRun, 'prove' | 'stop'>>,
+  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> & Partial<Pick<SyncRun, 'prove' | 'stop' | 'emit'>>,
 ): Promise<void> {
   const { plan, sync } = run;
   const runner = await Runner.open(plan, run.warehouse);
@@ -69,6 +71,7 @@ export async function ensureState(
     const [found] = await runner.rows(sync.state.exists);
     const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
     const recorded = has('runs_exists') && (await refuseForeignStaging(runner, plan, sync));
+    if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
     if (has('state_exists')) return;
     if (!run.mayCreate || has('ledger_exists') || recorded)
       throw new RunError(
@@ -91,6 +94,38 @@ export async function ensureState(
   } finally {
     await runner.close();
   }
+}
+
+/** Gives a sync the tables of its former name: state, ledger and ids go on. @returns whether it did */
+async function takesName(
+  runner: Runner,
+  run: Pick<SyncRun, 'plan' | 'sync' | 'mayCreate'> & Partial<Pick<SyncRun, 'emit'>>,
+  rename: NonNullable<SyncPlan['rename']>,
+  isThere: boolean,
+): Promise<boolean> {
+  const { plan, sync } = run;
+  const [found] = await runner.rows(rename.exists);
+  if (Number(found?.['state_exists'] ?? 0) === 0) return false;
+  if (isThere)
+    throw new RunError(
+      'check-failed',
+      `${sync.name} and ${rename.from} both have a state in ${plan.staging}, so one cannot become the other. Remove \`renamed_from\`, or destroy one of them.`,
+      { retryable: false },
+    );
+  const [row] = await runner.rows(rename.read);
+  if (!run.mayCreate || !row) return false;
+  const state = toState(row);
+  verifyState(rename.from, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  await runner.atomic([
+    ...state.names.map((n) => [rename.outbox, { run: n }] as const),
+    ...rename.steps.map((file) => [file, {}] as const),
+  ]);
+  run.emit?.({
+    type: 'note',
+    sync: sync.name,
+    message: `renamed from ${rename.from}: its state, its ledger and the ids of its events go on`,
+  });
+  return true;
 }
 
 /** Refuses a staging schema of another project or target. @returns whether a run of this sync is on record in it */
@@ -125,6 +160,8 @@ export interface Held {
   readonly state: State;
   readonly values: Values;
   readonly release: () => Promise<void>;
+  /** Ends it where no state is left that could be released. */
+  readonly end: () => Promise<void>;
 }
 
 /**
@@ -179,7 +216,11 @@ export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
         })
         .finally(close);
     };
-    return { runner, lease, state, values: { ...fence, id_space: state.idSpace, epoch: state.epoch }, release };
+    const end = async (): Promise<void> => {
+      await lease.stop();
+      await close();
+    };
+    return { runner, lease, state, values: { ...fence, id_space: state.idSpace, epoch: state.epoch }, release, end };
   } catch (error) {
     await close();
     throw error;
@@ -260,20 +301,22 @@ async function drop(story: Story, state: State, gone: (n: number) => boolean): P
 async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  const route = routeOf(sync, baseline, story.decision);
+  const purge = story.purge === true ? sync.destroy.data : null;
+  const route = purge ? { forward: false, values: { resend: 0 } } : routeOf(sync, baseline, story.decision);
   if (route.forward)
     emit({
       type: 'note',
       sync: sync.name,
       message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
     });
-  const adopted = sync.adopts && baseline === null ? 1 : 0;
+  const adopted = sync.adopts && baseline === null && !purge ? 1 : 0;
   let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values, adopted };
-  values = await runner.steps(sync.probe, values, story.onStatement);
+  // What is taken back is not read from the source, which may be gone in all but name.
+  if (!purge) values = await runner.steps(sync.probe, values, story.onStatement);
   if (story.backfill) values = { ...values, ...backfillOf(sync, baseline, story.backfill) };
-  const fill = route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill;
+  const fill = purge ?? (route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill);
   values = await runner.steps(fill, values, story.onStatement);
-  await runner.steps(sync.capture.checks, values, story.onStatement);
+  if (!purge) await runner.steps(sync.capture.checks, values, story.onStatement);
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);

@@ -286,6 +286,30 @@ export interface SyncPlan {
    * The first run takes what is in the table for what Mixpanel shows, and sends nothing
    */
   adopts: boolean;
+  destroy: {
+    /**
+     * Why what Mixpanel shows cannot be removed
+     */
+    keeps: null | string;
+    /**
+     * Fills the outbox with what removes everything that the ledger knows
+     */
+    data: null | SqlStep[];
+    drop: SqlStep[];
+  };
+  rename: null | {
+    from: string;
+    exists: string;
+    read: string;
+    outbox: string;
+    steps: string[];
+    preview: {
+      changes: string;
+      forward: null | string;
+      pending: string;
+      shown: null | string;
+    };
+  };
 }
 export interface DeliverStep {
   kind: 'deliver';
@@ -721,6 +745,10 @@ export interface Sync {
   lookup_table_id?: string;
   key?: string | string[];
   insert_time?: string;
+  /**
+   * The former name of this sync, whose state and ids it keeps
+   */
+  renamed_from?: string;
   /**
    * skip: the first run adopts what is already in Mixpanel, and sends nothing
    */

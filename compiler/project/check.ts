@@ -21,8 +21,12 @@ const isReservedProfile = (name: string): boolean =>
 /** Rules over one sync as declared, one entry a rule. */
 const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarget) => void)[] = [
   (s, report) => {
-    if (!/^[a-z][a-z0-9_]{0,39}$/.test(s.name) || s.name.includes('__'))
-      report(diagnostic('bad-sync-name', { name: s.name }, s.locate(['name'])));
+    for (const [key, name] of [
+      ['name', s.name],
+      ['renamed_from', s.renamedFrom ?? s.name],
+    ] as const)
+      if ((key === 'name' || s.renamedFrom !== null) && (!/^[a-z][a-z0-9_]{0,39}$/.test(name) || name.includes('__')))
+        report(diagnostic('bad-sync-name', { name }, s.locate([key])));
   },
   (s, report) => {
     const texts: readonly (readonly [Key, string | null])[] = [
@@ -109,6 +113,8 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
   (s, report, { warehouse }) => {
     if (warehouse.staging !== 'none') return;
     if (s.mode === 'mirror') report(diagnostic('staging-needed', { what: 'mode mirror' }, s.locate(['mode'])));
+    if (s.renamedFrom !== null)
+      report(diagnostic('staging-needed', { what: '`renamed_from`' }, s.locate(['renamed_from'], 'key')));
     if (s.initial === 'skip')
       report(diagnostic('staging-needed', { what: '`initial: skip`' }, s.locate(['initial'], 'key')));
     if (s.lateWindowMs !== null)
@@ -224,6 +230,12 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
     const other = seen.get(sync.name);
     if (other) report(diagnostic('duplicate-sync-name', { name: sync.name, other: other.file }, sync.locate(['name'])));
     else seen.set(sync.name, sync);
+    const from = sync.renamedFrom;
+    const isLiving = project.syncs.some(
+      (o) => o.name === from || (o !== sync && from !== null && o.renamedFrom === from),
+    );
+    if (from !== null && isLiving)
+      report(diagnostic('renamed-from-living', { name: sync.name, from }, sync.locate(['renamed_from'])));
     const tell = naming(sync, report);
     for (const rule of DECLARED) rule(sync, tell, project.target);
   }

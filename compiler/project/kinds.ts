@@ -24,6 +24,7 @@ export const COMMON: readonly Key[] = [
   'frequency',
   'decisions',
   'initial',
+  'renamed_from',
 ];
 const PROFILES: readonly Key[] = ['on_delete', 'history', 'event'];
 

@@ -90,6 +90,8 @@ export interface ResolvedSync {
   };
   readonly decisions: Readonly<Record<string, 'resend' | 'forward'>>;
   readonly initial: 'send' | 'skip';
+  /** The name whose tables and ids this sync goes on with. */
+  readonly renamedFrom: string | null;
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
@@ -322,6 +324,7 @@ function resolveSync(
     guard: resolveGuard(sync.guard),
     decisions: sync.decisions ?? {},
     initial: sync.initial ?? 'send',
+    renamedFrom: sync.renamed_from ?? null,
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,

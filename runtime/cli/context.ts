@@ -196,10 +196,10 @@ export function warnOfDisabled({ syncs, direct, disabled }: Loaded): void {
 /** Says which syncs have a state in the staging schema although the project does not declare them (any more). */
 export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
   if (plan.states === '') return;
-  const declared = new Set(project.syncs.map((s) => s.name));
+  const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
   const orphans = (await runner.rows(plan.states)).map((r) => String(r['name'])).filter((n) => !declared.has(n));
   for (const name of orphans)
     err(
-      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, restore its name: under another name every row is sent again, and events count twice. If it was removed, what it sent stays in Mixpanel.`,
+      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, what it sent stays in Mixpanel; declare it once more to \`syncline destroy\` it.`,
     );
 }

@@ -135,6 +135,12 @@ export async function main(argv: readonly string[]): Promise<number> {
     .argument('<sync>')
     .option('--new-epoch', 'give every event a new id: Mixpanel then has each twice');
   connecting(
+    command('destroy', 'drop the staging tables of a sync', async () => (await import('./destroy.ts')).destroy),
+  )
+    .argument('<sync>')
+    .option('--data', 'take back what it put into Mixpanel, too')
+    .option('-y, --yes', 'do not ask');
+  connecting(
     command(
       'force-unlock',
       'release the lease of a dead process',

@@ -7,6 +7,7 @@ const CASES = {
   'mirror-keyed': sync('    key: order_id\n'),
   'mirror-key-list': sync('    key: [customer_id, order_id]\n'),
   'mirror-unkeyed': sync(),
+  'mirror-renamed': sync('    key: order_id\n    renamed_from: orders_paid\n    initial: skip\n'),
   'mirror-guards': sync(
     '    key: order_id\n    guard: { max_deletes: 10%, max_changes: 1000, on_empty_source: fail }\n',
   ),

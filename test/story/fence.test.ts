@@ -26,11 +26,11 @@ test('what a holder writes into an interrupted run changes nothing under another
   const mine = {
     version: Number(now?.['version']),
     holder: String(now?.['holder']),
-    ...{ run: 3, ttl_ms: 1, quiet_ms: 1, names: '', pending: '{}', next_batch: 0, batch: 0, outcome: 'refused' },
+    ...{ run: 3, ttl_ms: 1, quiet_ms: 1, names: '', pending: '{}', next_batch: 0, batch: 0, outcome: 'refused', adopted: 0 },
     refusals: '[{"position":1,"reason":"x"}]',
   };
   const writes = [
-    ...[deliver.restart, deliver.outcome, deliver.checkpoint],
+    ...[deliver.restart, deliver.abandon, deliver.outcome, deliver.checkpoint],
     ...commit.flatMap((step) => step.run).filter((file) => file !== 's/check_accounts.sql'),
     ...[state.renew, state.release, state.forget, state.settle, capture.flip],
   ];

@@ -553,6 +553,12 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- purchases/drop_rejects.sql
+drop table if exists "mixpanel"."purchases__rejects"
+
+-- purchases/drop_state.sql
+drop table if exists "mixpanel"."purchases__state"
+
 -- purchases/show.sql
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift

@@ -1076,6 +1076,15 @@ order by row_change, change, reason
 select count(*) as shown
 from "mixpanel"."purchases__ledger"
 
+-- purchases/drop_ledger.sql
+drop table if exists "mixpanel"."purchases__ledger"
+
+-- purchases/drop_rejects.sql
+drop table if exists "mixpanel"."purchases__rejects"
+
+-- purchases/drop_state.sql
+drop table if exists "mixpanel"."purchases__state"
+
 -- purchases/show.sql
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift

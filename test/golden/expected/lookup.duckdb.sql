@@ -514,6 +514,12 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- items/drop_rejects.sql
+drop table if exists "mixpanel"."items__rejects"
+
+-- items/drop_state.sql
+drop table if exists "mixpanel"."items__state"
+
 -- items/show.sql
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift

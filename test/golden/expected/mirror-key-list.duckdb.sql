@@ -1053,6 +1053,164 @@ order by row_change, change, reason
 select count(*) as shown
 from "mixpanel"."purchases__ledger"
 
+-- purchases/destroy.sql
+insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (select * from "main"."orders" as e where 1 = 0) as t
+),
+newer as (
+  select r.*, case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then strlen(j.payload) else 0 end) over (rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - strlen(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- purchases/drop_ledger.sql
+drop table if exists "mixpanel"."purchases__ledger"
+
+-- purchases/drop_rejects.sql
+drop table if exists "mixpanel"."purchases__rejects"
+
+-- purchases/drop_state.sql
+drop table if exists "mixpanel"."purchases__state"
+
 -- purchases/show.sql
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift

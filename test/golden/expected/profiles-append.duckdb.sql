@@ -568,6 +568,12 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- customers/drop_rejects.sql
+drop table if exists "mixpanel"."customers__rejects"
+
+-- customers/drop_state.sql
+drop table if exists "mixpanel"."customers__state"
+
 -- customers/show.sql
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift

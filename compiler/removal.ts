@@ -1,0 +1,80 @@
+import type { SqlStep, SyncPlan } from '../schemas/types.ts';
+import type { Dialect, Sql } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { Add } from './lower.ts';
+import type { ResolvedSync } from './project/resolve.ts';
+import type { Context } from './render.ts';
+import { hole } from './render.ts';
+
+const atomic = (run: string[]): SqlStep[] => [{ kind: 'sql', run, atomic: true }];
+type Table = 'state' | 'ledger' | 'rejects' | 'seen';
+
+/** How a sync's objects go, and what it put into Mixpanel where a ledger knows that. */
+export function destroyOf(
+  sync: ResolvedSync,
+  add: Add,
+  context: Context,
+  { tables, outbox }: { readonly tables: readonly Table[]; readonly outbox: string },
+): SyncPlan['destroy'] {
+  const keeps = whyKept(sync);
+  const drop = (name: Table): string =>
+    add(`drop_${name}`, { template: 'drop_table', context: { table: context[name] as Sql } });
+  // No row is there any more: everything that the ledger knows vanished.
+  const nothing = {
+    ...context,
+    twins: false,
+    source: sql(`(select * from ${context['source'] as Sql} as e where 1 = 0)`),
+  };
+  return {
+    keeps,
+    data:
+      keeps === null
+        ? atomicOff([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })])
+        : null,
+    // The state is the last: a sync that has one can be destroyed again.
+    drop: atomic([...tables.filter((t) => t !== 'state').map(drop), drop('state')]),
+  };
+}
+
+const atomicOff = (run: string[]): SqlStep[] => [{ kind: 'sql', run, atomic: false }];
+
+function whyKept({ kind, mode, onDelete }: ResolvedSync): string | null {
+  if (kind === 'lookup_table') return 'Mixpanel takes no empty lookup table: delete it in the settings of its project';
+  if (mode !== 'mirror') return `mode ${mode} keeps no ledger of what Mixpanel shows: delete it there`;
+  return onDelete === 'ignore' ? 'it says `on_delete: ignore`, so nothing of it is ever taken back' : null;
+}
+
+/** How a sync takes over the tables of its former name, and how it is previewed until then. */
+export function renameOf(
+  dialect: Dialect,
+  staging: string,
+  sync: ResolvedSync,
+  tables: readonly Table[],
+  render: { readonly add: Add; readonly old: Context; readonly oldForward: Context | null },
+): SyncPlan['rename'] {
+  const from = sync.renamedFrom;
+  if (from === null) return null;
+  const { add, old, oldForward } = render;
+  const rename = (name: string, table: Sql, to: Sql): string =>
+    add(`rename_${name}`, { template: 'rename_table', context: { from: table, to }, repeatable: false });
+  const outbox = dialect
+    .ident(`${sync.name}__outbox_0`)
+    .replace(/0(.)$/, (_, quote: string) => String(hole('run')) + quote);
+  return {
+    from,
+    exists: add('rename_exists', {
+      context: { state_exists: dialect.tableExists(staging, dialect.text(`${from}__state`)) },
+    }),
+    read: add('rename_read', { template: 'state_read', context: old }),
+    outbox: rename('outbox', old['outbox'] as Sql, sql(outbox)),
+    steps: tables.map((t) => rename(t, old[t] as Sql, dialect.ident(`${sync.name}__${t}`))),
+    preview: {
+      changes: add('rename_preview', { template: 'preview', context: old }),
+      forward: oldForward ? add('rename_preview_forward', { template: 'preview', context: oldForward }) : null,
+      pending: add('rename_preview_pending', { template: 'preview_pending', context: old }),
+      shown: tables.includes('ledger')
+        ? add('rename_preview_shown', { template: 'preview_shown', context: old })
+        : null,
+    },
+  };
+}

@@ -1,0 +1,43 @@
+import type { Column, Dialect, Sql } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { ResolvedSync } from './project/resolve.ts';
+import type { Context, LateName } from './render.ts';
+import { bound } from './render.ts';
+
+/** The bounds of an append: rows after the last run's newest, up to the newest that is there now. */
+export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column): Context {
+  const bind = (n: LateName): Sql => bound(dialect, n);
+  const watermark = dialect.watermark(insertTime);
+  const fromText = (value: Sql): Sql => watermark.fromText(value);
+  const minus = (stamp: Sql, ms: number): Sql => watermark.minus(stamp, ms);
+  const column = dialect.ident(insertTime.name);
+  const [from, to] = [fromText(bind('watermark_from')), fromText(bind('watermark_to'))];
+  const lateMs = sync.lateWindowMs;
+  const [since, seen] = [bind('watermark_from'), bind('seen_from')];
+  const after = (stamp: string, bound: Sql, limit: Sql): string => `(${bound} is null or ${stamp} > ${limit})`;
+  const inWindow = (row: string): Sql => {
+    const stamp = `${row}.${column}`;
+    const lower =
+      lateMs === null
+        ? after(stamp, since, from)
+        : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
+    // A backfill's range is a person's: its start belongs to it, its end does not.
+    const isBackfill = `${bind('backfill')} = 1`;
+    return sql(
+      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} else ${lower} and ${stamp} <= ${to} end`,
+    );
+  };
+  return {
+    insert_time: column,
+    watermark: { toText: watermark.toText, now: watermark.now },
+    watermark_to: to,
+    in_window: inWindow('r'),
+    in_window_n: inWindow('n'),
+    ...(lateMs === null
+      ? {}
+      : {
+          position: sql(`cast(i.${column} as ${dialect.types.text})`),
+          still_late: sql(`${fromText(sql('position'))} > ${minus(to, lateMs)}`),
+        }),
+  };
+}

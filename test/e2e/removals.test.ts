@@ -1,0 +1,102 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { cli, duck, sent, shop, SYNC, told } from './cli.ts';
+
+const db = (dir: string, ...sql: string[]): Promise<Record<string, unknown>[]> =>
+  duck(path.join(dir, 'warehouse.duckdb'), ...sql);
+const mixpanel = (dir: string, sql: string): Promise<Record<string, unknown>[]> =>
+  duck(path.join(dir, 'sandbox.duckdb'), sql);
+const declare = (dir: string, text: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), text);
+const tables = async (dir: string): Promise<unknown[]> =>
+  (await db(dir, `select table_name as t from duckdb_tables() where schema_name = 'mixpanel' order by 1`)).map(
+    (r) => r['t'],
+  );
+const RENAMED = `${SYNC.replace('purchases', 'sales')}    renamed_from: purchases\n`;
+
+test('a renamed sync goes on with its state, its ledger and its ids', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await db(dir, `update orders set item = 'new' where id = 1`);
+  await declare(dir, RENAMED);
+  // The preview reads the tables of the former name, and writes nothing.
+  const planned = await cli(dir, 'plan');
+  expect(planned.out).toContain('sales (changes): 0 inserts, 1 update, 0 deletes');
+  expect(planned.err).not.toContain('does not declare');
+  expect(await tables(dir)).toContain('purchases__state');
+  told(await cli(dir, 'apply'), 0, 'renamed from purchases', '0 inserts, 1 update, 0 deletes');
+  expect(await tables(dir)).toEqual(['runs', 'sales__ledger', 'sales__rejects', 'sales__state']);
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+  const [events] = await mixpanel(dir, 'select count(*)::int as n from events');
+  expect([events, await sent(dir)]).toEqual([{ n: 3 }, 4]);
+  // The line may stay, or go.
+  await declare(dir, SYNC.replace('purchases', 'sales'));
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+});
+
+test('a rename of an interrupted run takes its outbox along, and the run is finished', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await db(
+    dir,
+    `create table mixpanel.purchases__outbox_1 as select 0::bigint as batch, row_number() over () as ordinal, 'insert' as row_change, 'insert' as change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, null::varchar as old_insert_id, json_object('event', 'Purchase', 'properties', json_object('time', time_ms, 'distinct_id', '', '$insert_id', insert_id))::varchar as payload, null::varchar as reason, null::varchar as outcome, null::varchar as outcome_reason from mixpanel.purchases__ledger`,
+    'delete from mixpanel.purchases__ledger',
+    `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline, next_batch = 0, names = '1 '`,
+  );
+  await declare(dir, RENAMED);
+  expect((await cli(dir, 'plan')).out).toContain('it has still to send): 3 inserts');
+  told(await cli(dir, 'apply'), 0, 'finishing interrupted run 1', 'run 1 done: 3 inserts', 'nothing changed');
+  expect(await tables(dir)).toEqual(['runs', 'sales__ledger', 'sales__rejects', 'sales__state']);
+});
+
+test('a rename onto a sync that lives is refused, and nothing is changed', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await declare(dir, SYNC.replace('purchases', 'sales'));
+  await cli(dir, 'apply', '-q');
+  const before = await tables(dir);
+  await declare(dir, RENAMED);
+  told(await cli(dir, 'apply'), 1, 'sales and purchases both have a state in mixpanel, so one cannot become the other');
+  await declare(dir, `${SYNC}${RENAMED.slice(7)}`);
+  told(await cli(dir, 'validate'), 2, 'error[renamed-from-living]');
+  expect(await tables(dir)).toEqual(before);
+});
+
+test('destroy drops the tables of a sync, with --data also what Mixpanel shows; it never happens unasked', async () => {
+  const dir = await shop();
+  told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, 'purchases has no state');
+  await cli(dir, 'apply', '-q');
+  told(await cli(dir, 'destroy', 'purchases'), 2, 'nobody can be asked here: say --yes');
+  await db(dir, `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline`);
+  told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, 'purchases has an interrupted run');
+  await db(dir, `update mixpanel.purchases__state set phase = 'idle', run = null, pending = null`);
+  expect(await tables(dir)).toHaveLength(4);
+
+  told(await cli(dir, 'destroy', 'purchases', '--data', '--yes'), 0, '0 inserts, 0 updates, 3 deletes', 'destroyed');
+  expect(await tables(dir)).toEqual(['runs']);
+  const deleted = await mixpanel(dir, `select properties ->> 'syncline_deleted' as d from events`);
+  expect(deleted).toEqual([{ d: 'true' }, { d: 'true' }, { d: 'true' }]);
+  // A run is on record, so nothing starts anew by itself.
+  told(await cli(dir, 'apply'), 1, 'error[state-missing]');
+  told(await cli(dir, 'setup', '--execute'), 1, 'error[state-missing]');
+});
+
+test('destroy --data of profiles, and what cannot be taken back', async () => {
+  const profiles = SYNC.replace('kind: events', 'kind: user_profiles').replace(
+    / {4}event.*\n {4}time.*\n {4}key.*\n/,
+    '    user_id: id\n    on_delete: delete\n',
+  );
+  const dir = await shop();
+  await declare(dir, profiles);
+  await cli(dir, 'apply', '-q');
+  const count = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from profiles'))[0]!['n'];
+  expect(await count()).toBe(3);
+  told(await cli(dir, 'destroy', 'purchases', '--data', '-y'), 0, 'Its profiles are taken back');
+  expect(await count()).toBe(0);
+
+  const other = await shop();
+  await declare(other, profiles.replace('mode: mirror', 'mode: full').replace('    on_delete: delete\n', ''));
+  await cli(other, 'apply', '-q');
+  told(await cli(other, 'destroy', 'purchases', '--data', '-y'), 1, 'mode full keeps no ledger of what Mixpanel shows');
+  told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel');
+});

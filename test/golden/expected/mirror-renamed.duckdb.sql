@@ -1,0 +1,1640 @@
+-- shared/create_schema.sql
+create schema if not exists "mixpanel"
+
+-- shared/create_runs.sql
+create table if not exists "mixpanel"."runs" (
+  project varchar,
+  target varchar,
+  sync varchar,
+  run bigint,
+  finished_ms bigint,
+  captured_inserts bigint,
+  captured_updates bigint,
+  captured_deletes bigint,
+  accepted_inserts bigint,
+  accepted_updates bigint,
+  accepted_deletes bigint,
+  refused bigint,
+  invalid bigint,
+  billable bigint
+)
+
+-- shared/runs.sql
+select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+from (
+  select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
+  from "mixpanel"."runs" as r
+) as r
+where recency <= 5
+order by finished_ms desc, sync, run desc
+
+-- shared/states.sql
+-- every sync that has a state here, whether the project still declares it or not
+select left(table_name, length(table_name) - 7) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__state') order by 1
+
+-- purchases/check_columns.sql
+select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
+from (
+  select 'order_id' as name, 'INTEGER' as native union all
+  select 'ordered_at' as name, 'TIMESTAMP' as native union all
+  select 'customer_id' as name, 'VARCHAR' as native union all
+  select 'amount' as name, 'DECIMAL(9,2)' as native union all
+  select 'weight' as name, 'DOUBLE' as native union all
+  select 'gift' as name, 'BOOLEAN' as native union all
+  select 'shipped' as name, 'DATE' as native union all
+  select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
+  select 'tags' as name, 'VARCHAR[]' as native union all
+  select 'raw' as name, 'JSON' as native union all
+  select 'photo' as name, 'BLOB' as native union all
+  select 'device' as name, 'VARCHAR' as native union all
+  select 'note' as name, 'VARCHAR' as native
+) as w
+left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
+where c.name is null or c.native <> w.native
+
+-- purchases/check_null_key.sql
+select 'a row has no value in its key' as violation
+from "mixpanel"."purchases__outbox_${run}"
+where row_key is null
+limit 1
+
+-- purchases/check_twin_keys.sql
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from "mixpanel"."purchases__outbox_${run}" as o
+where o.row_checksum is not null
+group by o.row_key
+having count(*) > 1
+limit 5
+
+-- purchases/check_max_deletes.sql
+select 'deletes: ' || cast(d.deletes as varchar) || ' of ' || cast(l.shown as varchar) || ' rows' as violation
+from (select count(*) as deletes from "mixpanel"."purchases__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
+cross join (select count(*) as shown from "mixpanel"."purchases__ledger") as l
+where d.deletes > coalesce(cast($allow_max_deletes as bigint), greatest(l.shown * 10 / 100.0, 100))
+
+-- purchases/check_on_empty_source.sql
+select 'the source is empty and Mixpanel shows ' || cast(l.shown as varchar) || ' rows' as violation
+from (select count(*) as shown from "mixpanel"."purchases__ledger") as l
+cross join (select count(*) as deletes from "mixpanel"."purchases__outbox_${run}" where row_change = 'delete' and old_insert_id is not null) as d
+where l.shown > 0 and d.deletes = l.shown and not exists (select 1 from "mixpanel"."purchases__outbox_${run}" where change in ('insert', 'update'))
+  -- a reject that no record of this run touches is an invalid row that is still there
+  and not exists (
+    select 1 from "mixpanel"."purchases__rejects" as j
+    where j.kind = 'invalid' and not exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_key = j.row_key and o.insert_id = j.insert_id)
+  )
+  and cast($allow_on_empty_source as bigint) is null
+
+-- purchases/create_outbox.sql
+create table "mixpanel"."purchases__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change varchar,
+  change varchar,
+  row_key varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  insert_id varchar,
+  old_insert_id varchar,
+  payload varchar,
+  reason varchar,
+  outcome varchar,
+  outcome_reason varchar
+)
+
+-- purchases/run_record.sql
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
+  count(case when o.change = 'insert' then 1 end),
+  count(case when o.change = 'update' then 1 end),
+  count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.outcome is not null then 1 end),
+  count(case when o.reason is not null then 1 end),
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end)
+from "mixpanel"."purchases__outbox_${run}" as o
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'purchases' and r.run = cast($run as bigint))
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/columns.sql
+select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+
+-- purchases/state_exists.sql
+select
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'purchases__state') then 1 else 0 end as state_exists,
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'purchases__ledger') then 1 else 0 end as ledger_exists,
+  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
+
+-- purchases/state_owner.sql
+-- another project or target that uses this staging schema, and whether this sync has ever run here
+select
+  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
+  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded
+from "mixpanel"."runs"
+
+-- purchases/state_read.sql
+select
+  version, holder, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names,
+  case when holder is not null and lease_until > epoch_ms(now()) then 1 else 0 end as held,
+  lease_until,
+  case when quiet_until > epoch_ms(now()) then quiet_until - epoch_ms(now()) else 0 end as quiet_left_ms
+from "mixpanel"."purchases__state"
+
+-- purchases/state_lease.sql
+update "mixpanel"."purchases__state"
+set
+  version = version + 1,
+  holder = cast($holder as varchar),
+  lease_until = epoch_ms(now()) + cast($ttl_ms as bigint),
+  quiet_until = case when holder is null then quiet_until else greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint)) end,
+  mixpanel = case when mixpanel = '' then cast($mixpanel as varchar) else mixpanel end,
+  source = case when source = '' then 'main.orders' else source end,
+  names = names || cast(version + 1 as varchar) || ' '
+where version = cast($state_version as bigint)
+  and coalesce(holder, '') = cast($state_holder as varchar)
+
+-- purchases/state_renew.sql
+update "mixpanel"."purchases__state"
+set version = version, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- purchases/state_release.sql
+update "mixpanel"."purchases__state"
+set version = version, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint))
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- purchases/state_unlock.sql
+update "mixpanel"."purchases__state"
+set version = version + 1, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, greatest(lease_until, epoch_ms(now())) + cast($quiet_ms as bigint))
+where version = cast($state_version as bigint)
+
+-- purchases/state_forget.sql
+update "mixpanel"."purchases__state"
+set version = version, names = cast($names as varchar)
+where version = cast($version as bigint) and holder = cast($holder as varchar)
+
+-- purchases/state_settle.sql
+-- a run that captured nothing: only its position moves
+update "mixpanel"."purchases__state"
+set version = version, baseline = cast($pending as varchar)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+
+-- purchases/create_state.sql
+create table "mixpanel"."purchases__state" (
+  version bigint,
+  holder varchar,
+  lease_until bigint,
+  quiet_until bigint,
+  phase varchar,
+  run bigint,
+  baseline varchar,
+  pending varchar,
+  next_batch bigint,
+  id_space varchar,
+  epoch bigint,
+  layout bigint,
+  project varchar,
+  target varchar,
+  mixpanel varchar,
+  source varchar,
+  names varchar
+)
+
+-- purchases/create_ledger.sql
+create table "mixpanel"."purchases__ledger" (
+  row_key varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  insert_id varchar
+)
+
+-- purchases/create_rejects.sql
+create table "mixpanel"."purchases__rejects" (
+  row_key varchar,
+  insert_id varchar,
+  kind varchar,
+  change varchar,
+  reason varchar,
+  row_checksum varchar,
+  time_ms bigint,
+  event varchar,
+  user_id varchar,
+  device_id varchar,
+  shown bigint,
+  run bigint
+)
+
+-- purchases/state_insert.sql
+insert into "mixpanel"."purchases__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
+select 0, null, 0, 0, 'idle', null, null, null, 0, 'purchases', 0, 1, 'shop', 'dev', '', '', ''
+where not exists (select 1 from "mixpanel"."purchases__state")
+
+-- purchases/capture.sql
+insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then strlen(j.payload) else 0 end) over (rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - strlen(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- purchases/capture_forward.sql
+insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, ${old_checksum} as syncline_was
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key, ${old_key} as syncline_was_key
+  from source_rows as r
+),
+older as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      -- the row is as it was sent: only how its checksum is computed changed
+      when o.row_checksum = n.syncline_was then 'forward'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_was_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_was
+    or o.row_checksum <> n.syncline_checksum or o.row_key <> n.syncline_key
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then strlen(j.payload) else 0 end) over (rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - strlen(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+union all
+-- nothing is sent for these: their ledger rows get the new key and checksum; the payload is the old key
+select null, null, 'forward', 'forward', c.syncline_key, c.syncline_checksum, null, null, null, null, c.syncline_old_insert_id, null, c.syncline_old_key, null, null, null
+from changes as c
+where c.syncline_row_change = 'forward'
+
+-- purchases/totals.sql
+select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid,
+  coalesce(sum(case when batch >= cast($next_batch as bigint) then 1 else 0 end), 0) as remaining
+from "mixpanel"."purchases__outbox_${run}"
+
+-- purchases/state_flip.sql
+update "mixpanel"."purchases__state"
+set version = version, phase = 'sending', run = cast($run as bigint), pending = cast($pending as varchar), next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+
+-- purchases/deliver_pages.sql
+select batch, count(*) as records, string_agg(payload, chr(10) order by ordinal) as body
+from "mixpanel"."purchases__outbox_${run}"
+where batch >= cast($batch_from as bigint) and batch < cast($batch_to as bigint)
+group by batch
+order by batch
+
+-- purchases/deliver_restart.sql
+-- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = null, outcome_reason = null
+where batch >= cast($next_batch as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($next_batch as bigint)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/deliver_outcome.sql
+-- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
+update "mixpanel"."purchases__outbox_${run}"
+set
+  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."purchases__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
+  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."purchases__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."purchases__outbox_${run}".ordinal)
+where batch = cast($batch as bigint)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/checkpoint.sql
+update "mixpanel"."purchases__state"
+set version = version, next_batch = cast($next_batch as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+
+-- purchases/check_accounts.sql
+-- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
+select 'records not accounted for: ' || cast(count(*) as varchar) as violation
+from "mixpanel"."purchases__outbox_${run}" as o
+where o.change not in ('settled', 'forward') and o.reason is null
+  and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."purchases__state" as f))
+having count(*) > 0
+
+-- purchases/ledger_forward.sql
+-- rows that are as they were sent, under a mapping that was decided to hold for them too
+update "mixpanel"."purchases__ledger" as l
+set row_key = o.row_key, row_checksum = o.row_checksum
+from "mixpanel"."purchases__outbox_${run}" as o
+where o.change = 'forward' and o.payload = l.row_key
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/ledger_remove.sql
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
+delete from "mixpanel"."purchases__ledger"
+where row_key in (
+  select i.row_key
+  from "mixpanel"."purchases__outbox_${run}" as i
+  left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
+  where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
+  union all
+  select d.row_key
+  from "mixpanel"."purchases__outbox_${run}" as d
+  where d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null
+)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/ledger_insert.sql
+-- an image that is only maybe shown has no known checksum, so it differs from every row
+insert into "mixpanel"."purchases__ledger" (row_key, row_checksum, time_ms, event, user_id, device_id, insert_id)
+select i.row_key, case when i.outcome is null then i.row_checksum end, i.time_ms, i.event, i.user_id, i.device_id, i.insert_id
+from "mixpanel"."purchases__outbox_${run}" as i
+left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
+where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/ledger_unknown.sql
+update "mixpanel"."purchases__ledger" as l
+set row_checksum = null
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as d where d.row_key = l.row_key and d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/rejects_remove.sql
+delete from "mixpanel"."purchases__rejects"
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_key = "mixpanel"."purchases__rejects".row_key and o.insert_id = "mixpanel"."purchases__rejects".insert_id)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/rejects_insert.sql
+insert into "mixpanel"."purchases__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, shown, run)
+select row_key, insert_id,
+  case when reason is not null then 'invalid' else 'refused' end,
+  change,
+  coalesce(reason, outcome_reason, 'refused'),
+  row_checksum, time_ms, event, user_id, device_id,
+  case when reason is null and (change = 'delete' or outcome = 'maybe') then 1 else 0 end,
+  cast($run as bigint)
+from "mixpanel"."purchases__outbox_${run}"
+where (reason is not null or outcome is not null) and change <> 'settled'
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/state_commit.sql
+update "mixpanel"."purchases__state"
+set version = version, phase = 'idle', baseline = pending, pending = null, run = null, next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+
+-- purchases/drop_outbox.sql
+drop table if exists "mixpanel"."purchases__outbox_${run}"
+
+-- purchases/run_read.sql
+select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+from "mixpanel"."runs"
+where project = 'shop' and target = 'dev' and sync = 'purchases' and run = cast($run as bigint)
+
+-- purchases/preview_initial.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
+  where 1 = 0
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview_forward.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, ${old_checksum} as syncline_was
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key, ${old_key} as syncline_was_key
+  from source_rows as r
+),
+older as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      -- the row is as it was sent: only how its checksum is computed changed
+      when o.row_checksum = n.syncline_was then 'forward'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_was_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_was
+    or o.row_checksum <> n.syncline_checksum or o.row_key <> n.syncline_key
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview_pending.sql
+-- what an interrupted run has still to send
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from "mixpanel"."purchases__outbox_${run}" as j
+where batch >= cast($next_batch as bigint)
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/preview_shown.sql
+-- what guards measure deletes against
+select count(*) as shown
+from "mixpanel"."purchases__ledger"
+
+-- purchases/destroy.sql
+insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (select * from "main"."orders" as e where 1 = 0) as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then strlen(j.payload) else 0 end) over (rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - strlen(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- purchases/drop_ledger.sql
+drop table if exists "mixpanel"."purchases__ledger"
+
+-- purchases/drop_rejects.sql
+drop table if exists "mixpanel"."purchases__rejects"
+
+-- purchases/drop_state.sql
+drop table if exists "mixpanel"."purchases__state"
+
+-- purchases/rename_exists.sql
+select case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'orders_paid__state') then 1 else 0 end as state_exists
+
+-- purchases/rename_read.sql
+select
+  version, holder, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names,
+  case when holder is not null and lease_until > epoch_ms(now()) then 1 else 0 end as held,
+  lease_until,
+  case when quiet_until > epoch_ms(now()) then quiet_until - epoch_ms(now()) else 0 end as quiet_left_ms
+from "mixpanel"."orders_paid__state"
+
+-- purchases/rename_outbox.sql
+alter table if exists "mixpanel"."orders_paid__outbox_${run}" rename to "purchases__outbox_${run}"
+
+-- purchases/rename_state.sql
+alter table if exists "mixpanel"."orders_paid__state" rename to "purchases__state"
+
+-- purchases/rename_ledger.sql
+alter table if exists "mixpanel"."orders_paid__ledger" rename to "purchases__ledger"
+
+-- purchases/rename_rejects.sql
+alter table if exists "mixpanel"."orders_paid__rejects" rename to "purchases__rejects"
+
+-- purchases/rename_preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."orders_paid__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."orders_paid__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($resend as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."orders_paid__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."orders_paid__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."orders_paid__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."orders_paid__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/rename_preview_forward.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."orders_paid__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, ${old_checksum} as syncline_was
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key, ${old_key} as syncline_was_key
+  from source_rows as r
+),
+older as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."orders_paid__ledger"
+),
+changes as (
+  select n.*,
+    o.row_key as syncline_old_key,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when n.syncline_key is null and o.row_key is not null then 'delete'
+      when k.row_key is not null and (o.row_key is null or o.insert_id = k.insert_id) then 'known'
+      when o.row_key is null then 'insert'
+      -- the row is as it was sent: only how its checksum is computed changed
+      when o.row_checksum = n.syncline_was then 'forward'
+      else 'update'
+    end as syncline_row_change
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_was_key
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_was
+    or o.row_checksum <> n.syncline_checksum or o.row_key <> n.syncline_key
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."orders_paid__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."orders_paid__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."orders_paid__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from judged as j
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/rename_preview_pending.sql
+-- what an interrupted run has still to send
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+from "mixpanel"."orders_paid__outbox_${run}" as j
+where batch >= cast($next_batch as bigint)
+group by row_change, change, reason
+order by row_change, change, reason
+
+-- purchases/rename_preview_shown.sql
+-- what guards measure deletes against
+select count(*) as shown
+from "mixpanel"."orders_paid__ledger"
+
+-- purchases/show.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+source_rows as (
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
+  where 1 = 0
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+),
+shown as (
+  select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
+  where 1 = 0
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as varchar) as syncline_user_id,
+    cast(null as varchar) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > epoch_ms(now()) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when strlen(r.payload) > 1000000 then 'too-large'
+      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+
+select payload
+from judged
+where reason is null and change <> 'delete'
+limit 10
+
+-- purchases/rejects.sql
+select row_key, kind, change, reason, time_ms, event, user_id, device_id, shown, run
+from "mixpanel"."purchases__rejects"
+order by run desc, row_key
+limit 200
+
+-- purchases/reset_ledger.sql
+delete from "mixpanel"."purchases__ledger"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/reset_rejects.sql
+delete from "mixpanel"."purchases__rejects"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+
+-- purchases/reset_state.sql
+update "mixpanel"."purchases__state"
+set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
+where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
