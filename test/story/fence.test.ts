@@ -26,7 +26,17 @@ test('what a holder writes into an interrupted run changes nothing under another
   const mine = {
     version: Number(now?.['version']),
     holder: String(now?.['holder']),
-    ...{ run: 3, ttl_ms: 1, quiet_ms: 1, names: '', pending: '{}', next_batch: 0, batch: 0, outcome: 'refused', adopted: 0 },
+    ...{
+      run: 3,
+      ttl_ms: 1,
+      quiet_ms: 1,
+      names: '',
+      pending: '{}',
+      next_batch: 0,
+      batch: 0,
+      outcome: 'refused',
+      adopted: 0,
+    },
     refusals: '[{"position":1,"reason":"x"}]',
   };
   const writes = [

@@ -1,25 +1,6 @@
--- purchases/columns.sql
-select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+-- purchases/columns.sql: as in mirror-keyed
 
--- purchases/check_columns.sql
-select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
-from (
-  select 'order_id' as name, 'INTEGER' as native union all
-  select 'ordered_at' as name, 'TIMESTAMP' as native union all
-  select 'customer_id' as name, 'VARCHAR' as native union all
-  select 'amount' as name, 'DECIMAL(9,2)' as native union all
-  select 'weight' as name, 'DOUBLE' as native union all
-  select 'gift' as name, 'BOOLEAN' as native union all
-  select 'shipped' as name, 'DATE' as native union all
-  select 'loaded_at' as name, 'TIMESTAMP WITH TIME ZONE' as native union all
-  select 'tags' as name, 'VARCHAR[]' as native union all
-  select 'raw' as name, 'JSON' as native union all
-  select 'photo' as name, 'BLOB' as native union all
-  select 'device' as name, 'VARCHAR' as native union all
-  select 'note' as name, 'VARCHAR' as native
-) as w
-left join (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c on c.name = w.name
-where c.name is null or c.native <> w.native
+-- purchases/check_columns.sql: as in mirror-keyed
 
 -- purchases/probe.sql
 -- rows whose insert time is not reached yet wait for a later run

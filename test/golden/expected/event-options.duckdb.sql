@@ -1,36 +1,10 @@
--- shared/create_schema.sql
-create schema if not exists "mixpanel"
+-- shared/create_schema.sql: as in mirror-keyed
 
--- shared/create_runs.sql
-create table if not exists "mixpanel"."runs" (
-  project varchar,
-  target varchar,
-  sync varchar,
-  run bigint,
-  finished_ms bigint,
-  captured_inserts bigint,
-  captured_updates bigint,
-  captured_deletes bigint,
-  accepted_inserts bigint,
-  accepted_updates bigint,
-  accepted_deletes bigint,
-  refused bigint,
-  invalid bigint,
-  billable bigint
-)
+-- shared/create_runs.sql: as in mirror-keyed
 
--- shared/runs.sql
-select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
-from (
-  select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
-  from "mixpanel"."runs" as r
-) as r
-where recency <= 5
-order by finished_ms desc, sync, run desc
+-- shared/runs.sql: as in mirror-keyed
 
--- shared/states.sql
--- every sync that has a state here, whether the project still declares it or not
-select left(table_name, length(table_name) - 7) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__state') order by 1
+-- shared/states.sql: as in mirror-keyed
 
 -- purchases/check_columns.sql
 select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
@@ -61,11 +35,7 @@ select 'column ' || c.name || ' is new' as violation
 from (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c
 where c.name not in ('order_id', 'ordered_at', 'customer_id', 'amount', 'weight', 'gift', 'shipped', 'loaded_at', 'tags', 'raw', 'photo', 'device', 'note')
 
--- purchases/check_null_key.sql
-select 'a row has no value in its key' as violation
-from "mixpanel"."purchases__outbox_${run}"
-where row_key is null
-limit 1
+-- purchases/check_null_key.sql: as in mirror-keyed
 
 -- purchases/check_twin_keys.sql
 -- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
@@ -94,159 +64,37 @@ where o.reason is not null
   and not exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = o.row_key and j.insert_id = o.insert_id)
 having count(*) > coalesce(cast($allow_max_rejects as bigint), 5)
 
--- purchases/create_outbox.sql
-create table "mixpanel"."purchases__outbox_${run}" (
-  batch bigint,
-  ordinal bigint,
-  row_change varchar,
-  change varchar,
-  row_key varchar,
-  row_checksum varchar,
-  time_ms bigint,
-  event varchar,
-  user_id varchar,
-  device_id varchar,
-  insert_id varchar,
-  old_insert_id varchar,
-  payload varchar,
-  reason varchar,
-  outcome varchar,
-  outcome_reason varchar
-)
+-- purchases/create_outbox.sql: as in mirror-keyed
 
--- purchases/run_record.sql
-insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
-select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
-  count(case when o.change = 'insert' then 1 end),
-  count(case when o.change = 'update' then 1 end),
-  count(case when o.change = 'delete' then 1 end),
-  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
-  count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
-  count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
-  count(case when o.outcome is not null then 1 end),
-  count(case when o.reason is not null then 1 end),
-count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end)
-from "mixpanel"."purchases__outbox_${run}" as o
-where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/run_record.sql: as in mirror-keyed
 
-having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'purchases' and r.run = cast($run as bigint))
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/columns.sql: as in mirror-keyed
 
--- purchases/columns.sql
-select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index
+-- purchases/state_exists.sql: as in mirror-keyed
 
--- purchases/state_exists.sql
-select
-  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'purchases__state') then 1 else 0 end as state_exists,
-  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'purchases__ledger') then 1 else 0 end as ledger_exists,
-  case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
+-- purchases/state_owner.sql: as in mirror-keyed
 
--- purchases/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
-select
-  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded
-from "mixpanel"."runs"
+-- purchases/state_read.sql: as in mirror-keyed
 
--- purchases/state_read.sql
-select
-  version, holder, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names,
-  case when holder is not null and lease_until > epoch_ms(now()) then 1 else 0 end as held,
-  lease_until,
-  case when quiet_until > epoch_ms(now()) then quiet_until - epoch_ms(now()) else 0 end as quiet_left_ms
-from "mixpanel"."purchases__state"
+-- purchases/state_lease.sql: as in mirror-keyed
 
--- purchases/state_lease.sql
-update "mixpanel"."purchases__state"
-set
-  version = version + 1,
-  holder = cast($holder as varchar),
-  lease_until = epoch_ms(now()) + cast($ttl_ms as bigint),
-  quiet_until = case when holder is null then quiet_until else greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint)) end,
-  mixpanel = case when mixpanel = '' then cast($mixpanel as varchar) else mixpanel end,
-  source = case when source = '' then 'main.orders' else source end,
-  names = names || cast(version + 1 as varchar) || ' '
-where version = cast($state_version as bigint)
-  and coalesce(holder, '') = cast($state_holder as varchar)
+-- purchases/state_renew.sql: as in mirror-keyed
 
--- purchases/state_renew.sql
-update "mixpanel"."purchases__state"
-set version = version, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
-where version = cast($version as bigint) and holder = cast($holder as varchar)
+-- purchases/state_release.sql: as in mirror-keyed
 
--- purchases/state_release.sql
-update "mixpanel"."purchases__state"
-set version = version, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, epoch_ms(now()) + cast($quiet_ms as bigint))
-where version = cast($version as bigint) and holder = cast($holder as varchar)
+-- purchases/state_unlock.sql: as in mirror-keyed
 
--- purchases/state_unlock.sql
-update "mixpanel"."purchases__state"
-set version = version + 1, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, greatest(lease_until, epoch_ms(now())) + cast($quiet_ms as bigint))
-where version = cast($state_version as bigint)
+-- purchases/state_forget.sql: as in mirror-keyed
 
--- purchases/state_forget.sql
-update "mixpanel"."purchases__state"
-set version = version, names = cast($names as varchar)
-where version = cast($version as bigint) and holder = cast($holder as varchar)
+-- purchases/state_settle.sql: as in mirror-keyed
 
--- purchases/state_settle.sql
--- a run that captured nothing: only its position moves
-update "mixpanel"."purchases__state"
-set version = version, baseline = cast($pending as varchar)
-where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+-- purchases/create_state.sql: as in mirror-keyed
 
--- purchases/create_state.sql
-create table "mixpanel"."purchases__state" (
-  version bigint,
-  holder varchar,
-  lease_until bigint,
-  quiet_until bigint,
-  phase varchar,
-  run bigint,
-  baseline varchar,
-  pending varchar,
-  next_batch bigint,
-  id_space varchar,
-  epoch bigint,
-  layout bigint,
-  project varchar,
-  target varchar,
-  mixpanel varchar,
-  source varchar,
-  names varchar
-)
+-- purchases/create_ledger.sql: as in mirror-keyed
 
--- purchases/create_ledger.sql
-create table "mixpanel"."purchases__ledger" (
-  row_key varchar,
-  row_checksum varchar,
-  time_ms bigint,
-  event varchar,
-  user_id varchar,
-  device_id varchar,
-  insert_id varchar
-)
+-- purchases/create_rejects.sql: as in mirror-keyed
 
--- purchases/create_rejects.sql
-create table "mixpanel"."purchases__rejects" (
-  row_key varchar,
-  insert_id varchar,
-  kind varchar,
-  change varchar,
-  reason varchar,
-  row_checksum varchar,
-  time_ms bigint,
-  event varchar,
-  user_id varchar,
-  device_id varchar,
-  shown bigint,
-  run bigint
-)
-
--- purchases/state_insert.sql
-insert into "mixpanel"."purchases__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
-select 0, null, 0, 0, 'idle', null, null, null, 0, 'purchases', 0, 1, 'shop', 'dev', '', '', ''
-where not exists (select 1 from "mixpanel"."purchases__state")
+-- purchases/state_insert.sql: as in mirror-keyed
 
 -- purchases/capture.sql
 insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -554,127 +402,39 @@ select null, null, 'forward', 'forward', c.syncline_key, c.syncline_checksum, nu
 from changes as c
 where c.syncline_row_change = 'forward'
 
--- purchases/totals.sql
-select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid,
-  coalesce(sum(case when batch >= cast($next_batch as bigint) then 1 else 0 end), 0) as remaining
-from "mixpanel"."purchases__outbox_${run}"
+-- purchases/totals.sql: as in mirror-keyed
 
--- purchases/state_flip.sql
-update "mixpanel"."purchases__state"
-set version = version, phase = 'sending', run = cast($run as bigint), pending = cast($pending as varchar), next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
-where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+-- purchases/state_flip.sql: as in mirror-keyed
 
--- purchases/deliver_pages.sql
-select batch, count(*) as records, string_agg(payload, chr(10) order by ordinal) as body
-from "mixpanel"."purchases__outbox_${run}"
-where batch >= cast($batch_from as bigint) and batch < cast($batch_to as bigint)
-group by batch
-order by batch
+-- purchases/deliver_pages.sql: as in mirror-keyed
 
--- purchases/deliver_restart.sql
--- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts
-update "mixpanel"."purchases__outbox_${run}"
-set outcome = null, outcome_reason = null
-where batch >= cast($next_batch as bigint) and outcome is not null
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/deliver_restart.sql: as in mirror-keyed
 
--- purchases/deliver_abandon.sql
--- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
-update "mixpanel"."purchases__outbox_${run}"
-set outcome = 'maybe', outcome_reason = 'abandoned'
-where batch >= cast($next_batch as bigint)
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/deliver_abandon.sql: as in mirror-keyed
 
--- purchases/deliver_outcome.sql
--- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
-update "mixpanel"."purchases__outbox_${run}"
-set
-  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."purchases__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
-  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."purchases__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."purchases__outbox_${run}".ordinal)
-where batch = cast($batch as bigint)
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/deliver_outcome.sql: as in mirror-keyed
 
--- purchases/checkpoint.sql
-update "mixpanel"."purchases__state"
-set version = version, next_batch = cast($next_batch as bigint)
-where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+-- purchases/checkpoint.sql: as in mirror-keyed
 
--- purchases/check_accounts.sql
--- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
-select 'records not accounted for: ' || cast(count(*) as varchar) as violation
-from "mixpanel"."purchases__outbox_${run}" as o
-where o.change not in ('settled', 'forward') and o.reason is null
-  and (o.batch is null or o.batch >= (select f.next_batch from "mixpanel"."purchases__state" as f))
-having count(*) > 0
+-- purchases/check_accounts.sql: as in mirror-keyed
 
--- purchases/ledger_forward.sql
--- rows that are as they were sent, under a mapping that was decided to hold for them too
-update "mixpanel"."purchases__ledger" as l
-set row_key = o.row_key, row_checksum = o.row_checksum
-from "mixpanel"."purchases__outbox_${run}" as o
-where o.change = 'forward' and o.payload = l.row_key
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/ledger_forward.sql: as in mirror-keyed
 
--- purchases/ledger_remove.sql
--- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
-delete from "mixpanel"."purchases__ledger"
-where row_key in (
-  select i.row_key
-  from "mixpanel"."purchases__outbox_${run}" as i
-  left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
-  where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
-  union all
-  select d.row_key
-  from "mixpanel"."purchases__outbox_${run}" as d
-  where d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null
-)
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/ledger_remove.sql: as in mirror-keyed
 
--- purchases/ledger_insert.sql
--- an image that is only maybe shown has no known checksum, so it differs from every row
-insert into "mixpanel"."purchases__ledger" (row_key, row_checksum, time_ms, event, user_id, device_id, insert_id)
-select i.row_key, case when i.outcome is null then i.row_checksum end, i.time_ms, i.event, i.user_id, i.device_id, i.insert_id
-from "mixpanel"."purchases__outbox_${run}" as i
-left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
-where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/ledger_insert.sql: as in mirror-keyed
 
--- purchases/ledger_unknown.sql
-update "mixpanel"."purchases__ledger" as l
-set row_checksum = null
-where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as d where d.row_key = l.row_key and d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id)
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/ledger_unknown.sql: as in mirror-keyed
 
--- purchases/rejects_remove.sql
-delete from "mixpanel"."purchases__rejects"
-where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_key = "mixpanel"."purchases__rejects".row_key and o.insert_id = "mixpanel"."purchases__rejects".insert_id)
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/rejects_remove.sql: as in mirror-keyed
 
--- purchases/rejects_insert.sql
-insert into "mixpanel"."purchases__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, shown, run)
-select row_key, insert_id,
-  case when reason is not null then 'invalid' else 'refused' end,
-  change,
-  coalesce(reason, outcome_reason, 'refused'),
-  row_checksum, time_ms, event, user_id, device_id,
-  case when reason is null and (change = 'delete' or outcome = 'maybe') then 1 else 0 end,
-  cast($run as bigint)
-from "mixpanel"."purchases__outbox_${run}"
-where (reason is not null or outcome is not null) and change <> 'settled'
-  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/rejects_insert.sql: as in mirror-keyed
 
--- purchases/state_commit.sql
-update "mixpanel"."purchases__state"
-set version = version, phase = 'idle', baseline = pending, pending = null, run = null, next_batch = 0, lease_until = epoch_ms(now()) + cast($ttl_ms as bigint)
-where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'sending' and run = cast($run as bigint)
+-- purchases/state_commit.sql: as in mirror-keyed
 
--- purchases/drop_outbox.sql
-drop table if exists "mixpanel"."purchases__outbox_${run}"
+-- purchases/drop_outbox.sql: as in mirror-keyed
 
--- purchases/run_read.sql
-select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
-from "mixpanel"."runs"
-where project = 'shop' and target = 'dev' and sync = 'purchases' and run = cast($run as bigint)
+-- purchases/run_read.sql: as in mirror-keyed
 
 -- purchases/preview_initial.sql
 with known as (
@@ -1063,27 +823,15 @@ from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
 
--- purchases/preview_pending.sql
--- what an interrupted run has still to send
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
-from "mixpanel"."purchases__outbox_${run}" as j
-where batch >= cast($next_batch as bigint)
-group by row_change, change, reason
-order by row_change, change, reason
+-- purchases/preview_pending.sql: as in mirror-keyed
 
--- purchases/preview_shown.sql
--- what guards measure deletes against
-select count(*) as shown
-from "mixpanel"."purchases__ledger"
+-- purchases/preview_shown.sql: as in mirror-keyed
 
--- purchases/drop_ledger.sql
-drop table if exists "mixpanel"."purchases__ledger"
+-- purchases/drop_ledger.sql: as in mirror-keyed
 
--- purchases/drop_rejects.sql
-drop table if exists "mixpanel"."purchases__rejects"
+-- purchases/drop_rejects.sql: as in mirror-keyed
 
--- purchases/drop_state.sql
-drop table if exists "mixpanel"."purchases__state"
+-- purchases/drop_state.sql: as in mirror-keyed
 
 -- purchases/show.sql
 with known as (
@@ -1195,21 +943,10 @@ from judged
 where reason is null and change <> 'delete'
 limit 10
 
--- purchases/rejects.sql
-select row_key, kind, change, reason, time_ms, event, user_id, device_id, shown, run
-from "mixpanel"."purchases__rejects"
-order by run desc, row_key
-limit 200
+-- purchases/rejects.sql: as in mirror-keyed
 
--- purchases/reset_ledger.sql
-delete from "mixpanel"."purchases__ledger"
-where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/reset_ledger.sql: as in mirror-keyed
 
--- purchases/reset_rejects.sql
-delete from "mixpanel"."purchases__rejects"
-where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
+-- purchases/reset_rejects.sql: as in mirror-keyed
 
--- purchases/reset_state.sql
-update "mixpanel"."purchases__state"
-set version = version, baseline = null, epoch = epoch + cast($new_epoch as bigint)
-where version = cast($version as bigint) and holder = cast($holder as varchar) and phase = 'idle'
+-- purchases/reset_state.sql: as in mirror-keyed

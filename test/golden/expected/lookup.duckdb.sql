@@ -1,36 +1,10 @@
--- shared/create_schema.sql
-create schema if not exists "mixpanel"
+-- shared/create_schema.sql: as in mirror-keyed
 
--- shared/create_runs.sql
-create table if not exists "mixpanel"."runs" (
-  project varchar,
-  target varchar,
-  sync varchar,
-  run bigint,
-  finished_ms bigint,
-  captured_inserts bigint,
-  captured_updates bigint,
-  captured_deletes bigint,
-  accepted_inserts bigint,
-  accepted_updates bigint,
-  accepted_deletes bigint,
-  refused bigint,
-  invalid bigint,
-  billable bigint
-)
+-- shared/create_runs.sql: as in mirror-keyed
 
--- shared/runs.sql
-select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
-from (
-  select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
-  from "mixpanel"."runs" as r
-) as r
-where recency <= 5
-order by finished_ms desc, sync, run desc
+-- shared/runs.sql: as in mirror-keyed
 
--- shared/states.sql
--- every sync that has a state here, whether the project still declares it or not
-select left(table_name, length(table_name) - 7) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__state') order by 1
+-- shared/states.sql: as in mirror-keyed
 
 -- items/check_columns.sql
 select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
