@@ -235,6 +235,8 @@ newer as (
   where r."loaded_at" is null
     or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+    -- a profile is tried again by its key: a refused $unset has no checksum
+    or r.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
@@ -522,6 +524,8 @@ newer as (
   where r."loaded_at" is null
     or ((cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz))
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+    -- a profile is tried again by its key: a refused $unset has no checksum
+    or r.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
