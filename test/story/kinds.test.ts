@@ -229,6 +229,17 @@ test('history in append: a version without an insert time, or with one to come, 
   expect(shownOf('p')).toBe('a,null');
 });
 
+test('history in append: a property that Mixpanel would not take away is taken away later', async () => {
+  const { server } = await open('history-append', version("'p'", 500 * DAY, null, 'x', 1));
+  await change(`insert into src values ('p', epoch_ms(${600 * DAY}), null, 1.50, true, epoch_ms(2))`);
+  server.refusing = (_id, tombstone) => tombstone;
+  expect(await story.apply()).toEqual(['ok']);
+  expect(shownOf('p')).toBe('x');
+  server.refusing = null;
+  await rest();
+  expect(shownOf('p')).toBe(undefined);
+});
+
 test('on_delete: fail stops each run while a row is gone, and one that comes back lets them go on', async () => {
   const { server } = await open('users-stopping', "'a', 'x', 1.50, true", "'b', 'x', 0, true");
   await change("delete from src where id = 'b'");

@@ -25,6 +25,7 @@ export class Truth {
   /** Everything that a run read of an id. */
   readonly history = new Map<string, Set<string>>();
   readonly #kind: ReturnType<typeof specOf>['truth'];
+  readonly #hasVersions: boolean;
   readonly #snapshots = new Map<number, Snapshot>();
   readonly #due = new Set<number>();
   readonly #kept = new Map<string, Line>();
@@ -33,6 +34,7 @@ export class Truth {
 
   constructor(shape: Shape) {
     this.#kind = specOf(shape).truth;
+    this.#hasVersions = specOf(shape).history !== undefined;
   }
 
   /** @param until the newest insert time that the run's probe had found */
@@ -87,7 +89,8 @@ export class Truth {
 
   /** True for an id whose last image Mixpanel may have refused for good, since no later run reads it. */
   isLoose(id: string, now: ReadonlySet<string>): boolean {
-    return this.#kind === 'first' || (this.#kind === 'kept' && !now.has(id));
+    // Of an id with several versions one may be gone that was refused.
+    return this.#kind === 'first' || (this.#kind === 'kept' && (this.#hasVersions || !now.has(id)));
   }
 }
 

@@ -212,6 +212,8 @@ newer as (
   where r."loaded_at" is null
     or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+    -- a profile is tried again by its key: a refused $unset has no checksum
+    or r.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
@@ -506,6 +508,8 @@ newer as (
   where r."loaded_at" is null
     or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+    -- a profile is tried again by its key: a refused $unset has no checksum
+    or r.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
