@@ -1,15 +1,14 @@
 import { hostname } from 'node:os';
-import path from 'node:path';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import type { RunEvent } from '../events.ts';
-import { Manifest } from '../manifest.ts';
+import { Manifest, readManifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse, stateFile } from './context.ts';
+import { connection, err, FoundBefore, load, manifestFile, openWarehouse, stateFile } from './context.ts';
 import { confirmed } from './confirm.ts';
 import { diskReason } from './disk.ts';
 import { printError } from './log.ts';
@@ -59,7 +58,9 @@ export async function apply(options: ApplyOptions): Promise<number> {
   try {
     const remote = await openMixpanel(dir, project);
     try {
-      const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
+      const file = manifestFile(dir, plan.target);
+      const manifest = new Manifest(realWorld, file, {
+        before: await readManifest(realWorld, file),
         project: plan.project,
         target: plan.target,
         planHash: plan.hash,

@@ -102,7 +102,15 @@ export async function main(argv: readonly string[]): Promise<number> {
     command('show', 'first payloads of a sync, as they would be sent', async () => (await import('./show.ts')).show),
   ).argument('<sync>');
   output(
-    connecting(selecting(command('status', 'state and last runs', async () => (await import('./status.ts')).status))),
+    connecting(
+      selecting(
+        command(
+          'status',
+          'how each sync is, since when, what to do next, and its last runs',
+          async () => (await import('./status.ts')).status,
+        ),
+      ),
+    ),
   );
   output(
     connecting(
