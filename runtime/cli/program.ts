@@ -1,9 +1,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../schemas/version.ts';
-import { RunError } from '../errors.ts';
 import type { CommonOptions } from './context.ts';
-import { FoundBefore, Reported } from './context.ts';
-import { err, logFormat, printError, printRefusal, setLogFormat } from './log.ts';
+import { printFailure } from './failure.ts';
+import { logFormat, printRefusal, setLogFormat } from './log.ts';
 
 type Action = (options: CommonOptions & Record<string, unknown>, args: readonly string[]) => Promise<number>;
 
@@ -70,7 +69,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     'compile',
     'write reviewable SQL and plan.json to compiled/<target>/',
     async () => (await import('./compile.ts')).compileCommand,
-  ).option('--check', 'fail (1) if compiled/<target>/ differs');
+  )
+    .option('--check', 'fail (1) if compiled/<target>/ differs')
+    .addOption(new Option('--watch', 'compile at each change of the project, until Ctrl-C').conflicts('check'));
   connecting(selecting(command('setup', 'print the admin SQL', async () => (await import('./setup.ts')).setup))).option(
     '--execute',
     'run it',
@@ -162,21 +163,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (error instanceof FoundBefore) {
-      if (error instanceof Reported) err(error.message);
-      else printRefusal(error.message);
-      return 2;
-    }
-    if (error instanceof RunError) {
-      printError({ code: error.code, message: error.message, hint: error.hint });
-      return 1;
-    }
-    printError({
-      code: 'internal',
-      message: error instanceof Error ? error.message : String(error),
-      hint: 'This is a mistake of syncline. Please report it with what NODE_DEBUG=syncline adds.',
-    });
-    if (process.env['NODE_DEBUG'] === 'syncline' && error instanceof Error) err(error.stack ?? '');
-    return 1;
+    return printFailure(error);
   }
 }
