@@ -124,6 +124,17 @@ export async function main(argv: readonly string[]): Promise<number> {
       ),
     ),
   ).argument('[syncs...]', 'the same as --select');
+  output(
+    connecting(
+      selecting(
+        command(
+          'doctor',
+          'check files, environment, warehouse and Mixpanel, and change nothing',
+          async () => (await import('./doctor.ts')).doctor,
+        ),
+      ),
+    ),
+  );
   connecting(
     command(
       'reset',
