@@ -30,7 +30,7 @@ const HOSTS: Readonly<Record<string, string>> = {
 const SENDERS = 8;
 
 /** Mixpanel's App API is on a host of its own in each region (OpenAPI: service-accounts); elsewhere it is the host itself. */
-const appHost = (host: string): string =>
+export const appHost = (host: string): string =>
   host.replace(/^https:\/\/api(?:-(eu|in))?\.mixpanel\.com$/, (_, region?: string) =>
     region === undefined ? 'https://mixpanel.com' : `https://${region}.mixpanel.com`,
   );
