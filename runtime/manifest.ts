@@ -1,4 +1,4 @@
-import type { RunManifest } from '../schemas/types.ts';
+import type { Failure, RunManifest, SyncRecord } from '../schemas/types.ts';
 import type { RunEvent } from './events.ts';
 import type { World } from './world.ts';
 
@@ -19,6 +19,8 @@ export class Manifest {
       planHash: string;
       syncs: readonly string[];
       allowed?: readonly string[];
+      /** The manifest that this one replaces: what failed stays known until its sync ends otherwise. */
+      before?: RunManifest | undefined;
     },
   ) {
     this.#world = world;
@@ -33,6 +35,8 @@ export class Manifest {
       allowed: [...(header.allowed ?? [])],
       syncs: Object.fromEntries(header.syncs.map((s) => [s, { status: 'pending', runs: [], steps: [] }])),
     };
+    const earlier = failuresOf(header.before);
+    if (Object.keys(earlier).length > 0) this.#content.earlier = { ...earlier };
   }
 
   get content(): RunManifest {
@@ -52,14 +56,27 @@ export class Manifest {
       sync.status = 'done';
       const run = sync.runs.at(-1);
       if (run) run.counts = event.counts;
-    } else if (event.type === 'unchanged') sync.status = sync.runs.some((r) => r.counts) ? 'done' : 'unchanged';
+      this.#end(event.sync, sync);
+    } else if (event.type === 'unchanged') {
+      sync.status = sync.runs.some((r) => r.counts) ? 'done' : 'unchanged';
+      this.#end(event.sync, sync);
+    }
     if (event.type !== 'waiting' && event.type !== 'note') this.write();
   }
 
   fail(sync: string, code: string, message: string): void {
     const record = this.#content.syncs[sync];
-    if (record) Object.assign(record, { status: 'failed', error: { code, message } });
+    if (record) {
+      Object.assign(record, { status: 'failed', error: { code, message } });
+      this.#end(sync, record);
+    }
     this.write();
+  }
+
+  #end(name: string, record: SyncRecord): void {
+    record.endedAt = new Date(this.#world.now()).toISOString();
+    const { earlier } = this.#content;
+    if (earlier) this.#content.earlier = Object.fromEntries(Object.entries(earlier).filter(([sync]) => sync !== name));
   }
 
   /** Schedules a write; writes that wait for one another become one. */
@@ -80,4 +97,22 @@ export class Manifest {
     this.write();
     await this.#writing;
   }
+}
+
+/** Reads the manifest of the latest `apply`; undefined when there is none, or none that can be read. */
+export async function readManifest(world: World, path: string): Promise<RunManifest | undefined> {
+  try {
+    const value = JSON.parse((await world.readFile(path)) ?? 'null') as RunManifest | null;
+    return value?.manifestVersion === 1 ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** How syncs failed, as far as a manifest knows: in its own apply, or in those before it. */
+export function failuresOf(manifest: RunManifest | undefined): Readonly<Record<string, Failure>> {
+  const own = Object.entries(manifest?.syncs ?? {}).flatMap(([name, { status, error, endedAt }]) =>
+    status === 'failed' && error ? [[name, { at: endedAt ?? manifest?.startedAt ?? '', ...error }] as const] : [],
+  );
+  return { ...manifest?.earlier, ...Object.fromEntries(own) };
 }

@@ -13,7 +13,8 @@ export interface Answer {
 export interface RequestInit {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array | string;
+  /** Left out: none. */
+  readonly body?: Uint8Array | string;
   readonly signal: AbortSignal;
 }
 
@@ -69,7 +70,7 @@ export const realWorld: World = {
   randomId: () => randomBytes(16).toString('hex'),
   // A redirect is an answer: followed, a POST would become a GET whose 200 says nothing about the batch.
   fetch: (url, init) =>
-    fetch(url, { ...init, body: init.body as string | Uint8Array<ArrayBuffer>, redirect: 'manual' }),
+    fetch(url, { ...init, body: (init.body ?? null) as string | Uint8Array<ArrayBuffer> | null, redirect: 'manual' }),
   gzip: (text) => compress(text, { level: 1 }),
   async readFile(file) {
     try {

@@ -42,6 +42,12 @@ export interface RunManifest {
   syncs: {
     [k: string]: SyncRecord;
   };
+  /**
+   * Failures of earlier applies, until their sync is done, unchanged or fails again.
+   */
+  earlier?: {
+    [k: string]: Failure;
+  };
 }
 export interface SyncRecord {
   /**
@@ -60,6 +66,10 @@ export interface SyncRecord {
    * Records of the latest run's finished batches, refused ones included.
    */
   sent?: number;
+  /**
+   * When it was done, unchanged or failed.
+   */
+  endedAt?: string;
   error?: {
     code: string;
     message: string;
@@ -83,6 +93,11 @@ export interface RunCounts {
   refused: number;
   invalid: number;
   billable: number;
+}
+export interface Failure {
+  at: string;
+  code: string;
+  message: string;
 }
 
 export type Expect =

@@ -1,15 +1,23 @@
 import { hostname } from 'node:os';
-import path from 'node:path';
 import type { DirectPlan, Plan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import { applyDirect } from '../direct.ts';
 import { maskSecrets, RunError } from '../errors.ts';
 import type { RunEvent } from '../events.ts';
-import { Manifest } from '../manifest.ts';
+import { Manifest, readManifest } from '../manifest.ts';
 import { applySync } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse, stateFile, warnOfDisabled } from './context.ts';
+import {
+  connection,
+  err,
+  FoundBefore,
+  load,
+  manifestFile,
+  openWarehouse,
+  stateFile,
+  warnOfDisabled,
+} from './context.ts';
 import { confirmed } from './confirm.ts';
 import { dueSyncs } from './due.ts';
 import { diskReason } from './disk.ts';
@@ -41,7 +49,7 @@ export interface ApplyOptions extends CommonOptions {
 const THREADS = 4;
 
 /** Finds what changed and sends it. */
-export async function apply(options: ApplyOptions, [file]: readonly string[] = []): Promise<number> {
+export async function apply(options: ApplyOptions, [given]: readonly string[] = []): Promise<number> {
   const loaded = await load(options);
   warnOfDisabled(loaded);
   const threads = Number(options.threads ?? THREADS);
@@ -53,7 +61,7 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
   const { plan, project, dir } = loaded;
-  const preview = file === undefined ? undefined : await previewFor(file, loaded, options);
+  const preview = given === undefined ? undefined : await previewFor(given, loaded, options);
   const versions = new Map(preview?.syncs.map((p) => [p.sync, p.version]));
   const isPreviewed = (s: { readonly name: string }): boolean => !preview || versions.has(s.name);
   const syncs = loaded.syncs.filter(isPreviewed);
@@ -79,7 +87,9 @@ export async function apply(options: ApplyOptions, [file]: readonly string[] = [
     if (options.due && chosen.length === 0) return 0;
     const remote = await openMixpanel(dir, project);
     try {
-      const manifest = new Manifest(realWorld, path.join(dir, 'target', 'syncline', plan.target, 'manifest.json'), {
+      const file = manifestFile(dir, plan.target);
+      const manifest = new Manifest(realWorld, file, {
+        before: await readManifest(realWorld, file),
         project: plan.project,
         target: plan.target,
         planHash: plan.hash,

@@ -6,8 +6,19 @@ import { err, load } from './context.ts';
 import { writing } from './disk.ts';
 import { count, some } from './report.ts';
 
-/** Writes the compiled folder, or compares it. */
-export async function compileCommand(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
+interface CompileOptions extends CommonOptions {
+  readonly check?: boolean;
+  readonly watch?: boolean;
+}
+
+/** Writes the compiled folder, or compares it; once, or at each change. */
+export async function compileCommand(options: CompileOptions): Promise<number> {
+  if (!options.watch) return compileOnce(options);
+  const { watchProject } = await import('./watch.ts');
+  return watchProject(path.resolve(options.projectDir), () => compileOnce(options));
+}
+
+async function compileOnce(options: CompileOptions): Promise<number> {
   const { dir, plan } = await load(options);
   const compiled = compiledFiles(plan);
   const folder = path.join(dir, 'compiled', plan.target);

@@ -167,6 +167,10 @@ export async function openWarehouse(
 export const stateFile = (dir: string, target: string, sync: string): string =>
   path.join(dir, 'syncline.state', target, `${sync}.json`);
 
+/** The record of the latest `apply`. */
+export const manifestFile = (dir: string, target: string): string =>
+  path.join(dir, 'target', 'syncline', target, 'manifest.json');
+
 /** The staged sync of that name. @throws FoundBefore when there is none */
 export function stagedSync({ plan, project }: Loaded, name: string | undefined): SyncPlan {
   const sync = plan.syncs.find((s) => s.name === name);

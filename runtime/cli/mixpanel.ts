@@ -2,6 +2,8 @@ import path from 'node:path';
 import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
+import type { AppApi } from '../mixpanel/app.ts';
+import { createAppApi } from '../mixpanel/app.ts';
 import type { Mixpanel } from '../mixpanel/import.ts';
 import { createMixpanel } from '../mixpanel/import.ts';
 import type { World } from '../world.ts';
@@ -10,6 +12,8 @@ import { connection, FoundBefore } from './context.ts';
 
 export interface OpenMixpanel {
   readonly mixpanel: Mixpanel;
+  /** What a service account may read of itself and its project; a token may read nothing. */
+  readonly app?: AppApi;
   readonly concurrency: number;
   readonly requestTimeoutMs: number;
   readonly secrets: readonly string[];
@@ -24,6 +28,12 @@ const HOSTS: Readonly<Record<string, string>> = {
   in: 'https://api-in.mixpanel.com',
 };
 const SENDERS = 8;
+
+/** Mixpanel's App API is on a host of its own in each region (OpenAPI: service-accounts); elsewhere it is the host itself. */
+export const appHost = (host: string): string =>
+  host.replace(/^https:\/\/api(?:-(eu|in))?\.mixpanel\.com$/, (_, region?: string) =>
+    region === undefined ? 'https://mixpanel.com' : `https://${region}.mixpanel.com`,
+  );
 
 /** Opens the target's Mixpanel project: the in-process sandbox, or a host. */
 export async function openMixpanel(dir: string, project: ResolvedProject): Promise<OpenMixpanel> {
@@ -48,6 +58,7 @@ export async function openMixpanel(dir: string, project: ResolvedProject): Promi
   });
   return {
     mixpanel: client,
+    ...(account ? { app: createAppApi(realWorld, { host: appHost(host), account, requestTimeoutMs }) } : {}),
     concurrency: SENDERS,
     requestTimeoutMs,
     secrets: [account?.secret, settings.token].filter((s) => s !== undefined),
@@ -71,7 +82,7 @@ async function inProcess(dir: string): Promise<OpenMixpanel> {
       const { pathname, search } = new URL(url);
       // What the world's own gzip left as it was; a lookup table comes compressed.
       const asIs = pathname === '/import';
-      const body = typeof init.body === 'string' ? Buffer.from(init.body) : init.body;
+      const body = typeof init.body === 'string' ? Buffer.from(init.body) : (init.body ?? Buffer.alloc(0));
       const headers = Object.fromEntries(
         Object.entries(init.headers)
           .map(([k, v]): [string, string] => [k.toLowerCase(), v])
@@ -87,10 +98,11 @@ async function inProcess(dir: string): Promise<OpenMixpanel> {
     },
   };
   const host = `http://sandbox-${sandbox.id}`;
+  const account = { username: 'sandbox', secret: 'sandbox' };
   const client = createMixpanel(world, {
     host,
     projectId: '1',
-    serviceAccount: { username: 'sandbox', secret: 'sandbox' },
+    serviceAccount: account,
     token: 'sandbox',
     retry: { initialMs: 100, maxMs: 1000, attempts: 5 },
     requestTimeoutMs: 30_000,
@@ -98,6 +110,7 @@ async function inProcess(dir: string): Promise<OpenMixpanel> {
   });
   return {
     mixpanel: client,
+    app: createAppApi(world, { host, account, requestTimeoutMs: 30_000 }),
     concurrency: 2,
     requestTimeoutMs: 0,
     secrets: [],

@@ -1,9 +1,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../../schemas/version.ts';
-import { RunError } from '../errors.ts';
 import type { CommonOptions } from './context.ts';
-import { FoundBefore, Reported } from './context.ts';
-import { err, logFormat, printError, printRefusal, setLogFormat } from './log.ts';
+import { printFailure } from './failure.ts';
+import { logFormat, printRefusal, setLogFormat } from './log.ts';
 
 type Action = (options: CommonOptions & Record<string, unknown>, args: readonly string[]) => Promise<number>;
 
@@ -70,7 +69,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     'compile',
     'write reviewable SQL and plan.json to compiled/<target>/',
     async () => (await import('./compile.ts')).compileCommand,
-  ).option('--check', 'fail (1) if compiled/<target>/ differs');
+  )
+    .option('--check', 'fail (1) if compiled/<target>/ differs')
+    .addOption(new Option('--watch', 'compile at each change of the project, until Ctrl-C').conflicts('check'));
   connecting(selecting(command('setup', 'print the admin SQL', async () => (await import('./setup.ts')).setup))).option(
     '--execute',
     'run it',
@@ -111,7 +112,13 @@ export async function main(argv: readonly string[]): Promise<number> {
   ).argument('<sync>');
   output(
     connecting(
-      selecting(command('status', 'state, last runs and next due', async () => (await import('./status.ts')).status)),
+      selecting(
+        command(
+          'status',
+          'how each sync is, since when, what to do next, its last runs and when it is due',
+          async () => (await import('./status.ts')).status,
+        ),
+      ),
     ),
   );
   output(
@@ -125,6 +132,17 @@ export async function main(argv: readonly string[]): Promise<number> {
       ),
     ),
   ).argument('[syncs...]', 'the same as --select');
+  output(
+    connecting(
+      selecting(
+        command(
+          'doctor',
+          'check files, environment, warehouse and Mixpanel, and change nothing',
+          async () => (await import('./doctor.ts')).doctor,
+        ),
+      ),
+    ),
+  );
   connecting(
     command(
       'reset',
@@ -172,21 +190,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (error instanceof FoundBefore) {
-      if (error instanceof Reported) err(error.message);
-      else printRefusal(error.message);
-      return 2;
-    }
-    if (error instanceof RunError) {
-      printError({ code: error.code, message: error.message, hint: error.hint });
-      return 1;
-    }
-    printError({
-      code: 'internal',
-      message: error instanceof Error ? error.message : String(error),
-      hint: 'This is a mistake of syncline. Please report it with what NODE_DEBUG=syncline adds.',
-    });
-    if (process.env['NODE_DEBUG'] === 'syncline' && error instanceof Error) err(error.stack ?? '');
-    return 1;
+    return printFailure(error);
   }
 }

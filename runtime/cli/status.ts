@@ -1,73 +1,113 @@
-import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, RunCounts, SyncPlan } from '../../schemas/types.ts';
 import type { Due } from '../due.ts';
+import { readManifest } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
 import { toState } from '../state.ts';
 import { realWorld } from '../world.ts';
-import type { CommonOptions } from './context.ts';
+import type { Row } from '../warehouses/warehouse.ts';
+import type { CommonOptions, Loaded } from './context.ts';
 import { dueOfDirect, dueOfStaged, timeOf } from './due.ts';
-import { load, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
+import { load, manifestFile, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
+import type { Health } from './health.ts';
+import { healthOf } from './health.ts';
+import { count, describeCounts } from './report.ts';
 
-/** State and last runs of the selected syncs. */
+/** `status --output json`, one sync. */
+interface Status extends Health {
+  readonly sync: string;
+  readonly phase: 'idle' | 'sending' | 'not set up';
+  readonly holder: string | null;
+  readonly version: number | null;
+  readonly frequency: string | null;
+  readonly due: boolean;
+  /** When `apply --due` runs it next; null when it is due, or only asked for. */
+  readonly nextDue: string | null;
+  /** What a report in Mixpanel filters by. */
+  readonly filter: string | null;
+  /** Rows that are invalid or were refused, as many as `rejects` shows. */
+  readonly rejects: number;
+  readonly runs: readonly Row[];
+}
+
+/** What the warehouse or the state file says of a sync. */
+interface Read {
+  readonly shown: Omit<Status, keyof Health>;
+  /** Whether a run of it was committed. */
+  readonly ran: boolean;
+}
+
+/** Whether each selected sync is well, since when, what to do, and its last runs. */
 export async function status(options: CommonOptions & { readonly output?: string }): Promise<number> {
   const loaded = await load(options);
+  const manifest = await readManifest(realWorld, manifestFile(loaded.dir, loaded.plan.target));
+  const command = commandOf(options);
+  const result = (await readAll(loaded, options)).map(({ shown, ran }): Status => {
+    const { sync, phase, holder, rejects, runs } = shown;
+    const finished = runs[0]?.['finished_ms'] ?? null;
+    const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects };
+    return {
+      ...shown,
+      ...healthOf({ ...known, finishedMs: finished === null ? null : Number(finished) }, manifest, command),
+    };
+  });
+  if (options.output === 'json') out(JSON.stringify(result, null, 2));
+  else for (const s of result) out(text(s, Date.now()));
+  return 0;
+}
+
+async function readAll(loaded: Loaded, options: CommonOptions): Promise<readonly Read[]> {
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
-  const result = [];
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
     await warnOfOrphans(runner, loaded);
-    for (const sync of loaded.syncs) {
-      const [found] = await runner.rows(sync.state.exists);
-      const [row] = Number(found?.['state_exists'] ?? 0) === 1 ? await runner.rows(sync.state.read) : [];
-      const runs = Number(found?.['runs_exists'] ?? 0) === 1 ? await runner.rows(loaded.plan.runs) : [];
-      const state = row ? toState(row) : null;
-      result.push({
-        sync: sync.name,
-        phase: state?.phase ?? 'not set up',
-        holder: state?.holder ?? null,
-        version: state?.version ?? null,
-        ...nextDue(sync, dueOfStaged(sync, state, runs)),
-        filter: sync.kind === 'events' ? `syncline_sync = "${sync.name}"` : null,
-        runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
-      });
-    }
-    for (const sync of loaded.direct) {
-      const { name, kind } = sync;
-      const { project, target } = loaded.plan;
-      const state = await readStateFile(realWorld, stateFile(loaded.dir, target, name), {
-        project,
-        target,
-        mixpanel: null,
-      });
-      result.push({
-        sync: name,
-        phase: !state ? 'not set up' : state.pending ? 'sending' : 'idle',
-        holder: null,
-        version: state?.run ?? null,
-        ...nextDue(sync, dueOfDirect(sync, state)),
-        filter: kind === 'events' ? `syncline_sync = "${name}"` : null,
-        runs: [],
-      });
-    }
+    const result: Read[] = [];
+    for (const sync of loaded.syncs) result.push(await readStaged(runner, loaded, sync));
+    for (const sync of loaded.direct) result.push(await readDirect(loaded, sync));
     await runner.close();
+    return result;
   } finally {
     await warehouse.close();
   }
-  if (options.output === 'json') out(JSON.stringify(result, null, 2));
-  else
-    for (const s of result) {
-      out(
-        `${s.sync}: ${s.phase === 'sending' ? 'interrupted while sending; the next apply finishes it' : s.phase}${s.holder === null ? '' : ' (its lease was not released)'}`,
-      );
-      if (s.frequency !== null)
-        out(`  ${s.due ? 'due now' : `next due: ${s.nextDue ?? 'never by --due'}`} (frequency: ${s.frequency})`);
-      if (s.filter !== null) out(`  in Mixpanel: filter by ${s.filter}`);
-      for (const r of s.runs)
-        out(
-          `  run ${String(r['run'])} at ${new Date(Number(r['finished_ms'])).toISOString()}: ${String(r['accepted_inserts'])} inserts, ${String(r['accepted_updates'])} updates, ${String(r['accepted_deletes'])} deletes, ${String(r['refused'])} refused, ${String(r['invalid'])} invalid`,
-        );
-    }
-  return 0;
+}
+
+const filterOf = ({ kind, name }: SyncPlan | DirectPlan): string | null =>
+  kind === 'events' ? `syncline_sync = "${name}"` : null;
+
+async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Read> {
+  const [found] = await runner.rows(sync.state.exists);
+  const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
+  const [row] = has('state_exists') ? await runner.rows(sync.state.read) : [];
+  const runs = has('runs_exists') ? await runner.rows(plan.runs) : [];
+  const state = row ? toState(row) : null;
+  const shown = {
+    sync: sync.name,
+    phase: state?.phase ?? ('not set up' as const),
+    holder: state?.holder ?? null,
+    version: state?.version ?? null,
+    ...nextDue(sync, dueOfStaged(sync, state, runs)),
+    filter: filterOf(sync),
+    rejects: state ? (await runner.rows(sync.rejects)).length : 0,
+    runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
+  };
+  return { shown, ran: state !== null && state.baseline !== null };
+}
+
+async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read> {
+  const { project, target } = plan;
+  const file = stateFile(dir, target, sync.name);
+  const state = await readStateFile(realWorld, file, { project, target, mixpanel: null });
+  const shown = {
+    sync: sync.name,
+    phase: !state ? ('not set up' as const) : state.pending ? ('sending' as const) : ('idle' as const),
+    holder: null,
+    version: state?.run ?? null,
+    ...nextDue(sync, dueOfDirect(sync, state)),
+    filter: filterOf(sync),
+    rejects: state?.rejects.length ?? 0,
+    runs: [],
+  };
+  return { shown, ran: state !== undefined && state.baseline !== null };
 }
 
 /** What `apply --due` would do with a sync: run it, or wait until a time; without a time it must be asked for. */
@@ -76,3 +116,62 @@ const nextDue = ({ frequency }: SyncPlan | DirectPlan, due: Due) => ({
   due: due.isDue,
   nextDue: due.isDue || due.nextMs === null ? null : timeOf(due.nextMs),
 });
+
+/** Commands of the same project and target, to paste. */
+function commandOf({ projectDir, target, vars }: CommonOptions): (verb: string, sync: string) => string {
+  const quoted = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const flags = [
+    ...(projectDir === '.' ? [] : [`--project-dir ${quoted(projectDir)}`]),
+    ...(target === undefined ? [] : [`-t ${quoted(target)}`]),
+    ...(vars === undefined ? [] : [`--vars ${quoted(vars)}`]),
+  ];
+  return (verb, sync) => ['syncline', verb, ...flags, ...(verb === 'doctor' ? [] : ['-s', sync])].join(' ');
+}
+
+function text(s: Status, now: number): string {
+  const said = {
+    ok: s.since === null ? 'ok' : `ok, last run ${when(s.since, now)}`,
+    failed: `failed ${when(s.since, now)}`,
+    interrupted: `interrupted${s.phase === 'sending' ? ' while sending' : ' before anything was sent'}${s.since === null ? '' : ` ${when(s.since, now)}`}`,
+    'never run': 'never run',
+  }[s.status];
+  const rejected =
+    s.rejects > 0 ? `; ${count(s.rejects, 'record')}${s.rejects === REJECTS ? ' or more' : ''} rejected` : '';
+  const lines = [`${s.sync}: ${said}${rejected}${s.next === null ? '' : `. Next: ${s.next}`}`];
+  if (s.error) lines.push(`  ${s.error.code}: ${s.error.message}`);
+  if (s.holder !== null) lines.push('  its lease was not released');
+  if (s.frequency !== null)
+    lines.push(`  ${s.due ? 'due now' : `next due: ${s.nextDue ?? 'never by --due'}`} (frequency: ${s.frequency})`);
+  if (s.filter !== null) lines.push(`  in Mixpanel: filter by ${s.filter}`);
+  for (const r of s.runs) {
+    const at = minute(new Date(Number(r['finished_ms'])).toISOString());
+    lines.push(`  run ${String(r['run'])}, ${at}: ${sent(r as unknown as RunCounts)}`);
+  }
+  return lines.join('\n');
+}
+
+/** As many as the statement of `rejects` reads. */
+const REJECTS = 200;
+
+function sent(counts: RunCounts): string {
+  const { accepted_inserts, accepted_updates, accepted_deletes, refused, invalid } = counts;
+  const any = accepted_inserts + accepted_updates + accepted_deletes + refused + invalid > 0;
+  return any ? describeCounts(counts) : 'nothing changed';
+}
+
+const minute = (iso: string): string => `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC`;
+
+/** `18 minutes ago (2026-11-25 14:02 UTC)` */
+function when(iso: string | null, now: number): string {
+  if (iso === null) return '';
+  const minutes = Math.max(0, Math.floor((now - Date.parse(iso)) / 60_000));
+  const ago =
+    minutes < 1
+      ? 'just now'
+      : minutes < 60
+        ? `${count(minutes, 'minute')} ago`
+        : minutes < 48 * 60
+          ? `${count(Math.floor(minutes / 60), 'hour')} ago`
+          : `${count(Math.floor(minutes / 1440), 'day')} ago`;
+  return `${ago} (${minute(iso)})`;
+}

@@ -291,7 +291,7 @@ function askedFor(retryAfter: string | null, now: number): number {
 }
 
 /** The innermost cause: fetch itself only says that it failed. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error.cause instanceof Error) return reasonOf(error.cause);
   if (error.message !== '') return error.message;

@@ -206,7 +206,7 @@ export class Scheduler {
   }
 
   #fetch(actor: Actor, url: string, init: RequestInit): Promise<Answer> {
-    const body = Buffer.from(init.body).toString('utf8');
+    const body = Buffer.from(init.body ?? '').toString('utf8');
     const startedAt = this.now;
     const answered = this.#server.request(actor.name, url, body);
     let ended = false;

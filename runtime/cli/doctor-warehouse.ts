@@ -1,0 +1,102 @@
+import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
+import type { ResolvedProject } from '../../compiler/project/resolve.ts';
+import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
+import { RunError } from '../errors.ts';
+import { Runner } from '../run.ts';
+import { refuseForeignStaging } from '../sync.ts';
+import type { CommonOptions, Loaded } from './context.ts';
+import { connection, openWarehouse } from './context.ts';
+import { diskReason } from './disk.ts';
+import type { Find } from './doctor.ts';
+import { count, some } from './report.ts';
+
+/** Whether the warehouse opens, its sources have the columns of the lock, and the staging tables can be written. */
+export async function checkWarehouse(loaded: Loaded, options: CommonOptions, find: Find): Promise<void> {
+  // What Mixpanel needs is checked apart, and may be missing.
+  const project: ResolvedProject = { ...loaded.project, target: { ...loaded.project.target, mixpanel: 'sandbox' } };
+  const { path: file } = connection(project).warehouse;
+  try {
+    const warehouse = await openWarehouse(loaded.dir, project, { ...options, readOnly: true });
+    try {
+      find('ok', 'warehouse', `${file} opens.`);
+      const runner = await Runner.open(loaded.plan, warehouse);
+      await checkSources(runner, [...loaded.syncs, ...loaded.direct], find);
+      if (await checkRights(path.resolve(loaded.dir, file), file, loaded, find))
+        await checkStaging(runner, loaded, find);
+      await runner.close();
+    } finally {
+      await warehouse.close();
+    }
+  } catch (error) {
+    find('fail', 'warehouse', messageOf(error));
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof RunError) return error.message;
+  throw error;
+}
+
+async function checkSources(runner: Runner, syncs: readonly (SyncPlan | DirectPlan)[], find: Find): Promise<void> {
+  let failed = 0;
+  for (const sync of syncs) {
+    const problem = await sourceProblem(runner, sync).catch(messageOf);
+    if (problem === undefined) continue;
+    failed++;
+    find('fail', 'source', `${sync.name}: ${problem}`);
+  }
+  if (failed === 0) find('ok', 'sources', `${count(syncs.length, 'sync')} can read what the lock says.`);
+}
+
+async function sourceProblem(runner: Runner, sync: SyncPlan | DirectPlan): Promise<string | undefined> {
+  const types = new Map((await runner.rows(sync.discover)).map((c) => [String(c['name']), String(c['native'])]));
+  if (types.size === 0) return `${sync.source} does not exist or may not be read. Check \`relation:\`.`;
+  const gone = sync.columns.filter((c) => types.get(c.name) !== c.native).map((c) => c.name);
+  if (gone.length === 0) return undefined;
+  const what = gone.length === 1 ? 'is not as' : 'are not as';
+  return `${some(gone, 5)} of ${sync.source} ${what} the lock says. Run \`syncline lock\` and compile again.`;
+}
+
+/** A database file is written beside itself too: its log is a file of its own. */
+async function checkRights(full: string, file: string, { plan }: Loaded, find: Find): Promise<boolean> {
+  if (plan.staging === 'none') {
+    find('ok', 'rights', 'The target says `staging: none`: the warehouse is only read.');
+    return false;
+  }
+  for (const [what, where] of [
+    [file, full],
+    [`The folder of ${file}`, path.dirname(full)],
+  ] as const)
+    try {
+      await access(where, constants.R_OK | constants.W_OK);
+    } catch (error) {
+      const reason = diskReason(error) ?? String(error);
+      find(
+        'fail',
+        'rights',
+        `${what} may not be written: ${reason}. Give the right to write, or use \`staging: none\` with the modes append, full and one_time.`,
+      );
+      return true;
+    }
+  find('ok', 'rights', `${file} may be written.`);
+  return true;
+}
+
+async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find): Promise<void> {
+  let isSetUp = 0;
+  for (const sync of syncs)
+    try {
+      const [found] = await runner.rows(sync.state.exists);
+      if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+      isSetUp += Number(found?.['state_exists'] ?? 0);
+    } catch (error) {
+      return find('fail', 'staging', messageOf(error));
+    }
+  const rest = syncs.length - isSetUp;
+  find(
+    'ok',
+    'staging',
+    `${plan.staging} has the tables of ${count(isSetUp, 'sync')}${rest === 0 ? '' : `; \`apply\` makes those of ${rest} more`}.`,
+  );
+}
