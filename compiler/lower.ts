@@ -96,9 +96,12 @@ export function lowerSync(
     forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
   };
 
+  const overridden: string[] = [];
   const add: Add = (statement, options = {}) => {
     const file = `${sync.name}/${statement}.sql`;
-    statements[file] = renderer.render(options.template ?? statement, options.context ?? contexts.later, options);
+    const made = renderer.render(options.template ?? statement, options.context ?? contexts.later, options);
+    statements[file] = made;
+    if (made.overrides.length > 0) overridden.push(statement);
     return file;
   };
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
@@ -119,6 +122,7 @@ export function lowerSync(
   const record = add('run_record');
   return {
     ...describe(dialect, sync, source, known),
+    overridden,
     lateWindowMs: sync.lateWindowMs,
     expressions: mirror
       ? {
@@ -241,13 +245,17 @@ export function lowerDirect(
     ...mappingContext(dialect, mapping),
     initial: true,
   };
+  const overridden: string[] = [];
   const add: Add = (statement, options = {}) => {
     const file = `${sync.name}/${statement}.sql`;
-    statements[file] = renderer.render(options.template ?? statement, options.context ?? context, options);
+    const made = renderer.render(options.template ?? statement, options.context ?? context, options);
+    statements[file] = made;
+    if (made.overrides.length > 0) overridden.push(statement);
     return file;
   };
   return {
     ...describe(dialect, sync, source, mapping),
+    overridden,
     maxChanges: sync.guard.maxChanges,
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),

@@ -29,6 +29,8 @@ interface Preview {
   readonly billable: number;
   /** Columns of the source that the lock does not have: not sent. */
   readonly newColumns: readonly string[];
+  /** Statements that templates of the project took part in. */
+  readonly overridden: readonly string[];
 }
 
 /** Shows what apply would do, or why it would refuse: counts from the same SQL, and nothing written. */
@@ -167,6 +169,7 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Omit<Preview,
     deletes,
     invalid,
     billable,
+    overridden: sync.overridden,
   };
 }
 
@@ -198,6 +201,7 @@ function text(p: Preview, sync: SyncPlan | undefined): string {
   if (sync) lines.push(...missed(sync));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
+  if (p.overridden.length > 0) lines.push(`  made by templates of this project: ${p.overridden.join(', ')}`);
   if (p.kind === 'events' && p.updates + p.deletes > 0)
     lines.push(
       '  Mixpanel has no per-event delete and does not guarantee that the newest copy wins: updates and tombstones (syncline_deleted) are best effort; only its own connector truly deletes events.',
