@@ -96,15 +96,30 @@ function unfit({ name, path, text }: Override): Diagnostic | undefined {
     return invalid(message, position.line, position.col);
   }
   const macros = new Set<string>();
+  const assigned = new Set(CALLABLE);
   let problem: Diagnostic | undefined;
   const walk = (node: Node): void => {
     const refuse = (why: string): void => void (problem ??= invalid(why, node.lineno + 1, node.colno + 1));
     const child = (field: string): Node | undefined => node[field] as Node | undefined;
     const literal = (field: string): unknown =>
       child(field)?.typename === 'Literal' ? child(field)?.['value'] : undefined;
+    /** What is called must be what it is called: a name stands for a macro or for a value, not for both. */
+    const take = (names: readonly string[], as: Set<string>, other: ReadonlySet<string>): void => {
+      for (const taken of names) {
+        if (other.has(taken)) refuse(`\`${taken}\` is two things`);
+        as.add(taken);
+      }
+    };
     switch (node.typename) {
       case 'Macro':
-        macros.add(String(child('name')?.['value']));
+        take(symbolsOf(child('name')), macros, assigned);
+        take(symbolsOf(child('args')), assigned, new Set([...macros, ...CALLABLE]));
+        break;
+      case 'Set':
+        take(symbolsOf(node['targets']), assigned, new Set([...macros, ...CALLABLE]));
+        break;
+      case 'For':
+        take(symbolsOf(child('name')), assigned, new Set([...macros, ...CALLABLE]));
         break;
       case 'Extends':
         if (literal('template') !== BUILTIN + name) refuse(`it can extend only "${BUILTIN}${name}"`);
@@ -144,6 +159,13 @@ function unfit({ name, path, text }: Override): Diagnostic | undefined {
   };
   walk(root);
   return problem;
+}
+
+/** The names in a node, or in a list of nodes. */
+function symbolsOf(value: unknown): readonly string[] {
+  if (Array.isArray(value)) return value.flatMap(symbolsOf);
+  if (!isNode(value)) return [];
+  return value.typename === 'Symbol' ? [String(value['value'])] : value.fields.flatMap((f) => symbolsOf(value[f]));
 }
 
 const isNode = (value: unknown): value is Node => value !== null && typeof value === 'object' && 'typename' in value;

@@ -171,6 +171,16 @@ test.each([
     `${AT}:1:20 template-invalid the template cannot be used: it can call only super, range and its own macros`,
   ],
   [
+    'a value called as a macro',
+    '{% macro m() %}{% endmacro %}{% set m = s.columns.map %}{{ m(1) }}',
+    `${AT}:1:33 template-invalid the template cannot be used: \`m\` is two things`,
+  ],
+  [
+    'a value called as a function',
+    '{% for range in s.columns %}{{ range(1) }}{% endfor %}',
+    `${AT}:1:4 template-invalid the template cannot be used: \`range\` is two things`,
+  ],
+  [
     'chance',
     '{{ [1, 2] | random }}',
     `${AT}:1:13 template-invalid the template cannot be used: \`random\` would give another text each time`,
