@@ -143,3 +143,29 @@ test.concurrent('a project’s templates run, are named by plan, and are compare
   told(await cli(dir, 'apply'), 2, 'error[template-refused]: the template `state_commit` is not open');
   expect(await sent(dir)).toBe(2);
 });
+
+test.concurrent('defaults reach what is selected, guarded and sent', async () => {
+  const dir = await shop({ extra: OTHER });
+  await edit(
+    dir,
+    'syncline.yml',
+    (t) => `${t}defaults:
+  tags: [nightly]
+  properties: { exclude: [item, internal_note] }
+  kind: { events: { guard: { max_changes: 2 } } }
+  path: { "syncs/finance/**": { tags: [finance] } }
+`,
+  );
+  await mkdir(path.join(dir, 'syncs/finance'));
+  await writeFile(path.join(dir, 'syncs/finance/f.yml'), `syncs:\n${OTHER.replace('other', 'third')}`);
+  const validated = await cli(dir, 'validate');
+  told(validated, 0, 'syncline.yml:9:33: warning[default-column-not-found]', '`internal_note`');
+  expect((await cli(dir, 'ls', '-s', 'tag:finance')).out).toMatch(/^third .*\n$/);
+  expect((await cli(dir, 'ls', '-s', 'tag:nightly')).out.split('\n')).toHaveLength(4);
+  const shown = await cli(dir, 'show', 'third');
+  expect(shown.out).toContain('"event":"Other"');
+  expect(shown.out).not.toContain('item');
+  told(await cli(dir, 'apply', '-s', 'third'), 1, 'error[guard]: third: The guard max_changes stopped this run');
+  await edit(dir, 'syncline.yml', (t) => t.replace('tags: [finance]', 'tag: [finance]'));
+  told(await cli(dir, 'apply'), 2, 'syncline.yml:11:33: error[unknown-key]: unknown key `tag`', 'did you mean `tags`?');
+});
