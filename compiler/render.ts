@@ -215,7 +215,7 @@ function shapedFrom(rendered: string, values: Values, overrides: ReadonlyMap<str
   }
   text = unmarked(text).trimEnd() + '\n';
   const pieces = toPieces(text);
-  if (raw.size > 0 && (text.split(MARK).length % 2 === 0 || !pieces.every((p) => isKnown(p, values.context)))) {
+  if (overrides.size > 0 && (text.split(MARK).length % 2 === 0 || !pieces.every((p) => isKnown(p, values.context)))) {
     const names = [...raw.keys()].map((name) => `(${overrides.get(name)?.path ?? ''})`).join(' ');
     throw new Error(`${names}\na filter changes a value, and values are sealed: templates place them, no more`);
   }
