@@ -3,6 +3,17 @@ import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { duckdb } from './dialects/duckdb.ts';
 import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from './lower.ts';
+import { parseLock } from './lock.ts';
+import type { Override } from './overrides.ts';
+import {
+  checkParents,
+  missingFrom,
+  missingName,
+  namesWanted,
+  overrideProblem,
+  overridesOf,
+  parentDigests,
+} from './overrides.ts';
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject } from './project/resolve.ts';
@@ -37,9 +48,21 @@ export function compile(input: CompileInput): Compiled {
     needLock: true,
     logicalType: (native) => dialect.logicalType(native),
   });
-  if (!project || diagnostics.some((d) => d.severity === 'error')) return { diagnostics };
+  const found: Diagnostic[] = [];
+  const report = (d: Diagnostic): void => void found.push(d);
+  const overrides = overridesOf(input.files, input.templates, dialect.name, report);
+  const failed = (): Compiled => ({
+    diagnostics: [...diagnostics, ...found.filter((d) => d.code !== 'template-not-locked')],
+  });
+  if (!project || [...diagnostics, ...found].some((d) => d.severity === 'error')) return failed();
+  if (overrides.size > 0)
+    checkParents(
+      parseLock(input.files['syncline.lock.json']).lock,
+      parentDigests(input.files, input.templates),
+      report,
+    );
 
-  const renderer = createRenderer(dialect, input.templates);
+  const renderer = createRenderer(dialect, input.templates, overrides);
   const place = {
     project: project.name,
     target: project.target.name,
@@ -66,9 +89,34 @@ export function compile(input: CompileInput): Compiled {
     syncs,
     direct,
   });
+  found.push(...renderer.problems);
+  if (renderer.problems.length > 0) return failed();
   const problems = lint(plan, statements);
-  if (problems.length > 0) throw new Error(`the compiler made an incomplete plan: ${problems.join('; ')}`);
-  return { diagnostics, project, plan };
+  found.push(...judge(statements, problems, overrides));
+  if (found.some((d) => d.severity === 'error')) return failed();
+  if (problems.length > 0)
+    throw new Error(`the compiler made an incomplete plan: ${problems.map((p) => p.text).join('; ')}`);
+  return { diagnostics: [...diagnostics, ...found], project, plan };
+}
+
+/** What the project's templates lack, once a template: names that other statements rely on, and late values. */
+function judge(
+  statements: Readonly<Record<string, Rendered>>,
+  problems: ReturnType<typeof lint>,
+  overrides: ReadonlyMap<string, Override>,
+): readonly Diagnostic[] {
+  if (overrides.size === 0) return [];
+  const found = new Map<string, Diagnostic>();
+  for (const [file, statement] of Object.entries(statements))
+    for (const name of statement.overrides) {
+      const override = overrides.get(name);
+      if (!override || found.has(name)) continue;
+      const missing = missingFrom(statement.partOf(name), namesWanted(name, statement.origin.context));
+      if (missing !== undefined) found.set(name, missingName(override, missing, file));
+      const problem = problems.find((p) => p.file === file);
+      if (problem && !found.has(name)) found.set(name, overrideProblem(override, problem.text));
+    }
+  return [...found.values()];
 }
 
 function idManagementOf({ target: { mixpanel } }: ResolvedProject): 'simplified' | 'original' {

@@ -166,6 +166,29 @@ const TEXTS = {
     message: `mode ${p.mode} has no use for \`${p.key}:\``,
     hint: p.use,
   }),
+  'template-unknown': (p: { path: string; known: readonly string[] }): Text => ({
+    message: `${p.path} stands for no template of the package`,
+    hint:
+      near(/([^/]+?)(\.sql)?(\.njk)?$/.exec(p.path)?.[1] ?? '', p.known) ??
+      `a template is templates/<default or warehouse>/<name>.sql.njk; names: ${p.known.join(', ')}`,
+  }),
+  'template-refused': (p: { name: string; known: readonly string[] }): Text => ({
+    message: `the template \`${p.name}\` is not open to projects: state, checks, rejects and ledger keep rows from being lost or doubled`,
+    hint: `open are ${p.known.join(', ')}`,
+  }),
+  'template-invalid': (p: { text: string }): Text => ({ message: `the template cannot be used: ${p.text}` }),
+  'template-incomplete': (p: { name: string; missing: string; statement: string }): Text => ({
+    message: `the template leaves out \`${p.missing}\`, which ${p.statement} needs`,
+    hint: `write it, or extend the package's template: {% extends "builtin:${p.name}" %}`,
+  }),
+  'template-not-locked': (p: { path: string }): Text => ({
+    message: `the lock does not say which template of the package ${p.path} stands for`,
+    hint: 'run `syncline lock`, so that a later version can tell you when its template changed',
+  }),
+  'template-parent-changed': (p: { path: string }): Text => ({
+    message: `the package's template that ${p.path} stands for changed since the lock was written`,
+    hint: 'compare both, then run `syncline lock`',
+  }),
   'mirror-without-key': (): Text => ({
     message: 'mirror without `key:`: a changed row is a tombstone and a new event, which costs two',
     hint: 'give a unique key if the source has one',
@@ -179,6 +202,8 @@ const TEXTS = {
 export type DiagnosticCode = keyof typeof TEXTS;
 export const DIAGNOSTIC_CODES = Object.keys(TEXTS) as DiagnosticCode[];
 const WARNINGS: readonly DiagnosticCode[] = [
+  'template-not-locked',
+  'template-parent-changed',
   'default-unmatched',
   'default-column-not-found',
   'mirror-without-key',

@@ -20,12 +20,17 @@ export async function readProject(
       // A read of an open file, such as a folder, names none.
       throw error instanceof Error ? Object.assign(error, { path: file }) : error;
     };
-  const folder = path.join(dir, 'syncs');
-  const syncs = await readdir(folder, { recursive: true }).catch(unlessMissing<string[]>([], folder));
+  const inFolder = async (name: string, wanted: RegExp): Promise<readonly string[]> => {
+    const folder = path.join(dir, name);
+    const found = await readdir(folder, { recursive: true }).catch(unlessMissing<string[]>([], folder));
+    return found.map((n) => path.posix.join(name, n.replaceAll(path.sep, '/'))).filter((n) => wanted.test(n));
+  };
   const names = [
     'syncline.yml',
     'syncline.lock.json',
-    ...syncs.filter((n) => /\.ya?ml$/.test(n)).map((n) => path.posix.join('syncs', n.replaceAll(path.sep, '/'))),
+    ...(await inFolder('syncs', /\.ya?ml$/)),
+    // One without its second ending would be left out without a word.
+    ...(await inFolder('templates', /\.njk$|^templates\/[^/]+\/[^/]+\.sql$/)),
   ].sort();
   const texts = await Promise.all(
     names.map(async (name) => {

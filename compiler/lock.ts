@@ -48,6 +48,9 @@ function problemOf(value: unknown): string | undefined {
   if (!isRecord(value)) return 'it is not a map';
   if (value['lockVersion'] !== 1) return 'its lockVersion is not 1';
   if (!isRecord(value['targets'])) return 'it has no targets';
+  const { templates = {} } = value;
+  if (!isRecord(templates) || !Object.values(templates).every((digest) => typeof digest === 'string'))
+    return 'its templates are not digests by path';
   for (const [name, target] of Object.entries(value['targets'])) {
     if (!isRecord(target) || !isRecord(target['sources'])) return `target ${name} has no sources`;
     for (const [relation, source] of Object.entries(target['sources'])) {

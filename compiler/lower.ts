@@ -45,6 +45,19 @@ const late = (name: LateName): Late => ({ name, type: LATE[name] });
 const step = (run: readonly string[], atomic = false): SqlStep => ({ kind: 'sql', run: [...run], atomic });
 const LEASE_LOST: Expect = { affected: 1, otherwise: 'lease-lost' };
 
+/** Adds a sync's statements; `overridden` becomes the list of those that templates of the project took part in. */
+function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, context: Context) {
+  const overridden: string[] = [];
+  const add: Add = (statement, options = {}) => {
+    const file = `${sync.name}/${statement}.sql`;
+    const made = renderer.render(options.template ?? statement, options.context ?? context, options);
+    statements[file] = made;
+    if (made.overrides.length > 0) overridden.push(statement);
+    return file;
+  };
+  return { add, overridden };
+}
+
 /** Steps and statements that every sync of a target shares. */
 export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
   const context = {
@@ -98,11 +111,7 @@ export function lowerSync(
     forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
   };
 
-  const add: Add = (statement, options = {}) => {
-    const file = `${sync.name}/${statement}.sql`;
-    statements[file] = renderer.render(options.template ?? statement, options.context ?? contexts.later, options);
-    return file;
-  };
+  const { add, overridden } = adding(renderer, sync, statements, contexts.later);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
@@ -126,6 +135,7 @@ export function lowerSync(
   const record = add('run_record');
   return {
     ...describe(dialect, sync, source, known),
+    overridden,
     lateWindowMs: sync.lateWindowMs,
     expressions: mirror
       ? {
@@ -259,13 +269,10 @@ export function lowerDirect(
     ...mappingContext(dialect, mapping),
     initial: true,
   };
-  const add: Add = (statement, options = {}) => {
-    const file = `${sync.name}/${statement}.sql`;
-    statements[file] = renderer.render(options.template ?? statement, options.context ?? context, options);
-    return file;
-  };
+  const { add, overridden } = adding(renderer, sync, statements, context);
   return {
     ...describe(dialect, sync, source, mapping),
+    overridden,
     maxChanges: sync.guard.maxChanges,
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),

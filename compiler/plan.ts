@@ -98,15 +98,15 @@ const PENDING = ['watermark_to', 'adopted'];
 
 /**
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
- * @returns one sentence a violation
+ * @returns one sentence a violation, with its statement
  */
-export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>): string[] {
-  const problems: string[] = [];
+export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>): { file: string; text: string }[] {
+  const problems: { file: string; text: string }[] = [];
   const check = (sync: { readonly name: string }, file: string, given: ReadonlySet<string>): void => {
     const statement = statements[file];
-    if (!statement) return void problems.push(`${sync.name}: statement ${file} does not exist`);
+    if (!statement) return void problems.push({ file, text: `${sync.name}: statement ${file} does not exist` });
     for (const name of statement.lates())
-      if (!given.has(name)) problems.push(`${file} uses ${name}, which nothing before it gives`);
+      if (!given.has(name)) problems.push({ file, text: `${file} uses ${name}, which nothing before it gives` });
     for (const result of statement.returns ?? []) (given as Set<string>).add(result.name);
   };
   for (const sync of plan.syncs) {

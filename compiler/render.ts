@@ -2,6 +2,9 @@ import nunjucks from 'nunjucks';
 import type { Expect, Late, Statement } from '../schemas/types.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
+import type { Diagnostic } from './diagnostics.ts';
+import type { Override } from './overrides.ts';
+import { BUILTIN, OPTIONS, renderProblem } from './overrides.ts';
 
 /** Every late value there is, with its type. */
 export const LATE = {
@@ -69,7 +72,8 @@ function strict(values: Context, path: string): unknown {
   return new Proxy(values, {
     get(target, key) {
       if (typeof key !== 'string') return undefined;
-      const value = target[key];
+      // Not what every object has, such as its constructor: a template sees values only.
+      const value = Object.hasOwn(target, key) ? target[key] : undefined;
       if (value === undefined) throw new Error(`the template asks for ${path}.${key}, which does not exist`);
       return value;
     },
@@ -104,7 +108,7 @@ function toPieces(text: string): readonly Piece[] {
   return text.split(MARK).flatMap((piece, index): Piece[] => {
     if (index % 2 === 0) return piece === '' ? [] : [piece];
     const [kind, name = ''] = piece.split(':');
-    if (kind === 'slot') return [{ slot: name.split('.') }];
+    if (kind !== 'hole' && kind !== 'bind') return [{ slot: name.split('.') }];
     const late: Late = { name, type: LATE[name as LateName] };
     return [kind === 'hole' ? { hole: late } : { bind: late }];
   });
@@ -113,29 +117,37 @@ function toPieces(text: string): readonly Piece[] {
 export interface Renderer {
   /** Renders the template of that name. The context is the template's only root, `s`. */
   render(template: string, context: Context, options?: Options): Rendered;
+  /** What is wrong with templates of the project; what was rendered is of no use then. */
+  readonly problems: readonly Diagnostic[];
 }
 
 /**
  * @param templates text by path below `templates/`, such as `default/capture.sql.njk`
+ * @param overrides the project's templates, by name
  */
-export function createRenderer(dialect: Dialect, templates: Readonly<Record<string, string>>): Renderer {
+export function createRenderer(
+  dialect: Dialect,
+  templates: Readonly<Record<string, string>>,
+  overrides: ReadonlyMap<string, Override> = new Map(),
+): Renderer {
   const loader = {
     async: false as const,
     getSource(name: string) {
+      const isBuiltin = name.startsWith(BUILTIN);
+      const plain = isBuiltin ? name.slice(BUILTIN.length) : name;
+      const override = overrides.get(plain);
+      // What a template outside of its parent's blocks says is dropped, so the parent is marked too.
+      const marked = (text: string): string => (override ? `${mark('from', plain)}${text}${mark('to', plain)}` : text);
+      if (override && !isBuiltin) return { src: marked(override.text), path: override.path, noCache: false };
       for (const folder of [dialect.name, 'default']) {
-        const path = `${folder}/${name}.sql.njk`;
+        const path = `${folder}/${plain}.sql.njk`;
         const src = templates[path];
-        if (src !== undefined) return { src, path, noCache: false };
+        if (src !== undefined) return { src: marked(src), path, noCache: false };
       }
-      throw new Error(`no template ${name} for ${dialect.name}`);
+      throw new Error(`there is no template ${plain} for ${dialect.name}`);
     },
   };
-  const environment = new nunjucks.Environment(loader, {
-    autoescape: false,
-    throwOnUndefined: true,
-    trimBlocks: true,
-    lstripBlocks: true,
-  });
+  const environment = new nunjucks.Environment(loader, OPTIONS);
   const values: Record<string, Sql> = {};
   for (const name of Object.keys(LATE) as LateName[]) values[name] = bound(dialect, name);
   const base = {
@@ -145,6 +157,7 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     now_ms: dialect.nowMs(),
     file_lock: dialect.fileLock,
   };
+  const problems: Diagnostic[] = [];
   const rendered = new Map<string, Map<string, Shaped>>();
   const contexts = new WeakMap<Context, Values>();
 
@@ -154,13 +167,23 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
     let shaped = variants.get(values.shape);
     if (!shaped) {
       const s = strict({ ...base, ...(slots(values.context, '') as Context) }, 's');
-      const text = environment.getTemplate(template, true).render({ s }).trimEnd() + '\n';
-      variants.set(values.shape, (shaped = { text, pieces: toPieces(text) }));
+      try {
+        // A template that cannot be rendered may give nothing instead of throwing.
+        const text = (environment.getTemplate(template, true).render({ s }) as string | null) ?? '';
+        shaped = shapedFrom(text, values, overrides);
+      } catch (error) {
+        const problem = renderProblem(error, overrides);
+        if (!problem) throw error;
+        if (problems.every((p) => p.span?.file !== problem.span?.file)) problems.push(problem);
+        shaped = { text: '', pieces: [], parts: new Map() };
+      }
+      variants.set(values.shape, shaped);
     }
     return shaped;
   };
 
   return {
+    problems,
     render(template, context, options = {}) {
       let values = contexts.get(context);
       if (!values) contexts.set(context, (values = new Values(context)));
@@ -173,6 +196,45 @@ export function createRenderer(dialect: Dialect, templates: Readonly<Record<stri
 interface Shaped {
   readonly text: string;
   readonly pieces: readonly Piece[];
+  /** What templates of the project gave, by their names. */
+  readonly parts: ReadonlyMap<string, readonly Piece[]>;
+}
+
+const mark = (side: 'from' | 'to', name: string): string => `${MARK}${side}:${name}${MARK}`;
+
+/** Takes the marks of the project's templates out of what was rendered, and what stands between them. */
+function shapedFrom(rendered: string, values: Values, overrides: ReadonlyMap<string, Override>): Shaped {
+  let text = rendered;
+  const raw = new Map<string, string>();
+  const unmarked = (marked: string): string => {
+    let plain = marked;
+    for (const name of overrides.keys())
+      plain = plain.replaceAll(mark('from', name), '').replaceAll(mark('to', name), '');
+    return plain;
+  };
+  for (const name of overrides.keys()) {
+    const [from, to] = [text.indexOf(mark('from', name)), text.lastIndexOf(mark('to', name))];
+    if (from >= 0) raw.set(name, unmarked(text.slice(from, to)));
+  }
+  text = unmarked(text).trimEnd() + '\n';
+  const pieces = toPieces(text);
+  if (overrides.size > 0 && (text.split(MARK).length % 2 === 0 || !pieces.every((p) => isKnown(p, values.context)))) {
+    const names = [...raw.keys()].map((name) => `(${overrides.get(name)?.path ?? ''})`).join(' ');
+    throw new Error(`${names}\na filter changes a value, and values are sealed: templates place them, no more`);
+  }
+  return { text, pieces, parts: new Map([...raw].map(([name, part]) => [name, toPieces(part)])) };
+}
+
+/** False for what is left of a marker that a template took apart. */
+function isKnown(piece: Piece, context: Context): boolean {
+  if (typeof piece === 'string') return true;
+  if (!('slot' in piece)) return Object.hasOwn(LATE, ('hole' in piece ? piece.hole : piece.bind).name);
+  let found: unknown = context;
+  for (const key of piece.slot) {
+    if (found === null || typeof found !== 'object' || !Object.hasOwn(found, key)) return false;
+    found = (found as Readonly<Record<string, unknown>>)[key];
+  }
+  return true;
 }
 
 /** A statement whose text is made when it is first read: most commands read few of a project's statements. */
@@ -202,6 +264,17 @@ export class Rendered implements Statement {
 
   get binds(): Statement['binds'] {
     return this.#fill().binds;
+  }
+
+  /** The templates of the project that took part, by name. */
+  get overrides(): readonly string[] {
+    return [...this.#shaped.parts.keys()];
+  }
+
+  /** What a template of the project gave: its part of the text, for this context. */
+  partOf(override: string): string {
+    const { sql } = fill(this.#dialect, this.#shaped.parts.get(override) ?? [], this.#values);
+    return statementText(sql);
   }
 
   /** What the text is made of, and what the runtime does with it: two statements that differ differ here. */

@@ -5,6 +5,12 @@
  */
 export interface Lock {
   lockVersion: 1;
+  /**
+   * Digests of the package's templates that those of the project stand for, by the project's path
+   */
+  templates?: {
+    [k: string]: string;
+  };
   targets: {
     [k: string]: {
       sources: {
@@ -193,6 +199,10 @@ export interface SyncPlan {
    * When apply --due runs it; null: always
    */
   frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
+  /**
+   * Statements that templates of the project took part in
+   */
+  overridden: string[];
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.
@@ -370,6 +380,10 @@ export interface DirectPlan {
    * When apply --due runs it; null: always
    */
   frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
+  /**
+   * Statements that templates of the project took part in
+   */
+  overridden: string[];
   mapping: {
     /**
      * Empty for what holds for every row: key and event name.

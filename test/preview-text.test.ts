@@ -19,7 +19,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
     ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,
   },
-  ...{ sync: undefined, differing: [], compressed: 50, egressPrice: null },
+  ...{ sync: undefined, differing: [], overridden: [], compressed: 50, egressPrice: null },
 });
 const HEAD = { project: 'shop', target: 'prod' };
 

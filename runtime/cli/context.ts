@@ -34,7 +34,7 @@ export class Reported extends FoundBefore {}
 
 const PACKAGE = path.join(import.meta.dirname, '../..');
 /** The folder of the package's templates: beside `runtime/` in the sources, one level up in `dist/`. */
-const templatesDir = (): string =>
+export const templatesDir = (): string =>
   path.basename(PACKAGE) === 'dist' ? path.join(PACKAGE, '../templates') : path.join(PACKAGE, 'templates');
 
 export async function parseVars(text: string | undefined): Promise<Readonly<Record<string, string>>> {

@@ -1,11 +1,13 @@
 import path from 'node:path';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
+import { parentDigests } from '../../compiler/overrides.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
+import { readTemplates } from '../../compiler/templates.ts';
 import { RunError } from '../errors.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
-import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected } from './context.ts';
+import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected, templatesDir } from './context.ts';
 import { writing } from './disk.ts';
 import { count } from './report.ts';
 
@@ -49,18 +51,23 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   }
   const old = parseLock(files['syncline.lock.json']).lock;
   const target = project.target.name;
+  const templates = parentDigests(files, await readTemplates(templatesDir()));
   const locked = {
     lockVersion: 1 as const,
+    ...(Object.keys(templates).length > 0 ? { templates } : {}),
     targets: { ...old.targets, [target]: { sources: { ...old.targets[target]?.sources, ...sources } } },
   };
   const text = writeLock(locked);
+  const moved = Object.keys(templates).filter((t) => (old.templates?.[t] ?? templates[t]) !== templates[t]);
   if (options.check) {
     if (text === files['syncline.lock.json']) return 0;
     for (const { source, column, before, after } of diffLock(old, locked))
       err(`  ${source}.${column}: ${before ?? 'not locked'} → ${after ?? 'gone'}`);
+    for (const file of moved) err(`  ${file}: the package's template that it stands for changed`);
     err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
     return 1;
   }
+  for (const file of moved) err(`${file}: the package's template that it stands for changed; compare both.`);
   await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${count(Object.keys(sources).length, 'source')} of target ${target}.`);
   return 0;

@@ -46,6 +46,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
         all.push({
           preview,
           sync: 'state' in sync ? sync : undefined,
+          overridden: sync.overridden,
           differing: before.differing(sync.name),
           compressed: await compressed(runner, sync, preview),
           egressPrice: loaded.project.target.warehouse.egressPrice,

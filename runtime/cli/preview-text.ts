@@ -5,6 +5,8 @@ import { count } from './report.ts';
 export interface Told {
   readonly preview: Preview;
   readonly sync: SyncPlan | undefined;
+  /** Statements that templates of the project took part in. */
+  readonly overridden: readonly string[];
   /** Statements whose SQL is not what was reviewed; null where nothing was compiled. */
   readonly differing: readonly string[] | null;
   /** Compressed bytes, as a sample compresses; null where they are sent as they are, or nothing is. */
@@ -37,6 +39,7 @@ export function text(told: Told): string {
   if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
+  if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)
     lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);

@@ -4,8 +4,8 @@ import { count } from './report.ts';
 
 /** Checks the project without connecting. */
 export async function validate(options: CommonOptions): Promise<number> {
-  const { plan } = await load(options);
-  const syncs = plan.syncs.length + plan.direct.length;
+  const { plan, project } = await load(options);
+  const syncs = project.syncs.length;
   if (!options.quiet) err(`${count(syncs, 'sync')} ${syncs === 1 ? 'is' : 'are'} valid for target ${plan.target}.`);
   return 0;
 }

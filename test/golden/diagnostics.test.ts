@@ -58,6 +58,17 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'where-invalid': shop('    key: order_id', '    key: order_id\n    where: "true) or (1 = 1"'),
   'mode-needs': shop('mode: mirror', 'mode: append'),
   'mode-refuses': shop('    key: order_id', '    key: order_id\n    insert_time: loaded_at'),
+  'template-unknown': files({ 'templates/default/creat_table.sql.njk': '' }),
+  'template-refused': files({ 'templates/duckdb/state_commit.sql.njk': 'select 1' }),
+  'template-invalid': files({
+    'templates/default/create_table.sql.njk': 'create table {{ s.table }} (\n  {{ s.colums }}\n)',
+  }),
+  'template-incomplete': files({ 'templates/default/deliver_pages.sql.njk': 'select batch, body from {{ s.outbox }}' }),
+  'template-not-locked': files({ 'templates/default/create_table.sql.njk': '{% extends "builtin:create_table" %}' }),
+  'template-parent-changed': files({
+    'templates/default/create_table.sql.njk': '{% extends "builtin:create_table" %}',
+    'syncline.lock.json': lock().replace('{', '{ "templates": { "templates/default/create_table.sql.njk": "0" },'),
+  }),
   'mirror-without-key': files({ 'syncs/shop.yml': sync() }),
   'insert-time-is-time': shop('mode: mirror', 'mode: append\n    insert_time: ordered_at'),
 };
