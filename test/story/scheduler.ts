@@ -416,7 +416,8 @@ export class SimConnection implements Connection {
   async #tell({ label, sql, binds: list }: Query, one: boolean): Promise<void> {
     const { watcher } = this.#scheduler;
     const value = (name: string): number => Number(list.find((b) => b.name === name)?.value);
-    if (label.endsWith('/capture.sql')) await watcher?.captured(this.#actor, Number(/s__outbox_(\d+)/.exec(sql)?.[1]));
+    if (/\/capture(_forward)?\.sql$/.test(label))
+      await watcher?.captured(this.#actor, Number(/s__outbox_(\d+)/.exec(sql)?.[1]));
     if (!one) return;
     if (label.endsWith('/state_flip.sql')) await watcher?.flipped(this.#actor, value('run'));
     if (label.endsWith('/state_settle.sql')) watcher?.settled(value('version'));

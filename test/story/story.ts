@@ -6,6 +6,7 @@ import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { writeLock } from '../../compiler/lock.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import { RunError } from '../../runtime/errors.ts';
+import type { Decision } from '../../runtime/mapping.ts';
 import { createMixpanel } from '../../runtime/mixpanel/import.ts';
 import { previewSync } from '../../runtime/preview.ts';
 import { Runner } from '../../runtime/run.ts';
@@ -40,19 +41,32 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
     changed: '',
   };
   const guard = specOf(shape).mode === 'mirror' ? guards[version] : '';
+  const yml = `${ymlOf(shape, version === 'other')}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`;
+  const limits = version === 'first' ? { records: 2, bytes: 600 } : { records: 3, bytes: 900 };
+  const plan = await compiled(yml, columns, limits);
+  plans.set(id, plan);
+  return plan;
+}
+
+/** The plan of a declaration over the columns of `src`. */
+export async function compiled(
+  yml: string,
+  columns: readonly { readonly name: string; readonly type: string }[],
+  limits: { readonly records: number; readonly bytes: number },
+): Promise<Plan> {
+  const source = { columns: columns.map(({ name, type }) => ({ name, type })) };
   const result = compile({
     files: {
       'syncline.yml':
         'name: sim\ndefault_target: t\ntargets: { t: { warehouse: { type: duckdb, path: x }, mixpanel: sandbox } }\n',
-      'syncs/s.yml': `${ymlOf(shape, version === 'other')}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`,
-      'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: { columns } } } } }),
+      'syncs/s.yml': yml,
+      'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: source } } } }),
     },
     templates: await readTemplates(path.join(import.meta.dirname, '../../templates')),
     dialect: { ...duckdb, fileLock: false },
-    limits: version === 'first' ? { records: 2, bytes: 600 } : { records: 3, bytes: 900 },
+    limits,
   });
   if (!result.plan) throw new Error(JSON.stringify(result.diagnostics));
-  plans.set(id, result.plan);
   return result.plan;
 }
 
@@ -60,6 +74,9 @@ export interface Apply {
   readonly processes?: number;
   readonly version?: Version;
   readonly mayCreate?: boolean;
+  /** Another declaration than those of the shape, and what was decided for it. */
+  readonly plan?: Plan;
+  readonly decision?: Decision | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
   readonly leave?: boolean;
 }
@@ -193,7 +210,7 @@ export class Story {
   async apply(options: Apply = {}): Promise<string[]> {
     const { processes = 1, version = 'first', mayCreate = false, leave = false } = options;
     const s = this.scheduler;
-    const plan = await planOf(this.shape, this.wide, version);
+    const plan = options.plan ?? (await planOf(this.shape, this.wide, version));
     const results: string[] = [];
     const actors = Array.from({ length: processes }, (_, i) => s.actor(`p${s.actors.length}-${i}`));
     for (const actor of actors) {
@@ -225,6 +242,7 @@ export class Story {
           if (e.type === 'committed') this.committed.push(e.counts);
         },
         stop: new AbortController().signal,
+        decision: options.decision,
         mayCreate,
       })
         .then(

@@ -230,8 +230,13 @@ export interface Line {
 }
 
 /** The table, each value told by the literal that it equals and not by the code under test. */
-export async function linesOf(connection: DuckDBConnection, shape: Shape, wide: boolean, now: number): Promise<Line[]> {
-  const columns = columnsOf(shape, wide);
+export async function linesOf(
+  connection: DuckDBConnection,
+  shape: Shape,
+  wide: boolean,
+  now: number,
+  columns: readonly Column[] = columnsOf(shape, wide),
+): Promise<Line[]> {
   const valued = columns.filter((c) => c.values.length > 0);
   const which = valued.map(
     ({ name, type, values }) =>

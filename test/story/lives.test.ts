@@ -1,0 +1,139 @@
+import { expect, test } from 'vitest';
+import type { Plan } from '../../schemas/types.ts';
+import { random } from './scheduler.ts';
+import { compiled, Story, TTL } from './story.ts';
+import type { Column } from './table.ts';
+import { columnsOf, linesOf, mutations, ymlOf } from './table.ts';
+
+const only = process.env['SEED'];
+const lives = Math.max(1, Math.ceil(Number(process.env['HISTORIES'] ?? 510) * 0.06));
+const LIMITS = { records: 2, bytes: 600 };
+
+/** A declaration, and the table as Mixpanel must show it then. */
+interface Declaration {
+  readonly name: string;
+  readonly yml: (yml: string) => string;
+  readonly columns: (column: Column) => Column;
+}
+
+const properties =
+  (text: string) =>
+  (yml: string): string =>
+    `${yml}    properties: ${text}\n`;
+const only_ =
+  (name: string, change: (column: Column) => Column) =>
+  (column: Column): Column =>
+    column.name === name ? change(column) : column;
+const hidden = (column: Column): Column => ({ ...column, property: null });
+const same = (column: Column): Column => column;
+
+const DECLARATIONS: readonly Declaration[] = [
+  { name: 'as it is', yml: (yml) => yml, columns: same },
+  {
+    name: 'a renamed property',
+    yml: properties("{ rename: { a: 'A b' } }"),
+    columns: only_('a', (c) => ({ ...c, property: 'A b' })),
+  },
+  { name: 'an excluded column', yml: properties('{ exclude: [n] }'), columns: only_('n', hidden) },
+  {
+    name: 'a number as text',
+    yml: properties('{ types: { n: string } }'),
+    columns: only_('n', (c) => ({
+      ...c,
+      values: c.values.map((v) => ({ ...v, shown: v.shown === undefined ? undefined : Number(v.shown).toFixed(2) })),
+    })),
+  },
+  {
+    name: 'no user',
+    yml: (yml) => properties('{ exclude: [u] }')(yml.replace('    user_id: u\n', '')),
+    columns: only_('u', hidden),
+  },
+  {
+    name: 'one event name',
+    yml: (yml) => properties('{ exclude: [ev] }')(yml.replace('event: { column: ev }', 'event: E')),
+    columns: only_('ev', (c) => ({ ...c, values: c.values.map((v) => ({ ...v, shown: 'E' })) })),
+  },
+  { name: 'no key', yml: (yml) => yml.replace('    key: id\n', ''), columns: same },
+];
+
+/** Years of one sync: its declaration changes, each change is resent or forwarded, processes die in between. */
+async function life(seed: number): Promise<string | undefined> {
+  const rng = random(seed);
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
+  const columns = columnsOf('keyed', false);
+  const plans = new Map<string, Plan>();
+  const story = await Story.open('keyed', false, rng, 4_000);
+  const { scheduler: s, server, outside } = story;
+  const planOf = async (d: Declaration): Promise<Plan> => {
+    const guard = '    guard: { max_deletes: 100%, on_empty_source: allow }\n';
+    const plan = plans.get(d.name) ?? (await compiled(d.yml(ymlOf('keyed', true)) + guard, columns, LIMITS));
+    plans.set(d.name, plan);
+    return plan;
+  };
+  const shouldBe = async (d: Declaration): Promise<string[]> =>
+    (await linesOf(outside, 'keyed', false, s.now, columns.map(d.columns)))
+      .flatMap((l) => (l.image === undefined ? [] : [l.image]))
+      .sort();
+  const shown = (): string[] =>
+    server
+      .shown()
+      .map((x) => x.image)
+      .sort();
+  try {
+    server.own = new Set(['id', 'a', 'A b', 'n', 'ev', 'u']);
+    s.mutate = mutations(s, 'keyed', columns, rng, (sql) => outside.run(sql));
+    let now = DECLARATIONS[0]!;
+    await story.apply({ version: 'other', mayCreate: true, plan: await planOf(now) });
+    for (let i = 0; i < 3; i++) await s.mutate();
+    const rounds = 3 + Math.floor(rng() * 6);
+    for (let round = 0; round < rounds; round++) {
+      s.chaos = {
+        kill: rng() < 0.5 ? 0.02 : 0,
+        pause: 0,
+        mutate: 0.05,
+        lostStatement: 0,
+        network: rng() < 0.5 ? 0.2 : 0,
+      };
+      if (rng() < 0.6) now = pick(DECLARATIONS);
+      const decision = pick([undefined, 'resend', 'forward', 'forward'] as const);
+      s.log(`declared: ${now.name}, decided: ${String(decision)}`);
+      await story.apply({ version: 'other', plan: await planOf(now), decision });
+      s.setTime(s.now + 3 * TTL);
+    }
+    s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
+    await s.settle();
+    const settle = async (decision: 'resend' | 'forward' | undefined): Promise<string[]> => {
+      s.setTime(s.now + 100_000);
+      return story.apply({ version: 'other', plan: await planOf(now), decision });
+    };
+    // What was forwarded may be in its old form, but each row is there once.
+    if (!(await settle('forward')).every((r) => r === 'ok')) await settle('resend');
+    if (server.problem !== undefined) return server.problem;
+    const [rows, events] = [await shouldBe(now), shown()];
+    if (rows.length !== events.length)
+      return `${rows.length} rows, ${events.length} events under "${now.name}"\n${rows.join('\n')}\n---\n${events.join('\n')}`;
+    // A resend brings everything into the form of the last declaration.
+    const results = await settle('resend');
+    if (results.some((r) => r !== 'ok')) return `the resend ends with ${results.join()}`;
+    if (JSON.stringify(await shouldBe(now)) !== JSON.stringify(shown()))
+      return `Mixpanel differs under "${now.name}"\n${(await shouldBe(now)).join('\n')}\n---\n${shown().join('\n')}`;
+    const before = server.records;
+    await settle(undefined);
+    return server.records > before ? 'it sends again what is equal' : server.problem;
+  } finally {
+    const problem = server.problem;
+    if (problem !== undefined) s.log(problem);
+    trace = s.trace;
+    story.close();
+  }
+}
+
+let trace: readonly string[] = [];
+
+test('long lives: declarations change, are resent or forwarded, and processes die; each row is there once, and a resend makes all equal', async () => {
+  const seeds = only === undefined ? Array.from({ length: lives }, (_, i) => i + 1) : [Number(only)];
+  for (const seed of seeds) {
+    const problem = await life(seed).catch((error: unknown) => String(error instanceof Error ? error.stack : error));
+    expect(problem === undefined ? '' : `SEED=${seed} (lives): ${problem}\n${trace.slice(-120).join('\n')}`).toBe('');
+  }
+}, 600_000);
