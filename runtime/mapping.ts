@@ -117,7 +117,7 @@ export function routeOf(sync: SyncPlan, baseline: Baseline | null, flag?: Decisi
   if (verdict.kind === 'rebase') return forwardRoute(baseline) ?? plain;
   const { change } = verdict;
   const decision = flag ?? sync.decisions[change.hash];
-  if (decision === undefined) throw undecided(sync.name, change);
+  if (decision === undefined) throw undecided(sync.name, change, change.unforwardable === undefined);
   if (decision === 'resend') return { forward: false, values: { resend: change.touchesAll ? 1 : 0 } };
   const route = change.unforwardable === undefined ? forwardRoute(baseline) : undefined;
   if (route) return route;
@@ -134,13 +134,14 @@ export function forwardRoute(baseline: Baseline | null): Route | undefined {
   return old ? { forward: true, values: { resend: 0, old_checksum: old.checksum, old_key: old.key } } : undefined;
 }
 
-function undecided(sync: string, change: MappingChange): RunError {
-  const choices = ['resend', ...(change.unforwardable === undefined ? ['forward'] : [])]
+/** What apply says as long as nobody decided. */
+export function undecided(sync: string, change: Pick<MappingChange, 'hash' | 'what'>, mayForward: boolean): RunError {
+  const choices = ['resend', ...(mayForward ? ['forward'] : [])]
     .map((choice) => `\`decisions: { ${change.hash}: ${choice} }\``)
     .join(' or ');
   return new RunError(
     'mapping-changed',
-    `The mapping of ${sync} changed since its last run (${change.what}), so rows that did not change would be sent again. Restore the mapping, or decide: ${choices} in the sync, or once --resend ${sync}${change.unforwardable === undefined ? ` or --forward ${sync}` : ''}. \`syncline plan\` prices it.`,
+    `The mapping of ${sync} changed since its last run (${change.what}), so rows that did not change would be sent again. Restore the mapping, or decide: ${choices} in the sync, or once --resend ${sync}${mayForward ? ` or --forward ${sync}` : ''}. \`syncline plan\` prices it.`,
     { retryable: false },
   );
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { DirectPlan, Preview, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
+import { undecided } from '../mapping.ts';
 import { previewDirect, previewSync } from '../preview.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
@@ -74,10 +75,12 @@ export async function planCommand(options: PlanOptions): Promise<number> {
       err(`${p.sync}: decision ${hash} is for no change that is there now; it can be removed.`);
     if (p.undecided) {
       refused++;
-      printError({
-        ...{ code: 'mapping-changed', sync: p.sync, hint: undefined },
-        message: `apply will refuse ${p.sync} until one of the decisions above is written into the sync, or given once as --resend or --forward.`,
-      });
+      const { code, message, hint } = undecided(
+        p.sync,
+        p.undecided,
+        p.undecided.choices.some((c) => c.decision === 'forward'),
+      );
+      printError({ code, sync: p.sync, message, hint });
     }
   }
   // What cannot be applied as it was previewed is not written.

@@ -11,7 +11,11 @@ import { diskReason } from './disk.ts';
  */
 export async function readPreview(file: string, { plan }: Pick<Loaded, 'plan'>): Promise<PreviewFile> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw new FoundBefore(`The preview ${file} cannot be read: ${diskReason(error) ?? String(error)}.`);
+    throw new FoundBefore(
+      error instanceof Error && 'code' in error && error.code === 'ENOENT'
+        ? `There is no preview file ${file}: write one with \`syncline plan --out ${file}\`. A sync is named by -s.`
+        : `The preview ${file} cannot be read: ${diskReason(error) ?? String(error)}.`,
+    );
   });
   const preview = parse(text);
   if (preview === undefined)

@@ -24,7 +24,7 @@ test.concurrent(
     told(await cli(dir, 'apply'), 0, 'purchases: run 1 done: 3 inserts', 'other: run 1 done: 3 inserts');
     await edit(dir, 'syncs/shop.yml', (t) => t.replace('name: other,', 'name: other, enabled: false,'));
 
-    told(await cli(dir, 'compile'), 0, '1 syncs');
+    told(await cli(dir, 'compile'), 0, '1 sync,');
     await expect(access(path.join(dir, 'compiled/dev/other'))).rejects.toThrow();
     expect((await cli(dir, 'ls')).out).toBe(
       'purchases  events mirror (checksum)  from orders\nother  events mirror (checksum)  from orders  not enabled\n',
@@ -97,6 +97,7 @@ test.concurrent('a project’s templates run, are named by plan, and are compare
     'preview',
     'preview_initial',
     'show',
+    'destroy',
   ];
   expect(syncs[0]!.overridden.toSorted()).toEqual(statements.toSorted());
   const planned = await cli(dir, 'plan');

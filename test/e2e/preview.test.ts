@@ -34,7 +34,7 @@ test('a preview of another project or target, of another form, or beside flags t
   const dir = await shop();
   await cli(dir, 'plan', '--out', 'p.json');
   told(await cli(dir, 'apply', 'p.json', '--resend', 'purchases'), 2, 'A preview says which syncs are applied and how');
-  told(await cli(dir, 'apply', 'none.json'), 2, 'The preview none.json cannot be read');
+  told(await cli(dir, 'apply', 'none.json'), 2, 'There is no preview file none.json');
   const preview = await read(dir);
   await writeFile(path.join(dir, 'p.json'), JSON.stringify({ ...preview, project: 'other' }));
   told(await cli(dir, 'apply', 'p.json'), 2, 'is of other / dev, this is shop / dev');
@@ -49,7 +49,7 @@ test('a mapping that waits for a decision gives no preview file', async () => {
   await cli(dir, 'apply', '-q');
   await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    properties: { rename: { item: Item } }\n`);
   const planned = await cli(dir, 'plan', '--out', 'p.json');
-  told(planned, 1, 'apply will refuse purchases until one of the decisions above is written');
+  told(planned, 1, 'The mapping of purchases changed since its last run (columns item)');
   expect(planned.out).toContain('purchases: the mapping changed (columns item)');
   await expect(readFile(path.join(dir, 'p.json'))).rejects.toThrow('ENOENT');
 });

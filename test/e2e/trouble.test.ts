@@ -148,7 +148,7 @@ test('flags, variables and environment: exit code 2, before any connection', asy
   const cases: [string[], string][] = [
     [['apply', '--bogus'], "unknown option '--bogus'\n(run with --help for the flags)"],
     [['aply'], "unknown command 'aply'"],
-    [['apply', 'purchases'], "too many arguments for 'apply'"],
+    [['apply', 'purchases'], 'There is no preview file purchases'],
     [['apply', '--lock-timeout', 'soon'], '--lock-timeout must be a number of seconds.'],
     [['apply', '--lock-timeout', ''], '--lock-timeout must be a number of seconds.'],
     [['apply', '--select', 'purchase'], 'No sync matches --select and --exclude. `syncline ls` lists them.'],
