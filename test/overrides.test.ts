@@ -61,7 +61,7 @@ describe('a template of the project', () => {
       'capture',
     );
     expect(newer.text).toBe(plain['purchases/capture.sql']!.replace('newer as (\n', 'newer as (\n-- first\n'));
-    expect(newer.overridden).toEqual(['capture', 'preview_initial', 'preview', 'show']);
+    expect(newer.overridden).toEqual(['capture', 'preview_initial', 'preview', 'destroy', 'show']);
   });
 
   test('of the warehouse comes before that of every warehouse; another warehouse’s does nothing', () => {
