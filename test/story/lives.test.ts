@@ -69,10 +69,13 @@ async function life(seed: number): Promise<string | undefined> {
   const plans = new Map<string, Plan>();
   const story = await Story.open('keyed', false, rng, 4_000);
   const { scheduler: s, server, outside } = story;
+  let name = 's';
   const planOf = async (d: Declaration): Promise<Plan> => {
     const guard = '    guard: { max_deletes: 100%, on_empty_source: allow }\n';
-    const plan = plans.get(d.name) ?? (await compiled(d.yml(ymlOf('keyed', true)) + guard, columns, LIMITS));
-    plans.set(d.name, plan);
+    const yml = d.yml(ymlOf('keyed', true)).replace('name: s\n', `name: ${name}\n`);
+    const from = `    renamed_from: ${name === 's' ? 'r' : 's'}\n`;
+    const plan = plans.get(`${name}: ${d.name}`) ?? (await compiled(yml + from + guard, columns, LIMITS));
+    plans.set(`${name}: ${d.name}`, plan);
     return plan;
   };
   const shouldBe = async (d: Declaration): Promise<string[]> =>
@@ -84,10 +87,27 @@ async function life(seed: number): Promise<string | undefined> {
       .shown()
       .map((x) => x.image)
       .sort();
+  const peace = (): Promise<unknown> => {
+    s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
+    return s.settle();
+  };
+  const settle = async (decision: 'resend' | 'forward' | undefined): Promise<string[]> => {
+    s.setTime(s.now + 100_000);
+    return story.apply({ version: 'other', plan: await planOf(now), decision, mayCreate: true });
+  };
+  /** `reset`, where nothing vanished unseen before it: what Mixpanel shows of such rows would stay. */
+  const forget = async (): Promise<void> => {
+    await peace();
+    await settle('resend');
+    s.log('reset');
+    for (const sql of ['delete from $__ledger', 'delete from $__rejects', 'update $__state set baseline = null'])
+      await outside.run(sql.replace('$', `mixpanel.${name}`));
+    await settle(undefined);
+  };
+  let now = DECLARATIONS[0]!;
   try {
     server.own = new Set(['id', 'a', 'A b', 'n', 'ev', 'u']);
     s.mutate = mutations(s, 'keyed', columns, rng, (sql) => outside.run(sql));
-    let now = DECLARATIONS[0]!;
     await story.apply({ version: 'other', mayCreate: true, plan: await planOf(now) });
     for (let i = 0; i < 3; i++) await s.mutate();
     const rounds = 3 + Math.floor(rng() * 6);
@@ -102,15 +122,12 @@ async function life(seed: number): Promise<string | undefined> {
       if (rng() < 0.6) now = pick(DECLARATIONS);
       const decision = pick([undefined, 'resend', 'forward', 'forward'] as const);
       s.log(`declared: ${now.name}, decided: ${String(decision)}`);
-      await story.apply({ version: 'other', plan: await planOf(now), decision });
+      if (rng() < 0.25) name = name === 's' ? 'r' : 's';
+      await story.apply({ version: 'other', plan: await planOf(now), decision, mayCreate: true });
       s.setTime(s.now + 3 * TTL);
+      if (rng() < 0.1) await forget();
     }
-    s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
-    await s.settle();
-    const settle = async (decision: 'resend' | 'forward' | undefined): Promise<string[]> => {
-      s.setTime(s.now + 100_000);
-      return story.apply({ version: 'other', plan: await planOf(now), decision });
-    };
+    await peace();
     // What was forwarded may be in its old form, but each row is there once.
     now = pick(DECLARATIONS.filter((d) => d !== now));
     if (!(await settle('forward')).every((r) => r === 'ok')) await settle('resend');

@@ -417,7 +417,7 @@ export class SimConnection implements Connection {
     const { watcher } = this.#scheduler;
     const value = (name: string): number => Number(list.find((b) => b.name === name)?.value);
     if (/\/capture(_forward)?\.sql$/.test(label))
-      await watcher?.captured(this.#actor, Number(/s__outbox_(\d+)/.exec(sql)?.[1]));
+      await watcher?.captured(this.#actor, Number(/__outbox_(\d+)/.exec(sql)?.[1]));
     if (!one) return;
     if (label.endsWith('/state_flip.sql')) await watcher?.flipped(this.#actor, value('run'));
     if (label.endsWith('/state_settle.sql')) watcher?.settled(value('version'));

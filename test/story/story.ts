@@ -99,6 +99,8 @@ export class Story {
   readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
   readonly #versions = new Map<string, Version>();
+  /** What each process calls the sync. */
+  readonly #names = new Map<string, string>();
   /** Runs that captured what their plan does not follow, and what each process captured last. */
   readonly #stopping = new Set<number>();
   readonly #captures = new Map<string, number>();
@@ -140,17 +142,18 @@ export class Story {
       },
       flipped: async (actor, run) => {
         const version = this.#versions.get(actor.name)!;
+        const name = this.#names.get(actor.name)!;
         this.#flips.set(run, version);
         if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
         this.truth.wentThrough(run, true);
         if (version === 'changed') this.server.problem ??= 'a changed mapping was captured';
         const [changed] = await this.rows(
-          `select count(distinct row_key) as n from mixpanel.s__outbox_${run} where change <> 'settled'`,
+          `select count(distinct row_key) as n from mixpanel.${name}__outbox_${run} where change <> 'settled'`,
         );
         if (version === 'first' && mode === 'mirror' && Number(changed?.['n']) > mostOf(shape))
           this.server.problem ??= 'a run slipped past its guard';
         const rows = await this.rows(
-          `select batch, payload, change from mixpanel.s__outbox_${run} where batch is not null order by ordinal`,
+          `select batch, payload, change from mixpanel.${name}__outbox_${run} where batch is not null order by ordinal`,
         );
         const batches: string[][] = [];
         for (const row of rows) (batches[Number(row['batch'])] ??= []).push(String(row['payload']));
@@ -216,6 +219,7 @@ export class Story {
     for (const actor of actors) {
       this.runs++;
       this.#versions.set(actor.name, version);
+      this.#names.set(actor.name, plan.syncs[0]!.name);
       const world = s.world(actor);
       void applySync({
         plan,
