@@ -89,6 +89,7 @@ const STATE = [
   'done',
   'again',
   'backfill',
+  'position',
   'resend',
   'old_checksum',
   'old_key',

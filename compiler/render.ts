@@ -35,6 +35,7 @@ export const LATE = {
   done: 'integer',
   again: 'integer',
   backfill: 'integer',
+  position: 'text',
   adopted: 'integer',
   new_epoch: 'integer',
   resend: 'integer',

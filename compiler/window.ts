@@ -21,10 +21,10 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
       lateMs === null
         ? after(stamp, since, from)
         : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
-    // A backfill's range is a person's: its start belongs to it, its end does not.
+    // A backfill's range is a person's: its start belongs to it, its end does not. What lies after the position is the next run's.
     const isBackfill = `${bind('backfill')} = 1`;
     return sql(
-      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} else ${lower} and ${stamp} <= ${to} end`,
+      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} and ${stamp} <= ${fromText(bind('position'))} else ${lower} and ${stamp} <= ${to} end`,
     );
   };
   return {

@@ -80,6 +80,7 @@ export function directValues(sync: DirectPlan, state: FileState | undefined): Va
     content_from: baseline && isSameMapping(sync, baseline) ? (baseline.content ?? null) : null,
     resend: 0,
     backfill: 0,
+    position: null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     seen_from: null,
     again: 0,

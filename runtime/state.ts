@@ -109,6 +109,7 @@ export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Valu
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     resend: 0,
     backfill: 0,
+    position: baseline?.watermark_to ?? null,
     adopted: 0,
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
     allow_max_deletes: null,

@@ -1,4 +1,5 @@
 import type { Preview, RunCounts } from '../../schemas/types.ts';
+import type { Range } from '../../runtime/sync.ts';
 import type { Manner } from './mixpanel.ts';
 import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
@@ -55,7 +56,9 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
       rng() < 0.4 ? (id, tombstone) => parseInt(id.slice(0, 4), 16) % 4 === mod && (mod !== 1 || tombstone) : null;
     server.manner = s.pick<Manner>(['names', 'names', 'nameless', 'too-large', 'names-alone']);
     const version = swaps ? await another(story) : 'first';
-    await story.apply({ processes: rng() < 0.25 ? 2 : 1, version });
+    const processes = rng() < 0.25 ? 2 : 1;
+    const backfill = story.shape === 'append' && rng() < 0.3 ? rangeUntil(s.now, rng) : undefined;
+    await story.apply({ processes, version, backfill });
     s.setTime(
       s.now + s.pick([90 * 86_400_000, ...[1, 1, 1, 2 * TTL, 2 * TTL, 2 * TTL].map((ms) => Math.floor(rng() * ms))]),
     );
@@ -67,6 +70,12 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
   // What is equal now stays equal: no version begins or ends any more.
   s.setTime(s.now + (specOf(story.shape).history ? 86_400_000 : 100_000));
   return rest(story, swaps);
+}
+
+/** Insert times up to now, or a little later. */
+function rangeUntil(now: number, rng: () => number): Range {
+  const text = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').replace('Z', '');
+  return { from: text(now - Math.floor(rng() * 300_000)), to: text(now + Math.floor(rng() * 1000)) };
 }
 
 /** Another plan where a run is `sending`, and now and then; a changed mapping only where it cannot become the first one. */

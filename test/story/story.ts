@@ -10,6 +10,7 @@ import type { Decision } from '../../runtime/mapping.ts';
 import { createMixpanel } from '../../runtime/mixpanel/import.ts';
 import { previewSync } from '../../runtime/preview.ts';
 import { Runner } from '../../runtime/run.ts';
+import type { Range } from '../../runtime/sync.ts';
 import { applySync } from '../../runtime/sync.ts';
 import type { Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
@@ -77,6 +78,8 @@ export interface Apply {
   /** Another declaration than those of the shape, and what was decided for it. */
   readonly plan?: Plan;
   readonly decision?: Decision | undefined;
+  /** Insert times that an append sends again. */
+  readonly backfill?: Range | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
   readonly leave?: boolean;
 }
@@ -99,6 +102,8 @@ export class Story {
   readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
   readonly #versions = new Map<string, Version>();
+  /** Processes that send again what was sent. */
+  readonly #fillers = new Set<string>();
   /** What each process calls the sync. */
   readonly #names = new Map<string, string>();
   /** Runs that captured what their plan does not follow, and what each process captured last. */
@@ -165,7 +170,7 @@ export class Story {
             .filter((r) => r['change'] === 'delete')
             .map((r) => String(r['payload']))
             .filter((line) => !isEvent(line)),
-          once: mode === 'mirror' ? [] : batches.flat().filter(isEvent),
+          once: mode === 'mirror' || this.#fillers.has(actor.name) ? [] : batches.flat().filter(isEvent),
           header: plan.syncs[0]!.deliver.table?.header,
         });
       },
@@ -220,6 +225,7 @@ export class Story {
       this.runs++;
       this.#versions.set(actor.name, version);
       this.#names.set(actor.name, plan.syncs[0]!.name);
+      if (options.backfill) this.#fillers.add(actor.name);
       const world = s.world(actor);
       void applySync({
         plan,
@@ -247,6 +253,7 @@ export class Story {
         },
         stop: new AbortController().signal,
         decision: options.decision,
+        backfill: options.backfill,
         mayCreate,
       })
         .then(

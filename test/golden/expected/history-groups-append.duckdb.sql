@@ -210,7 +210,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
     -- a profile is tried again by its key: a refused $unset has no checksum
     or r.syncline_kind = 'profile'
@@ -221,7 +221,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -412,7 +412,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
@@ -506,7 +506,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
     -- a profile is tried again by its key: a refused $unset has no checksum
     or r.syncline_kind = 'profile'
@@ -517,7 +517,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
     or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
 )
@@ -627,7 +627,7 @@ newer as (
   select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
   from source_rows as r
   where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
 ),
 changes as (
   select n.*,
