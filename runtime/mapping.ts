@@ -83,10 +83,11 @@ function describe(before: readonly Entry[], after: readonly Entry[]): MappingCha
   const roles = [...gone, ...come].flatMap((e) => e.means.split(', ')).filter((r) => IDENTITY.includes(r));
   const identity = [...constants.filter((n) => IDENTITY_CONSTANTS.includes(n)), ...roles];
   return {
-    hash: createHash('sha256')
-      .update(JSON.stringify([gone, come, names.length === 0 ? after : []]))
-      .digest('hex')
-      .slice(0, 7),
+    hash: lettered(
+      createHash('sha256')
+        .update(JSON.stringify([gone, come, names.length === 0 ? after : []]))
+        .digest('hex'),
+    ),
     what,
     unforwardable:
       identity.length > 0
@@ -97,6 +98,10 @@ function describe(before: readonly Entry[], after: readonly Entry[]): MappingCha
     touchesAll: names.length === 0 || names.some((n) => n !== '(where)'),
   };
 }
+
+/** Seven digits, a letter first: YAML reads `12e4567` as a number. */
+const lettered = (digest: string): string =>
+  `${'abcdef'[parseInt(digest.slice(0, 1), 16) % 6] ?? 'a'}${digest.slice(1, 7)}`;
 
 /** What a run does about its mapping. */
 export interface Route {

@@ -89,6 +89,13 @@ export function verifyState(
     );
   if (state.project !== expected.project) throw foreign('project', state.project, expected.project);
   if (state.target !== expected.target) throw foreign('target', state.target, expected.target);
+  const isSandbox = (name: string): boolean => name.startsWith('http://sandbox-');
+  if (isSandbox(state.mixpanel) && isSandbox(expected.mixpanel) && state.mixpanel !== expected.mixpanel)
+    throw new RunError(
+      'state-foreign',
+      `The state of ${sync} is of another sandbox: sandbox.duckdb was deleted or replaced since. Restore it; or drop the staging schema, so that everything is sent to the new one.`,
+      { retryable: false },
+    );
   if (state.mixpanel !== '' && state.mixpanel !== expected.mixpanel)
     throw foreign('Mixpanel project', state.mixpanel, expected.mixpanel);
 }

@@ -61,9 +61,13 @@ export async function applySync(run: SyncRun): Promise<void> {
 
 const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
 
-/** Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table. */
+/**
+ * Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table.
+ * `anew` says that a person asked for it: then a run on record does not stand against it, a ledger still does.
+ */
 export async function ensureState(
-  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> & Partial<Pick<SyncRun, 'prove' | 'stop' | 'emit'>>,
+  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> &
+    Partial<Pick<SyncRun, 'prove' | 'stop' | 'emit'>> & { readonly anew?: boolean },
 ): Promise<void> {
   const { plan, sync } = run;
   const runner = await Runner.open(plan, run.warehouse);
@@ -73,7 +77,7 @@ export async function ensureState(
     const recorded = has('runs_exists') && (await refuseForeignStaging(runner, plan, sync));
     if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
     if (has('state_exists')) return;
-    if (!run.mayCreate || has('ledger_exists') || recorded)
+    if (!run.mayCreate || has('ledger_exists') || (recorded && run.anew !== true))
       throw new RunError(
         'state-missing',
         `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
@@ -320,12 +324,9 @@ async function fresh(story: Story): Promise<void> {
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
-  // A backfill leaves the position where it was.
-  const position = story.backfill ? { watermark_to: baseline?.watermark_to ?? null } : {};
-  const pending = JSON.stringify({
-    ...baselineOf(sync, { ...values, ...position }),
-    ...(adopted === 1 ? { adopted } : {}),
-  });
+  // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
+  if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
+  const pending = JSON.stringify({ ...baselineOf(sync, values), ...(adopted === 1 ? { adopted } : {}) });
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({

@@ -391,5 +391,13 @@ export function joinLock(
     fail(
       diagnostic('wrong-value', { text: `a lookup table needs a second column, and ${source} has only its id` }, span),
     );
+  if ((sync.kind === 'user_profiles' || sync.kind === 'group_profiles') && names.size === 0)
+    fail(
+      diagnostic(
+        'wrong-value',
+        { text: `a profile needs a property, and none of ${source} is left besides what names it` },
+        span,
+      ),
+    );
   return failures === 0 ? joined : undefined;
 }

@@ -19,7 +19,7 @@ export async function readPreview(file: string, { plan }: Pick<Loaded, 'plan'>):
   });
   const preview = parse(text);
   if (preview === undefined)
-    throw new FoundBefore(`${file} is no preview of this syncline. Write one with \`syncline plan --out ${file}\`.`);
+    throw new FoundBefore(`${file} is no preview of this syncline: give the file that \`syncline plan --out\` wrote.`);
   if (preview.project !== plan.project || preview.target !== plan.target)
     throw new FoundBefore(
       `The preview ${file} is of ${preview.project} / ${preview.target}, this is ${plan.project} / ${plan.target}. Use -t, or plan again.`,

@@ -54,7 +54,7 @@ function* differences(before: readonly Known[], plan: Plan, differing: (sync: st
     const files = differing(sync.name);
     if (verdict.kind === 'changed')
       fields.push(
-        `mapping: ${verdict.change.what} (a mirror that has run waits for decisions: { ${verdict.change.hash}: … })`,
+        `mapping: ${verdict.change.what} (a mirror that has run waits for a decision: \`syncline plan\` prices it)`,
       );
     if (verdict.kind === 'compatible') fields.push('mapping: columns added at the end');
     if (fields.length === 0 && files.length > 0) fields.push(`SQL of ${files.join(', ')}, with the same meaning`);

@@ -23,7 +23,7 @@ export async function setup(options: CommonOptions & { readonly execute?: boolea
   try {
     const runner = await Runner.open(plan, warehouse);
     await runner.steps(plan.setup, {}).finally(() => runner.close());
-    for (const sync of syncs) await ensureState({ plan, sync, warehouse, mayCreate: true });
+    for (const sync of syncs) await ensureState({ plan, sync, warehouse, mayCreate: true, anew: true });
   } finally {
     await warehouse.close();
   }

@@ -121,6 +121,16 @@ test('a backfill sends the rows of a range again, its end left out, and moves no
   told(await cli(dir, 'apply', '--backfill', '2024-01-03..2024-01-05'), 2, 'log is a mirror', '--resend log');
 });
 
+test('a backfill keeps what is known of the late window: nothing of it is sent again', async () => {
+  const dir = await shop({
+    table: `create table orders as select i::integer as id, timestamp '2024-01-01' + to_hours(i::integer) as t from range(100) as t(i)`,
+  });
+  await declare(dir, `${LOG}    late_window: 30h\n`);
+  await cli(dir, 'apply', '-q');
+  told(await cli(dir, 'apply', '-s', 'log', '--backfill', '2023-12-01..2024-02-06'), 0, 'inserts');
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+});
+
 test('initial: skip is refused where every run sends every row, and without staging', async () => {
   const full = SYNC.replace('kind: events', 'kind: user_profiles')
     .replace('mode: mirror', 'mode: full')
@@ -128,6 +138,8 @@ test('initial: skip is refused where every run sends every row, and without stag
   const dir = await shop();
   await declare(dir, `${full}    initial: skip\n`);
   told(await cli(dir, 'validate'), 2, 'error[mode-refuses]');
+  await declare(dir, `${full}    properties: { exclude: [t, item] }\n`);
+  told(await cli(dir, 'validate'), 2, 'a profile needs a property, and none of orders is left');
   await writeFile(path.join(dir, 'syncline.yml'), YML.replace('duckdb }', 'duckdb, staging: none }'));
   await declare(dir, `${LOG}    initial: skip\n`);
   told(await cli(dir, 'validate'), 2, 'error[staging-needed]');

@@ -18,7 +18,7 @@ test('a preview is applied as it was reviewed, and refused when the plan, the lo
   await db(dir, `insert into orders values (3, timestamp '2024-01-02', 'new')`);
   expect((await cli(dir, 'apply', 'p.json')).code).toBe(0);
   expect(await sent(dir)).toBe(4);
-  told(await cli(dir, 'apply', 'p.json'), 1, 'error[preview-moved]: purchases: purchases was applied since');
+  told(await cli(dir, 'apply', 'p.json'), 1, 'error[preview-moved]: purchases: A run of purchases was begun since');
 
   await cli(dir, 'plan', '--out', 'p.json');
   await db(dir, `alter table orders add column note varchar`);
@@ -93,7 +93,7 @@ test('without a scan: what the declarations mean, with no connection and no cred
   expect([changed.code, changed.out]).toEqual([
     3,
     expect.stringMatching(
-      /^~ purchases: mapping: columns item \(a mirror that has run waits for decisions: \{ [0-9a-f]{7}: … \}\)\n\+ more: user_profiles, full, from orders\n$/,
+      /^~ purchases: mapping: columns item \(a mirror that has run waits for a decision: `syncline plan` prices it\)\n\+ more: user_profiles, full, from orders\n$/,
     ),
   ]);
   told(await plan('--out', 'p.json'), 2, '--out needs the counts of a scan');
