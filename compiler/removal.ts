@@ -6,7 +6,7 @@ import type { ResolvedSync } from './project/resolve.ts';
 import type { Context } from './render.ts';
 import { hole } from './render.ts';
 
-const atomic = (run: string[]): SqlStep[] => [{ kind: 'sql', run, atomic: true }];
+const steps = (run: string[], atomic: boolean): SqlStep[] => [{ kind: 'sql', run, atomic }];
 type Table = 'state' | 'ledger' | 'rejects' | 'seen';
 
 /** How a sync's objects go, and what it put into Mixpanel where a ledger knows that. */
@@ -29,14 +29,12 @@ export function destroyOf(
     keeps,
     data:
       keeps === null
-        ? atomicOff([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })])
+        ? steps([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })], false)
         : null,
     // The state is the last: a sync that has one can be destroyed again.
-    drop: atomic([...tables.filter((t) => t !== 'state').map(drop), drop('state')]),
+    drop: steps([...tables.filter((t) => t !== 'state').map(drop), drop('state')], true),
   };
 }
-
-const atomicOff = (run: string[]): SqlStep[] => [{ kind: 'sql', run, atomic: false }];
 
 function whyKept({ kind, mode, onDelete }: ResolvedSync): string | null {
   if (kind === 'lookup_table') return 'Mixpanel takes no empty lookup table: delete it in the settings of its project';

@@ -20,7 +20,7 @@ const properties =
   (text: string) =>
   (yml: string): string =>
     `${yml}    properties: ${text}\n`;
-const only_ =
+const changing =
   (name: string, change: (column: Column) => Column) =>
   (column: Column): Column =>
     column.name === name ? change(column) : column;
@@ -32,13 +32,13 @@ const DECLARATIONS: readonly Declaration[] = [
   {
     name: 'a renamed property',
     yml: properties("{ rename: { a: 'A b' } }"),
-    columns: only_('a', (c) => ({ ...c, property: 'A b' })),
+    columns: changing('a', (c) => ({ ...c, property: 'A b' })),
   },
-  { name: 'an excluded column', yml: properties('{ exclude: [n] }'), columns: only_('n', hidden) },
+  { name: 'an excluded column', yml: properties('{ exclude: [n] }'), columns: changing('n', hidden) },
   {
     name: 'a number as text',
     yml: properties('{ types: { n: string } }'),
-    columns: only_('n', (c) => ({
+    columns: changing('n', (c) => ({
       ...c,
       values: c.values.map((v) => ({ ...v, shown: v.shown === undefined ? undefined : Number(v.shown).toFixed(2) })),
     })),
@@ -46,18 +46,18 @@ const DECLARATIONS: readonly Declaration[] = [
   {
     name: 'no user',
     yml: (yml) => properties('{ exclude: [u] }')(yml.replace('    user_id: u\n', '')),
-    columns: only_('u', hidden),
+    columns: changing('u', hidden),
   },
   {
     name: 'one event name',
     yml: (yml) => properties('{ exclude: [ev] }')(yml.replace('event: { column: ev }', 'event: E')),
-    columns: only_('ev', (c) => ({ ...c, values: c.values.map((v) => ({ ...v, shown: 'E' })) })),
+    columns: changing('ev', (c) => ({ ...c, values: c.values.map((v) => ({ ...v, shown: 'E' })) })),
   },
   { name: 'no key', yml: (yml) => yml.replace('    key: id\n', ''), columns: same },
   {
     name: 'no key and a renamed property',
     yml: (yml) => properties("{ rename: { a: 'A b' } }")(yml.replace('    key: id\n', '')),
-    columns: only_('a', (c) => ({ ...c, property: 'A b' })),
+    columns: changing('a', (c) => ({ ...c, property: 'A b' })),
   },
 ];
 
