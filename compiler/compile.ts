@@ -1,7 +1,6 @@
 import type { Plan } from '../schemas/types.ts';
 import type { Diagnostic } from './diagnostics.ts';
-import type { Dialect } from './dialects/dialect.ts';
-import { duckdb } from './dialects/duckdb.ts';
+import type { Dialect, Sql } from './dialects/dialect.ts';
 import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from './lower.ts';
 import { parseLock } from './lock.ts';
 import type { Override } from './overrides.ts';
@@ -41,20 +40,20 @@ export interface Compiled {
 
 /** files → parse → resolve → check → lower → render. Pure: same input, same bytes. */
 export function compile(input: CompileInput): Compiled {
-  const dialect = input.dialect ?? duckdb;
-  const { project, diagnostics } = loadProject(input.files, {
+  const { project, dialect, diagnostics } = loadProject(input.files, {
     ...(input.target === undefined ? {} : { target: input.target }),
     ...(input.vars === undefined ? {} : { vars: input.vars }),
     needLock: true,
-    logicalType: (native) => dialect.logicalType(native),
+    ...(input.dialect === undefined ? {} : { dialect: input.dialect }),
   });
   const found: Diagnostic[] = [];
   const report = (d: Diagnostic): void => void found.push(d);
+  if (!project || !dialect) return { diagnostics };
   const overrides = overridesOf(input.files, input.templates, dialect.name, report);
   const failed = (): Compiled => ({
     diagnostics: [...diagnostics, ...found.filter((d) => d.code !== 'template-not-locked')],
   });
-  if (!project || [...diagnostics, ...found].some((d) => d.severity === 'error')) return failed();
+  if ([...diagnostics, ...found].some((d) => d.severity === 'error')) return failed();
   if (overrides.size > 0)
     checkParents(
       parseLock(input.files['syncline.lock.json']).lock,
@@ -84,7 +83,8 @@ export function compile(input: CompileInput): Compiled {
     warehouse: dialect.name,
     staging: place.staging,
     transaction: dialect.transaction,
-    session: [...dialect.session],
+    embedded: dialect.embedded,
+    session: [...dialect.session, ...timeoutOf(dialect, project)],
     ...shared,
     syncs,
     direct,
@@ -117,6 +117,10 @@ function judge(
       if (problem && !found.has(name)) found.set(name, overrideProblem(override, problem.text));
     }
   return [...found.values()];
+}
+
+function timeoutOf(dialect: Dialect, { target: { warehouse } }: ResolvedProject): readonly Sql[] {
+  return warehouse.statementTimeoutMs === null ? [] : [dialect.statementTimeout(warehouse.statementTimeoutMs)];
 }
 
 function idManagementOf({ target: { mixpanel } }: ResolvedProject): 'simplified' | 'original' {

@@ -77,7 +77,9 @@ export async function ensureState(
     const recorded = has('runs_exists') && (await refuseForeignStaging(runner, plan, sync));
     if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
     if (has('state_exists')) return;
-    if (!run.mayCreate || has('ledger_exists') || (recorded && run.anew !== true))
+    const isAsked = run.anew === true;
+    const mayCreate = run.mayCreate && (plan.embedded || isAsked);
+    if (!mayCreate || has('ledger_exists') || (recorded && !isAsked))
       throw new RunError(
         'state-missing',
         `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,

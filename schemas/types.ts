@@ -137,6 +137,10 @@ export interface Plan {
     rollback: string;
   };
   /**
+   * The warehouse is a file that `apply` sets up by itself; elsewhere a person does
+   */
+  embedded: boolean;
+  /**
    * Statements sent once on each new connection
    */
   session: string[];
@@ -544,6 +548,10 @@ export interface Undecided {
 }
 
 export type Tags = string[];
+export type WarehouseSettings = {
+  type: string;
+} & WarehouseSettings1;
+export type WarehouseSettings1 = DuckDBSettings | PostgresSettings;
 
 /**
  * syncline.yml
@@ -692,7 +700,7 @@ export interface Target {
     ttl?: string;
   };
 }
-export interface WarehouseSettings {
+export interface DuckDBSettings {
   type: 'duckdb';
   path: string;
   /**
@@ -711,6 +719,66 @@ export interface WarehouseSettings {
     threads?: number;
     temp_directory?: string;
   };
+}
+/**
+ * Named as in a dbt-postgres profile, besides what syncline adds
+ */
+export interface PostgresSettings {
+  type: 'postgres';
+  host: string;
+  port?: number;
+  user: string;
+  password?: string;
+  dbname: string;
+  /**
+   * dbt's own; not used
+   */
+  schema?: string;
+  /**
+   * dbt's own; not used
+   */
+  threads?: number;
+  search_path?: string;
+  role?: string;
+  /**
+   * Seconds
+   */
+  keepalives_idle?: number;
+  /**
+   * Seconds
+   */
+  connect_timeout?: number;
+  sslmode?: 'verify-full' | 'verify-ca' | 'require' | 'disable';
+  /**
+   * File of the certificate authority
+   */
+  sslrootcert?: string;
+  sslcert?: string;
+  sslkey?: string;
+  /**
+   * none: no write access
+   */
+  staging?: string;
+  /**
+   * Of a gigabyte that leaves the warehouse, for `plan`
+   */
+  egress_price?: number;
+  /**
+   * What one statement may take, such as 30m
+   */
+  statement_timeout?: string;
+  /**
+   * The role that `apply` connects as, for the SQL of `setup`
+   */
+  grantee?: string;
+  /**
+   * What the grantee may read: the sources, or all of their schemas
+   */
+  grant_scope?: 'table' | 'schema';
+  /**
+   * The role that makes the sources anew, such as the one of dbt
+   */
+  creator?: string;
 }
 export interface MixpanelSettings {
   host?: string;

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import type { ResolvedSync } from '../compiler/project/resolve.ts';
 import { loadProject } from '../compiler/project/load.ts';
 import { writeLock } from '../compiler/lock.ts';
-import { duckdb } from '../compiler/dialects/duckdb.ts';
 
 const columns = (names: string) =>
   names.split(' ').map((name) => ({ name, type: ['t', 'loaded'].includes(name) ? 'TIMESTAMP' : 'VARCHAR' }));
@@ -39,7 +38,7 @@ defaults: ${defaults}
         Object.entries(syncs).map(([file, list]) => [file, `syncs:\n${list.map((s) => `  - { ${s} }\n`).join('')}`]),
       ),
     },
-    { needLock: true, logicalType: (native) => duckdb.logicalType(native) },
+    { needLock: true },
   );
 }
 

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { diagnostic } from '../compiler/diagnostics.ts';
-import { duckdb } from '../compiler/dialects/duckdb.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../compiler/lock.ts';
 import { loadProject } from '../compiler/project/load.ts';
 import { parseRelation, renderConnection } from '../compiler/project/resolve.ts';
@@ -33,7 +32,7 @@ const files = (syncs: string, project = PROJECT): Files => ({
   'syncline.lock.json': LOCK,
 });
 const load = (input: Files, options: { vars?: Record<string, string> } = {}) =>
-  loadProject(input, { needLock: true, logicalType: (native) => duckdb.logicalType(native), ...options });
+  loadProject(input, { needLock: true, ...options });
 const found = (input: Files): string[] =>
   load(input).diagnostics.map((d) => `${d.span?.start.line}:${d.span?.start.col} ${d.code}: ${d.message}`);
 

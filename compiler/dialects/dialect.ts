@@ -52,10 +52,16 @@ export interface Dialect {
   readonly transaction: { readonly begin: string; readonly commit: string; readonly rollback: string } | null;
   /** Statements that pin what a session could change: zone, float digits. */
   readonly session: readonly Sql[];
+  /** A statement after which the session's statements may take that long, milliseconds. */
+  statementTimeout(ms: number): Sql;
   /** Stands before a common table that shall be read anew by each that names it; empty where the engine decides. */
   readonly inlined: Sql;
+  /** True for a file that a run sets up by itself; elsewhere a person runs `setup`. */
+  readonly embedded: boolean;
   /** True where holding the database file proves that an earlier holder is dead. */
   readonly fileLock: boolean;
+  /** True where a text can be read as JSON without failing on one that is none. */
+  readonly readsText: boolean;
   /** Column types of our own tables. */
   readonly types: Readonly<Record<'text' | 'integer', Sql>>;
   /** The logical type of a native type; undefined when it cannot be synced. */

@@ -138,7 +138,12 @@ export const duckdb: Dialect = {
   // Documentation: WITH Clause. A table that two others read is kept otherwise, with all its columns.
   inlined: sql('not materialized '),
   session: [sql("set timezone = 'UTC'")],
+  statementTimeout() {
+    throw new Error('DuckDB has no limit of a statement, and its targets no setting for one');
+  },
+  embedded: true,
   fileLock: true,
+  readsText: true,
   types: { text: sql('varchar'), integer: sql('bigint') },
   logicalType(native) {
     if (native.endsWith(']')) return 'nested';

@@ -1,5 +1,6 @@
 import type { Lock } from '../../schemas/types.ts';
 import { canonicalRelation, lockedColumns } from '../lock.ts';
+import type { Dialect } from '../dialects/dialect.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
 import { isReservedEvent } from '../mapping/reserved.ts';
@@ -12,7 +13,7 @@ import { STRATEGIES } from './resolve.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Types = (native: string) => string | undefined;
+type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'name'>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -278,7 +279,7 @@ export function joinLock(
   sync: ResolvedSync,
   target: string,
   lock: Lock,
-  types: Types,
+  dialect: Columns,
   into: Report,
 ): ResolvedSync | undefined {
   const report = naming(sync, into);
@@ -310,8 +311,12 @@ export function joinLock(
         fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span));
         continue;
       }
-      const type = types(found.type);
-      if (type !== undefined && allowed.length > 0 && !allowed.includes(type))
+      const type = dialect.logicalType(found.type);
+      const isText = type === 'text' && !dialect.readsText;
+      if (isText && (role === 'json_properties' || sync.properties.types[column] === 'json')) {
+        const wants = `a JSON type: ${dialect.name} cannot tell whether a text is JSON before it reads it`;
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
+      } else if (type !== undefined && allowed.length > 0 && !allowed.includes(type))
         fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
     }
   }
@@ -361,7 +366,7 @@ export function joinLock(
         rule({
           name,
           native,
-          type: types(native),
+          type: dialect.logicalType(native),
           property,
           isReserved: property !== null && isReserved(property),
           span,
@@ -369,7 +374,8 @@ export function joinLock(
       );
     if (property === null) continue;
     const isNested =
-      ['nested', 'json', 'binary', 'geo'].includes(types(native) ?? '') && sync.properties.types[name] === undefined;
+      ['nested', 'json', 'binary', 'geo'].includes(dialect.logicalType(native) ?? '') &&
+      sync.properties.types[name] === undefined;
     if (sync.kind === 'lookup_table' && isNested)
       fail(
         diagnostic(

@@ -1,8 +1,8 @@
 /** What later versions know: named as such instead of as a typo. */
-const KEYS = new Set(['exports', 'dbt', 'dbt_profile', 'dbt_target', 'grantee', 'grant_scope', 'attach']);
+const KEYS = new Set(['exports', 'dbt', 'dbt_profile', 'dbt_target', 'attach']);
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   strategy: ['snapshot', 'stream', 'change_feed'],
-  type: ['bigquery', 'snowflake', 'databricks', 'redshift', 'postgres'],
+  type: ['bigquery', 'snowflake', 'databricks', 'redshift'],
 };
 
 export const isLater = (key: string): boolean => KEYS.has(key);

@@ -1,4 +1,6 @@
 import type { Diagnostic } from '../diagnostics.ts';
+import type { Dialect } from '../dialects/dialect.ts';
+import { dialectOf } from '../dialects/dialects.ts';
 import { parseLock } from '../lock.ts';
 import { checkDeclared, joinLock } from './check.ts';
 import { unusedDefaults } from './defaults.ts';
@@ -13,10 +15,13 @@ export interface LoadOptions {
   readonly vars?: Readonly<Record<string, string>>;
   /** False for `lock`, which is about to read the columns. */
   readonly needLock: boolean;
-  readonly logicalType: (native: string) => string | undefined;
+  /** Another dialect than the target's own. */
+  readonly dialect?: Dialect;
 }
 
 export interface LoadResult {
+  /** The target's. */
+  readonly dialect?: Dialect;
   readonly project?: ResolvedProject;
   /** All that was found, by file and place. */
   readonly diagnostics: readonly Diagnostic[];
@@ -25,15 +30,15 @@ export interface LoadResult {
 /** parse → resolve → check. The project may be used only when no diagnostic is an error. */
 export function loadProject(files: Readonly<Record<string, string>>, options: LoadOptions): LoadResult {
   const diagnostics: Diagnostic[] = [];
-  const project = load(files, options, diagnostics);
-  return { ...(project ? { project } : {}), diagnostics: diagnostics.sort(byPlace) };
+  const loaded = load(files, options, diagnostics);
+  return { ...loaded, diagnostics: diagnostics.sort(byPlace) };
 }
 
 function load(
   files: Readonly<Record<string, string>>,
   options: LoadOptions,
   into: Diagnostic[],
-): ResolvedProject | undefined {
+): { readonly project: ResolvedProject; readonly dialect: Dialect } | undefined {
   const parsed = parse(files, into);
   const required = parsed.project && requiredProblem(parsed.project);
   if (required) {
@@ -51,16 +56,17 @@ function load(
     into.push(d);
   };
   checkDeclared(project, report);
-  if (!options.needLock) return project;
+  const dialect = options.dialect ?? dialectOf(project.target.warehouse.type);
+  if (!options.needLock) return { project, dialect };
   const { lock, diagnostics } = parseLock(files['syncline.lock.json']);
   into.push(...diagnostics);
   if (diagnostics.length > 0) return undefined;
   const syncs = project.syncs
     .filter((s) => !s.relation.some(isControl))
-    .map((s) => joinLock(s, project.target.name, lock, options.logicalType, report))
+    .map((s) => joinLock(s, project.target.name, lock, dialect, report))
     .filter((s) => s !== undefined);
   if (into.every((d) => d.severity !== 'error')) unusedDefaults(project.defaults, syncs, project.locate, report);
-  return { ...project, syncs };
+  return { project: { ...project, syncs }, dialect };
 }
 
 function byPlace({ span: a }: Diagnostic, { span: b }: Diagnostic): number {

@@ -27,10 +27,18 @@ export interface ResolvedTarget {
   readonly name: string;
   readonly protected: boolean;
   readonly warehouse: {
-    readonly type: 'duckdb';
+    readonly type: WarehouseSettings['type'];
     readonly staging: string;
     /** Of a gigabyte that leaves the warehouse. */
     readonly egressPrice: number | null;
+    /** Whom `setup` gives rights, which ones, and who makes the sources anew; null where nobody is named. */
+    readonly grants: {
+      readonly to: string;
+      readonly scope: 'table' | 'schema';
+      readonly creator: string | null;
+    } | null;
+    /** What one statement may take. */
+    readonly statementTimeoutMs: number | null;
     /** With `env_var` not rendered: compile never reads the environment. So are the next two. */
     readonly connection: WarehouseSettings;
   };
@@ -225,7 +233,9 @@ function expandTarget(
     const path = pointer.slice(1).split('/');
     const inside = path.slice(1).join('.');
     if (
-      /^(vars\..*|protected|warehouse\.(type|staging)|mixpanel\.id_management)$/.test(inside) &&
+      /^(vars\..*|protected|warehouse\.(type|staging|grantee|grant_scope|creator|statement_timeout)|mixpanel\.id_management)$/.test(
+        inside,
+      ) &&
       into.every((d) => d.code !== 'env-var-here')
     )
       into.push(diagnostic('env-var-here', { key: inside }, locate(path)));
@@ -238,9 +248,11 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
   const staging = warehouse.staging ?? 'mixpanel';
   if (isControl(staging))
     into.push(diagnostic('control-character', { key: 'staging' }, locate(['warehouse', 'staging'])));
+  const timeout = 'statement_timeout' in warehouse ? warehouse.statement_timeout : undefined;
   const quantities: readonly (readonly [readonly string[], unknown, (text: string | number) => number | undefined])[] =
     [
       [['lease', 'ttl'], lease.ttl, toMilliseconds],
+      [['warehouse', 'statement_timeout'], timeout, toMilliseconds],
       ...(mixpanel === 'sandbox'
         ? []
         : ([
@@ -260,11 +272,23 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
   return {
     name,
     protected: target.protected ?? false,
-    warehouse: { type: warehouse.type, staging, egressPrice: warehouse.egress_price ?? null, connection: warehouse },
+    warehouse: {
+      type: warehouse.type,
+      staging,
+      egressPrice: warehouse.egress_price ?? null,
+      grants: grantsOf(warehouse),
+      statementTimeoutMs: timeout === undefined ? null : (toMilliseconds(timeout) ?? null),
+      connection: warehouse,
+    },
     mixpanel,
     lease,
     locate,
   };
+}
+
+function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
+  if (!('grantee' in warehouse)) return null;
+  return { to: warehouse.grantee, scope: warehouse.grant_scope ?? 'table', creator: warehouse.creator ?? null };
 }
 
 function resolveSync(

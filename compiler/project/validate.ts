@@ -22,7 +22,7 @@ let validators: Readonly<Record<keyof Shapes, ValidateFunction>> | undefined;
 function validatorsOnce(): Readonly<Record<keyof Shapes, ValidateFunction>> {
   if (validators) return validators;
   const { Ajv2020 } = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof Ajv;
-  const ajv = new Ajv2020({ allErrors: true, strict: true, verbose: true, allowUnionTypes: true });
+  const ajv = new Ajv2020({ allErrors: true, strict: true, verbose: true, allowUnionTypes: true, discriminator: true });
   const sync = readSchema('sync');
   ajv.addSchema(sync, 'sync.schema.json');
   ajv.addSchema(readSchema('project'), 'project');
@@ -106,6 +106,8 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
     case 'enum':
     case 'const':
       return describeEnum(error, key, locate(path));
+    case 'discriminator':
+      return describeChoice(error, locate);
     case 'anyOf':
     case 'propertyNames':
       return undefined;
@@ -132,6 +134,20 @@ function describeEnum(error: ErrorObject, key: string, span: ReturnType<Locate>)
   return typeof error.data === 'string'
     ? diagnostic('wrong-value', { text, given: error.data, allowed }, span)
     : diagnostic('wrong-value', { text }, span);
+}
+
+/** A map whose kind is named by one of its keys, such as a warehouse by its type. */
+function describeChoice(error: ErrorObject, locate: Locate): Diagnostic | undefined {
+  const { tag, tagValue } = error.params as { tag: string; tagValue: unknown };
+  // That it is missing is told already.
+  if (tagValue === undefined) return undefined;
+  const { oneOf } = error.parentSchema as { oneOf: readonly { readonly $ref: string }[] };
+  const { $defs } = readSchema('project') as {
+    $defs: Record<string, { properties: Record<string, { const: string }> }>;
+  };
+  const known = oneOf.map(({ $ref }) => $defs[$ref.split('/').at(-1) ?? '']?.properties[tag]?.const);
+  const span = locate([...split(error.instancePath), tag]);
+  return describeEnum({ ...error, params: { allowedValues: known }, data: tagValue }, tag, span);
 }
 
 function describeType(error: ErrorObject, key: string, span: ReturnType<Locate>): Diagnostic {

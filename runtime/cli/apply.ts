@@ -20,7 +20,7 @@ import {
 } from './context.ts';
 import { confirmed } from './confirm.ts';
 import { dueSyncs } from './due.ts';
-import { diskReason } from './disk.ts';
+import { diskReason } from '../disk.ts';
 import { printError } from './log.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { parseAllowed } from './allow.ts';

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { compiledFiles } from '../../compiler/plan.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { err, load } from './context.ts';
-import { writing } from './disk.ts';
+import { writing } from '../disk.ts';
 import { count, some } from './report.ts';
 
 interface CompileOptions extends CommonOptions {

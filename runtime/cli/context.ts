@@ -7,11 +7,10 @@ import { renderConnection } from '../../compiler/project/resolve.ts';
 import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import type { DirectPlan, Plan, SyncPlan } from '../../schemas/types.ts';
-import { RunError } from '../errors.ts';
 import type { Runner } from '../run.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
-import { diskReason } from './disk.ts';
+import { diskReason } from '../disk.ts';
 import { err, out, printDiagnostic } from './log.ts';
 
 export { err, out };
@@ -141,24 +140,14 @@ export async function openWarehouse(
 ): Promise<Warehouse> {
   // Who only reads the warehouse needs no credentials of Mixpanel.
   const target = { ...project.target, mixpanel: 'sandbox' as const };
-  const { path: file, settings } = connection({ ...project, target }).warehouse;
   const given = options.lockTimeout ?? '60';
   const seconds = given.trim() === '' ? NaN : Number(given);
   if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
-  const { openDuckDB } = await import('../warehouses/duckdb.ts');
-  const full = path.resolve(dir, file);
-  const { existsSync } = await import('node:fs');
-  if (!existsSync(full))
-    throw new RunError(
-      'warehouse-unavailable',
-      `There is no database file ${file}. Check \`path:\` of target ${project.target.name}.`,
-      { retryable: false },
-    );
-  return openDuckDB(realWorld, {
-    path: full,
+  const { openWarehouse: open } = await import('../warehouses/open.ts');
+  return open(realWorld, connection({ ...project, target }).warehouse, {
+    dir,
     readOnly: options.readOnly,
     lockTimeoutMs: seconds * 1000,
-    ...(settings ? { settings } : {}),
     onWait: (message) => err(message),
   });
 }

@@ -1,13 +1,11 @@
-import { access, constants } from 'node:fs/promises';
-import path from 'node:path';
 import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
 import { refuseForeignStaging } from '../sync.ts';
+import type { Warehouse } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, openWarehouse } from './context.ts';
-import { diskReason } from './disk.ts';
+import { openWarehouse } from './context.ts';
 import type { Find } from './doctor.ts';
 import { count, some } from './report.ts';
 
@@ -15,15 +13,13 @@ import { count, some } from './report.ts';
 export async function checkWarehouse(loaded: Loaded, options: CommonOptions, find: Find): Promise<void> {
   // What Mixpanel needs is checked apart, and may be missing.
   const project: ResolvedProject = { ...loaded.project, target: { ...loaded.project.target, mixpanel: 'sandbox' } };
-  const { path: file } = connection(project).warehouse;
   try {
     const warehouse = await openWarehouse(loaded.dir, project, { ...options, readOnly: true });
     try {
-      find('ok', 'warehouse', `${file} opens.`);
+      find('ok', 'warehouse', `${warehouse.name} opens.`);
       const runner = await Runner.open(loaded.plan, warehouse);
       await checkSources(runner, [...loaded.syncs, ...loaded.direct], find);
-      if (await checkRights(path.resolve(loaded.dir, file), file, loaded, find))
-        await checkStaging(runner, loaded, find);
+      if (await checkRights(warehouse, loaded, find)) await checkStaging(runner, loaded, find);
       await runner.close();
     } finally {
       await warehouse.close();
@@ -58,28 +54,14 @@ async function sourceProblem(runner: Runner, sync: SyncPlan | DirectPlan): Promi
   return `${some(gone, 5)} of ${sync.source} ${what} the lock says. Run \`syncline lock\` and compile again.`;
 }
 
-/** A database file is written beside itself too: its log is a file of its own. */
-async function checkRights(full: string, file: string, { plan }: Loaded, find: Find): Promise<boolean> {
+async function checkRights(warehouse: Warehouse, { plan }: Loaded, find: Find): Promise<boolean> {
   if (plan.staging === 'none') {
     find('ok', 'rights', 'The target says `staging: none`: the warehouse is only read.');
     return false;
   }
-  for (const [what, where] of [
-    [file, full],
-    [`The folder of ${file}`, path.dirname(full)],
-  ] as const)
-    try {
-      await access(where, constants.R_OK | constants.W_OK);
-    } catch (error) {
-      const reason = diskReason(error) ?? String(error);
-      find(
-        'fail',
-        'rights',
-        `${what} may not be written: ${reason}. Give the right to write, or use \`staging: none\` with the modes append, full and one_time.`,
-      );
-      return true;
-    }
-  find('ok', 'rights', `${file} may be written.`);
+  const obstacle = await warehouse.obstacle?.();
+  if (obstacle !== undefined) find('fail', 'rights', obstacle);
+  else if (warehouse.obstacle) find('ok', 'rights', `${warehouse.name} may be written.`);
   return true;
 }
 

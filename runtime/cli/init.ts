@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore } from './context.ts';
-import { writing } from './disk.ts';
+import { writing } from '../disk.ts';
 
 const PROJECT = `name: shop
 require_syncline: ">=0.1"

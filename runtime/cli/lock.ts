@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { parentDigests } from '../../compiler/overrides.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
@@ -8,21 +7,20 @@ import { RunError } from '../errors.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { err, FoundBefore, openWarehouse, parseVars, readFiles, report, selected, templatesDir } from './context.ts';
-import { writing } from './disk.ts';
+import { writing } from '../disk.ts';
 import { count } from './report.ts';
 
 /** Reads the columns of the sources into the lock, or compares them with it. */
 export async function lock(options: CommonOptions & { readonly check?: boolean }): Promise<number> {
   const dir = path.resolve(options.projectDir);
   const files = await readFiles(dir);
-  const { project, diagnostics } = loadProject(files, {
+  const { project, dialect, diagnostics } = loadProject(files, {
     ...(options.target === undefined ? {} : { target: options.target }),
     vars: await parseVars(options.vars),
     needLock: false,
-    logicalType: (native) => duckdb.logicalType(native),
   });
   report(diagnostics, files, dir, true);
-  if (!project) throw new FoundBefore('The project cannot be read.');
+  if (!project || !dialect) throw new FoundBefore('The project cannot be read.');
   const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
   const sources: Record<string, { columns: { name: string; type: string }[] }> = {};
@@ -31,7 +29,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
     for (const sync of syncs) {
       const source = canonicalRelation(sync.relation);
       const rows = await connection.rows({
-        sql: duckdb.columns(sync.relation),
+        sql: dialect.columns(sync.relation),
         binds: [],
         label: `columns of ${source}`,
       });

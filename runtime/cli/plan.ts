@@ -11,7 +11,7 @@ import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { err, FoundBefore, load, openWarehouse, out, stateFile, warnOfDisabled, warnOfOrphans } from './context.ts';
-import { writing } from './disk.ts';
+import { writing } from '../disk.ts';
 import { printError } from './log.ts';
 import type { Told } from './preview-text.ts';
 import { markdown, text } from './preview-text.ts';

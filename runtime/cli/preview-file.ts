@@ -3,7 +3,7 @@ import type { PreviewFile } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import type { Loaded } from './context.ts';
 import { FoundBefore } from './context.ts';
-import { diskReason } from './disk.ts';
+import { diskReason } from '../disk.ts';
 
 /**
  * The preview that `plan --out` wrote, proven to be of this project and plan.

@@ -1,17 +1,22 @@
+import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
 import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import { diskReason } from '../disk.ts';
 import { RunError } from '../errors.ts';
 import type { World } from '../world.ts';
 import type { Bind, Connection, Query, Row, Warehouse } from './warehouse.ts';
 
 export interface DuckDBOptions {
   readonly path: string;
+  /** As the project names the file. */
+  readonly name: string;
   readonly readOnly: boolean;
   /** How long to wait while another process holds the file, milliseconds. */
   readonly lockTimeoutMs: number;
   /** Called once when waiting begins. */
-  readonly onWait?: (message: string) => void;
+  readonly onWait: (message: string) => void;
   /** DuckDB's own settings (documentation: Configuration). */
-  readonly settings?: Readonly<Record<string, string | number>>;
+  readonly settings: Readonly<Record<string, string | number>>;
 }
 
 /** DuckDB's buffers beyond this spill to disk: the process stays small whatever the size of the table. */
@@ -19,23 +24,30 @@ const MEMORY_LIMIT = '256MB';
 
 /** Opens a database file. One process at a time can hold it for writing (documentation: Concurrency). */
 export async function openDuckDB(world: World, options: DuckDBOptions): Promise<Warehouse> {
+  await access(options.path).catch(() => {
+    throw new RunError(
+      'warehouse-unavailable',
+      `There is no database file ${options.name}. Check \`path:\` of the target.`,
+      { retryable: false },
+    );
+  });
   const { DuckDBInstance } = await import('@duckdb/node-api');
   const config: Record<string, string> = {
     ...(options.readOnly ? { access_mode: 'READ_ONLY' } : {}),
     memory_limit: MEMORY_LIMIT,
     // Where order matters a statement says so; keeping it besides makes large inserts buffer (guide: Performance).
     preserve_insertion_order: 'false',
-    ...Object.fromEntries(Object.entries(options.settings ?? {}).map(([name, value]) => [name, String(value)])),
+    ...Object.fromEntries(Object.entries(options.settings).map(([name, value]) => [name, String(value)])),
   };
   const deadline = world.monotonic() + options.lockTimeoutMs;
   for (let waits = 0; ; waits++) {
     try {
-      return new DuckDBWarehouse(await DuckDBInstance.create(options.path, config));
+      return new DuckDBWarehouse(await DuckDBInstance.create(options.path, config), options);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!message.includes('Could not set lock')) throw unreadable(options.path, message, options.readOnly);
       if (world.monotonic() >= deadline) throw locked(options.path, message);
-      if (waits === 0) options.onWait?.(`${options.path} is in use by another process${holderOf(message)}; waiting`);
+      if (waits === 0) options.onWait(`${options.path} is in use by another process${holderOf(message)}; waiting`);
       await world.sleep(250);
     }
   }
@@ -77,10 +89,29 @@ const NO_ROOM =
   /No space left on device|File too large|Disk quota exceeded|Could not write all bytes|Read-only file system/;
 
 class DuckDBWarehouse implements Warehouse {
+  readonly name: string;
+  readonly #path: string;
   readonly #instance: DuckDBInstance;
 
-  constructor(instance: DuckDBInstance) {
+  constructor(instance: DuckDBInstance, options: DuckDBOptions) {
     this.#instance = instance;
+    this.#path = options.path;
+    this.name = options.name;
+  }
+
+  /** A database file is written beside itself too: its log is a file of its own. */
+  async obstacle(): Promise<string | undefined> {
+    const places = [
+      [this.name, this.#path],
+      [`The folder of ${this.name}`, path.dirname(this.#path)],
+    ] as const;
+    for (const [what, where] of places)
+      try {
+        await access(where, constants.R_OK | constants.W_OK);
+      } catch (error) {
+        return `${what} may not be written: ${diskReason(error) ?? String(error)}. Give the right to write, or use \`staging: none\` with the modes append, full and one_time.`;
+      }
+    return undefined;
   }
 
   async connect(): Promise<Connection> {

@@ -27,6 +27,10 @@ export interface Connection {
 
 /** A warehouse as the runtime sees it: connections, and no SQL of its own. */
 export interface Warehouse {
+  /** As people know it: a file, or a database of a host. */
+  readonly name: string;
+  /** Why it could not be written, where that shows without writing. */
+  obstacle?(): Promise<string | undefined>;
   connect(): Promise<Connection>;
   close(): Promise<void>;
 }

@@ -22,7 +22,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'yaml-syntax': shop('{ relation: main.orders }', '{ relation: main.orders'),
   'file-missing': { 'syncs/shop.yml': sync() },
   'unknown-key': shop('user_id', 'user_idd'),
-  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    grantee: old'),
+  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    dbt_profile: old'),
   'default-refused': main('name: shop', 'name: shop\ndefaults: { kind: { events: { time: ordered_at } } }'),
   'default-unmatched': main('name: shop', 'name: shop\ndefaults: { path: { "sync/finance/**": { tags: [a] } } }'),
   'default-column-not-found': main('name: shop', 'name: shop\ndefaults: { properties: { exclude: [notes] } }'),
@@ -94,10 +94,10 @@ test('every code has a case, and every case reports its code', async () => {
 
 test('an unset environment variable is named when connecting, and only then', () => {
   const input = main('path: warehouse.duckdb', `path: "{{ env_var('DB') }}"`);
-  const { project, diagnostics } = loadProject(input, { needLock: false, logicalType: () => 'text' });
+  const { project, diagnostics } = loadProject(input, { needLock: false });
   expect(diagnostics).toEqual([]);
   expect(renderConnection(project!.target, {}).diagnostics.map((d) => d.message)).toEqual([
     'environment variable DB is not set (used by warehouse.path)',
   ]);
-  expect(renderConnection(project!.target, { DB: 'x' }).value.warehouse.path).toBe('x');
+  expect(renderConnection(project!.target, { DB: 'x' }).value.warehouse).toMatchObject({ path: 'x' });
 });

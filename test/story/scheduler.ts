@@ -129,6 +129,7 @@ export class Scheduler {
 
   warehouse(actor: Actor, instance: DuckDBInstance): Warehouse {
     return {
+      name: 'story',
       connect: () =>
         this.statement(actor, undefined, 'connect', async () => {
           const connection = new SimConnection(this, actor, await instance.connect());

@@ -210,7 +210,11 @@ export class Story {
       },
       close: () => Promise.resolve(),
     };
-    const warehouse: Warehouse = { connect: () => Promise.resolve(connection), close: () => Promise.resolve() };
+    const warehouse: Warehouse = {
+      name: 'story',
+      connect: () => Promise.resolve(connection),
+      close: () => Promise.resolve(),
+    };
     return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!);
   }
 

@@ -1,4 +1,4 @@
-import { RunError } from '../errors.ts';
+import { RunError } from './errors.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',

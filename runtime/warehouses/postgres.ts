@@ -1,0 +1,245 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
+import type Driver from 'pg';
+import type { Client, ClientConfig, CustomTypesConfig } from 'pg';
+import type CursorClass from 'pg-cursor';
+import type { PostgresSettings } from '../../schemas/types.ts';
+import { RunError } from '../errors.ts';
+import type { Connection, Query, Row, Warehouse } from './warehouse.ts';
+
+/** Loaded when a database is opened. */
+interface Drivers {
+  readonly pg: typeof Driver;
+  readonly Cursor: typeof CursorClass;
+}
+
+/** Rows of one fetch from a cursor. */
+const FETCH = 2000;
+/** What people wait for a server that does not answer. */
+const CONNECT_TIMEOUT_S = 10;
+
+export interface PostgresOptions {
+  /** Files are named relative to it. */
+  readonly dir: string;
+  /** The server then refuses whatever would write. */
+  readonly readOnly: boolean;
+}
+
+/** Opens a database; that it can be reached is proven by the first connection. */
+export async function openPostgres(settings: PostgresSettings, options: PostgresOptions): Promise<Warehouse> {
+  const [{ default: pg }, { default: Cursor }] = await Promise.all([import('pg'), import('pg-cursor')]);
+  return new PostgresWarehouse({ pg, Cursor }, nameOf(settings), await configOf(settings, options));
+}
+
+const nameOf = ({ dbname, host, port = 5432 }: PostgresSettings): string => `${dbname} on ${host}:${port}`;
+
+async function configOf(settings: PostgresSettings, { dir, readOnly }: PostgresOptions): Promise<ClientConfig> {
+  const parameters = {
+    ...(settings.search_path === undefined ? {} : { search_path: settings.search_path }),
+    ...(settings.role === undefined ? {} : { role: settings.role }),
+    ...(readOnly ? { default_transaction_read_only: 'on' } : {}),
+  };
+  return {
+    host: settings.host,
+    port: settings.port ?? 5432,
+    user: settings.user,
+    // An empty one keeps the driver from looking for a password of its own in the environment.
+    password: settings.password ?? '',
+    database: settings.dbname,
+    ssl: await tlsOf(settings, dir),
+    application_name: 'syncline',
+    connectionTimeoutMillis: (settings.connect_timeout ?? CONNECT_TIMEOUT_S) * 1000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: (settings.keepalives_idle ?? 30) * 1000,
+    options: Object.entries(parameters)
+      .map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
+      .join(' '),
+  };
+}
+
+/** Modes as libpq names them (documentation: SSL Support). A socket of this machine has no TLS. */
+async function tlsOf(settings: PostgresSettings, dir: string): Promise<ConnectionOptions | false> {
+  const { sslmode = 'verify-full', host, sslrootcert, sslcert, sslkey } = settings;
+  if (sslmode === 'disable' || host.startsWith('/')) return false;
+  const read = (file: string): Promise<Buffer> =>
+    readFile(path.resolve(dir, file)).catch((error: unknown) => {
+      throw unavailable(
+        `The file ${file} cannot be read (${codeOf(error)}). Check the target's \`sslrootcert\`, \`sslcert\` and \`sslkey\`.`,
+      );
+    });
+  return {
+    rejectUnauthorized: sslmode !== 'require',
+    ...(sslmode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
+    ...(sslrootcert === undefined ? {} : { ca: await read(sslrootcert) }),
+    ...(sslcert === undefined ? {} : { cert: await read(sslcert) }),
+    ...(sslkey === undefined ? {} : { key: await read(sslkey) }),
+  };
+}
+
+class PostgresWarehouse implements Warehouse {
+  readonly name: string;
+  readonly #drivers: Drivers;
+  readonly #config: ClientConfig;
+
+  constructor(drivers: Drivers, name: string, config: ClientConfig) {
+    this.#drivers = drivers;
+    this.name = name;
+    this.#config = config;
+  }
+
+  async connect(): Promise<Connection> {
+    const client = new this.#drivers.pg.Client(this.#config);
+    const connection = new PostgresConnection(this.#drivers.Cursor, client, this.name);
+    await client.connect().catch((error: unknown) => {
+      throw unreachable(this.name, error);
+    });
+    return connection;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+class PostgresConnection implements Connection {
+  readonly #Cursor: typeof CursorClass;
+  readonly #client: Client;
+  readonly #name: string;
+  #lost = false;
+
+  constructor(Cursor: typeof CursorClass, client: Client, name: string) {
+    this.#Cursor = Cursor;
+    this.#client = client;
+    this.#name = name;
+    // Between statements nobody waits for it; the next statement says that it is gone.
+    client.on('error', () => (this.#lost = true));
+    client.on('end', () => (this.#lost = true));
+  }
+
+  async execute(query: Query): Promise<number> {
+    const { rowCount } = await this.#run(query, () => this.#client.query(query.sql, values(query)));
+    return rowCount ?? 0;
+  }
+
+  async rows(query: Query): Promise<readonly Row[]> {
+    const { rows } = await this.#run(query, () =>
+      this.#client.query<Record<string, string | number | null>>({
+        text: query.sql,
+        values: values(query),
+        types: PLAIN,
+      }),
+    );
+    return rows;
+  }
+
+  async *stream(query: Query): AsyncGenerator<readonly Row[]> {
+    const cursor = this.#client.query(new this.#Cursor<Row>(query.sql, values(query), { types: PLAIN }));
+    try {
+      for (;;) {
+        const rows = await this.#run(query, () => cursor.read(FETCH));
+        if (rows.length === 0) return;
+        yield rows;
+      }
+    } finally {
+      if (!this.#lost) await cursor.close().catch(() => undefined);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.#lost) await this.#client.end();
+  }
+
+  async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
+    try {
+      if (this.#lost) throw new Error('it had ended');
+      return await run();
+    } catch (error) {
+      throw failed(this.#name, query, error, this.#lost);
+    }
+  }
+}
+
+const values = ({ binds }: Query): (string | number | null)[] => binds.map((b) => b.value);
+
+/** Numbers that the runtime counts with; all else as the text that the server wrote. */
+const NUMBERS = new Set([20, 21, 23, 26, 700, 701, 1700]);
+const BOOLEAN = 16;
+const PLAIN: CustomTypesConfig = {
+  getTypeParser: ((oid: number) => {
+    if (NUMBERS.has(oid)) return Number;
+    return (text: string): string | number => (oid === BOOLEAN ? Number(text === 't') : text);
+  }) as CustomTypesConfig['getTypeParser'],
+};
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replace(/[.!\s]+$/, '');
+const unavailable = (message: string, retryable = false): RunError =>
+  new RunError('warehouse-unavailable', message, { retryable });
+
+/** Why there is no connection. Codes: Node's errors of sockets and TLS, and the documentation's PostgreSQL Error Codes. */
+function unreachable(name: string, error: unknown): RunError {
+  const [code, message] = [codeOf(error), messageOf(error)];
+  if (
+    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENOENT|ETIMEDOUT|ECONNRESET)$/.test(code) ||
+    message.includes('timeout expired')
+  )
+    return unavailable(
+      `The warehouse ${name} cannot be reached (${code || message}). Check \`host\` and \`port\`, and that the network lets you through.`,
+      true,
+    );
+  if (message.includes('does not support SSL'))
+    return unavailable(
+      `The warehouse ${name} takes no TLS. Turn it on there, or say \`sslmode: disable\` if the network in between is yours.`,
+    );
+  if (/^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT_|ERR_TLS|HOSTNAME)/.test(code))
+    return unavailable(
+      `The warehouse ${name} does not prove who it is: ${message}. Give the file of its certificate authority as \`sslrootcert\`, and the host as its certificate names it.`,
+    );
+  if (code.startsWith('28'))
+    return unavailable(`The warehouse ${name} refuses the login: ${message}. Check \`user\` and \`password\`.`);
+  if (code === '3D000') return unavailable(`The warehouse ${name} has no such database. Check \`dbname\`.`);
+  return unavailable(`The warehouse ${name} refuses a connection: ${message}.`, true);
+}
+
+/** What a statement failed with, in words (documentation: PostgreSQL Error Codes). */
+function failed(name: string, { label }: Query, error: unknown, isLost: boolean): RunError {
+  const [code, message] = [codeOf(error), messageOf(error)];
+  // 57P01 and its like: the server shuts down, or an administrator ends the session.
+  if (
+    isLost ||
+    code.startsWith('57P') ||
+    code.startsWith('08') ||
+    /^Connection terminated|^E[A-Z]+$/.test(code || message)
+  )
+    return unavailable(
+      `The connection to ${name} was lost during ${label}: ${message}. Run the same command again: it goes on from what is on record.`,
+      true,
+    );
+  const failure = (retryable: boolean, hint?: string): RunError =>
+    new RunError('warehouse-error', `${label}: ${message}`, { retryable, hint });
+  switch (code) {
+    case '42501':
+      return failure(
+        false,
+        'Give the role that syncline connects as this right: `syncline setup` prints what it needs.',
+      );
+    case '57014':
+      return failure(true, 'If it took too long, raise `statement_timeout` of the target or of the role.');
+    case '53100':
+      return new RunError(
+        'disk',
+        `${label}: ${message}. Make room where the warehouse keeps its data, then run it again.`,
+        { retryable: true },
+      );
+    // Serialization failure, deadlock, lock not available: nothing was done, the next attempt may.
+    case '40001':
+    case '40P01':
+    case '55P03':
+      return failure(true);
+    default:
+      return failure(false);
+  }
+}
