@@ -68,11 +68,12 @@ export function compile(input: CompileInput): Compiled {
     staging: project.target.warehouse.staging,
     idManagement: idManagementOf(project),
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
+    grants: project.target.warehouse.grants,
   };
   const statements: Record<string, Rendered> = {};
   const isDirect = place.staging === 'none';
-  const shared = isDirect ? { setup: [], runs: '', states: '' } : lowerShared(dialect, renderer, place, statements);
   const enabled = project.syncs.filter((s) => s.enabled);
+  const shared = lowerShared(dialect, renderer, place, enabled, statements);
   const staged = isDirect ? [] : enabled;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
   const direct = isDirect ? enabled.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];

@@ -14,8 +14,10 @@ import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName, Rendered, Renderer } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
+import type { Grants } from './grants.ts';
+import { grantSteps } from './grants.ts';
 import { destroyOf, renameOf } from './removal.ts';
-import { stagingTables } from './tables.ts';
+import { indexOf, stagingTables } from './tables.ts';
 import { windowContext } from './window.ts';
 
 /** Version of the staging tables' layout. A newer one in the warehouse is refused. */
@@ -31,6 +33,7 @@ export interface Place {
   readonly staging: string;
   readonly idManagement: 'simplified' | 'original';
   readonly limits: { readonly records: number; readonly bytes: number };
+  readonly grants: Grants | null;
 }
 
 /** Statements by file; lowering adds to them. */
@@ -59,19 +62,49 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
 }
 
 /** Steps and statements that every sync of a target shares. */
-export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
-  const context = {
+export function lowerShared(
+  dialect: Dialect,
+  renderer: Renderer,
+  place: Place,
+  syncs: readonly ResolvedSync[],
+  statements: Statements,
+) {
+  const isStaged = place.staging !== 'none';
+  const runs = dialect.relation([place.staging, 'runs']);
+  const shared = {
     staging: dialect.ident(place.staging),
-    runs: dialect.relation([place.staging, 'runs']),
+    runs,
     states: dialect.tablesEnding(place.staging, '__state'),
+    granted: handedTo(dialect, place) !== null,
+    grantee: handedTo(dialect, place) ?? sql(''),
+    table: runs,
+    staging_name: dialect.text(place.staging),
+    is_staged: isStaged,
+    sources: [...new Set(syncs.map((s) => dialect.relation(s.relation)))]
+      .sort()
+      .map((r) => ({ text: dialect.text(r) })),
   };
-  const add = (name: string): string => {
+  const add = (name: string, context: Context = shared): string => {
     const file = `shared/${name}.sql`;
     statements[file] = renderer.render(name, context);
     return file;
   };
-  return { setup: [step([add('create_schema'), add('create_runs')])], runs: add('runs'), states: add('states') };
+  return {
+    setup: [
+      ...grantSteps(dialect, place.grants, syncs, add),
+      ...(isStaged
+        ? [step([add('create_schema'), add('create_runs'), ...(shared.granted ? [add('hand_over')] : [])])]
+        : []),
+    ],
+    privileges: dialect.grantee === null ? '' : add('privileges'),
+    runs: isStaged ? add('runs') : '',
+    states: isStaged ? add('states') : '',
+  };
 }
+
+/** Who owns what setup makes, where that is not who runs it. */
+const handedTo = (dialect: Dialect, { grants }: Place): Sql | null =>
+  grants === null || dialect.grantee === null ? null : dialect.grantee(grants.to);
 
 const ENDPOINTS = {
   events: 'import',
@@ -115,8 +148,14 @@ export function lowerSync(
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
-      context: { table: base[name] as Sql, columns: tables[name] },
+      context: { table: base[name] as Sql, columns: tables[name], ...indexOf(name) },
       repeatable: false,
+    });
+  const owner = handedTo(dialect, place);
+  const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
+    add(`hand_over_${name}`, {
+      template: 'hand_over',
+      context: { table: base[name] as Sql, grantee: owner ?? sql('') },
     });
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
@@ -166,6 +205,7 @@ export function lowerSync(
           table('rejects'),
           ...(hasSeen ? [table('seen')] : []),
           add('state_insert'),
+          ...(owner === null ? [] : owned.map(handOver)),
         ],
         true,
       ),

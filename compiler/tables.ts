@@ -9,6 +9,12 @@ export interface TableColumn {
   readonly [key: string]: Sql;
 }
 
+/** What a table is looked up by: its rows are unique in it, where a warehouse can use that. */
+export const indexOf = (table: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox') => {
+  const unique = { state: '', ledger: 'row_key', rejects: '', seen: 'row_key', outbox: 'batch, ordinal' }[table];
+  return { is_unique: unique !== '', unique: sql(unique) };
+};
+
 /** The columns of a sync's staging tables. */
 export function stagingTables(dialect: Dialect, mapping: Mapping, hasPosition: boolean) {
   const { text, integer } = dialect.types;

@@ -71,6 +71,7 @@ export class Runner {
   async steps(steps: readonly SqlStep[], values: Values, onStatement?: (file: string) => void): Promise<Values> {
     let known = values;
     for (const step of steps) {
+      if (step.unless !== undefined && (await this.rows(step.unless, known)).length > 0) continue;
       const transaction = step.atomic ? this.#plan.transaction : null;
       try {
         // Inside the try: when only its answer was lost, the transaction is open and must not swallow what follows.

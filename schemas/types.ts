@@ -146,6 +146,10 @@ export interface Plan {
   session: string[];
   setup: SqlStep[];
   /**
+   * What the role may not do and should, or may and should not; empty where a warehouse gives no rights
+   */
+  privileges: string;
+  /**
    * Statement that lists the latest runs of each sync
    */
   runs: string;
@@ -163,6 +167,10 @@ export interface SqlStep {
   kind: 'sql';
   run: string[];
   atomic: boolean;
+  /**
+   * A statement: the step is left out when it gives a row
+   */
+  unless?: string;
 }
 /**
  * SQL as text and holes; a hole is inlined after its strict validator, a bind is given to the driver

@@ -66,6 +66,8 @@ export interface Dialect {
   readonly types: Readonly<Record<'text' | 'integer', Sql>>;
   /** The logical type of a native type; undefined when it cannot be synced. */
   logicalType(native: string): LogicalType | undefined;
+  /** Whom a grant names; null where a warehouse gives no rights. Where it does, it has templates `grant_*` and `privileges`. */
+  readonly grantee: ((name: string) => Sql) | null;
   ident(name: string): Sql;
   relation(parts: readonly string[]): Sql;
   text(value: string): Sql;

@@ -144,6 +144,7 @@ export const duckdb: Dialect = {
   embedded: true,
   fileLock: true,
   readsText: true,
+  grantee: null,
   types: { text: sql('varchar'), integer: sql('bigint') },
   logicalType(native) {
     if (native.endsWith(']')) return 'nested';

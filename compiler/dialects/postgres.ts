@@ -161,6 +161,7 @@ export const postgres: Dialect = {
   embedded: false,
   fileLock: false,
   readsText: false,
+  grantee: ident,
   types: { text: sql('text'), integer: sql('bigint') },
   logicalType(native) {
     if (native.endsWith('[]') || native.startsWith('composite ')) return 'nested';

@@ -246,8 +246,13 @@ function expandTarget(
 function resolveTarget(name: string, target: Target, locate: Locate, into: Diagnostic[]): ResolvedTarget {
   const { warehouse, mixpanel, lease = {} } = target;
   const staging = warehouse.staging ?? 'mixpanel';
-  if (isControl(staging))
-    into.push(diagnostic('control-character', { key: 'staging' }, locate(['warehouse', 'staging'])));
+  const grants = grantsOf(warehouse);
+  for (const [key, name] of [
+    ['staging', staging],
+    ['grantee', grants?.to ?? ''],
+    ['creator', grants?.creator ?? ''],
+  ] as const)
+    if (isControl(name)) into.push(diagnostic('control-character', { key }, locate(['warehouse', key])));
   const timeout = 'statement_timeout' in warehouse ? warehouse.statement_timeout : undefined;
   const quantities: readonly (readonly [readonly string[], unknown, (text: string | number) => number | undefined])[] =
     [
@@ -276,7 +281,7 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
       type: warehouse.type,
       staging,
       egressPrice: warehouse.egress_price ?? null,
-      grants: grantsOf(warehouse),
+      grants,
       statementTimeoutMs: timeout === undefined ? null : (toMilliseconds(timeout) ?? null),
       connection: warehouse,
     },

@@ -19,6 +19,7 @@ export async function checkWarehouse(loaded: Loaded, options: CommonOptions, fin
       find('ok', 'warehouse', `${warehouse.name} opens.`);
       const runner = await Runner.open(loaded.plan, warehouse);
       await checkSources(runner, [...loaded.syncs, ...loaded.direct], find);
+      if (loaded.plan.privileges !== '') await checkPrivileges(runner, loaded, find);
       if (await checkRights(warehouse, loaded, find)) await checkStaging(runner, loaded, find);
       await runner.close();
     } finally {
@@ -63,6 +64,22 @@ async function checkRights(warehouse: Warehouse, { plan }: Loaded, find: Find): 
   if (obstacle !== undefined) find('fail', 'rights', obstacle);
   else if (warehouse.obstacle) find('ok', 'rights', `${warehouse.name} may be written.`);
   return true;
+}
+
+/** Rights that a run lacks, and those that it never needs. */
+async function checkPrivileges(runner: Runner, { plan }: Loaded, find: Find): Promise<void> {
+  const rows = await runner.rows(plan.privileges);
+  for (const row of rows) {
+    const isMissing = row['verdict'] === 'fail';
+    const what = isMissing ? '`syncline setup` prints the SQL that gives it.' : 'Take that right away.';
+    find(
+      isMissing ? 'fail' : 'warn',
+      'privileges',
+      `The role that syncline connects as: ${String(row['text'])}. ${what}`,
+    );
+  }
+  if (rows.length === 0)
+    find('ok', 'privileges', 'The role may do what a run needs, and no more of what was looked at.');
 }
 
 async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find): Promise<void> {

@@ -9,7 +9,7 @@ import { count } from './report.ts';
 export async function setup(options: CommonOptions & { readonly execute?: boolean }): Promise<number> {
   const loaded = await load(options);
   const { plan, syncs } = loaded;
-  if (plan.staging === 'none') {
+  if (plan.staging === 'none' && plan.setup.length === 0) {
     if (!options.quiet) err('The target says `staging: none`: there is nothing to set up.');
     return 0;
   }

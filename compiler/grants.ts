@@ -1,0 +1,57 @@
+import type { SqlStep } from '../schemas/types.ts';
+import type { Dialect, Sql } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
+import type { Context } from './render.ts';
+
+/** Whom the admin SQL gives rights, and which ones. */
+export type Grants = NonNullable<ResolvedProject['target']['warehouse']['grants']>;
+type Add = (name: string, context: Context) => string;
+
+const steps = (run: readonly string[], unless?: string): SqlStep => ({
+  kind: 'sql',
+  run: [...run],
+  atomic: false,
+  ...(unless === undefined ? {} : { unless }),
+});
+
+/** What the statements about rights name: the grantee, the sources and their schemas, each once and in order. */
+function contextOf(
+  grantee: (name: string) => Sql,
+  dialect: Dialect,
+  grants: Grants,
+  syncs: readonly ResolvedSync[],
+): Context {
+  const listed = (names: Iterable<string>): Sql => sql([...new Set(names)].sort().join(', '));
+  return {
+    grantee: grantee(grants.to),
+    grantee_name: dialect.text(grants.to),
+    sources: listed(syncs.map((s) => dialect.relation(s.relation))),
+    schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
+    creator: grants.creator === null ? sql('') : grantee(grants.creator),
+  };
+}
+
+/** A source that names no schema is found by the path of whoever reads it. */
+const schemasOf = (syncs: readonly ResolvedSync[]): readonly string[] =>
+  syncs.map((s) => s.relation.at(-2)).filter((name) => name !== undefined);
+
+/** The grantee, and its right to read the sources and nothing else. */
+export function grantSteps(
+  dialect: Dialect,
+  grants: Grants | null,
+  syncs: readonly ResolvedSync[],
+  add: Add,
+): readonly SqlStep[] {
+  if (grants === null || dialect.grantee === null || syncs.length === 0) return [];
+  const context = contextOf(dialect.grantee, dialect, grants, syncs);
+  const hasSchemas = schemasOf(syncs).length > 0;
+  return [
+    steps([add('create_grantee', context)], add('grantee_exists', context)),
+    steps([
+      ...(hasSchemas ? [add('grant_usage', context)] : []),
+      ...(grants.scope === 'table' || !hasSchemas ? [add('grant_sources', context)] : [add('grant_schemas', context)]),
+      ...(hasSchemas && grants.creator !== null ? [add('grant_future', context)] : []),
+    ]),
+  ];
+}
