@@ -96,7 +96,8 @@ export function lowerShared(
         ? [step([add('create_schema'), add('create_runs'), ...(shared.granted ? [add('hand_over')] : [])])]
         : []),
     ],
-    privileges: dialect.grantee === null ? '' : add('privileges'),
+    privileges: renderer.has('privileges') ? add('privileges') : '',
+    cancel: renderer.has('cancel') ? add('cancel') : '',
     runs: isStaged ? add('runs') : '',
     states: isStaged ? add('states') : '',
   };

@@ -38,6 +38,7 @@ export const LATE = {
   position: 'text',
   adopted: 'integer',
   new_epoch: 'integer',
+  session: 'integer',
   resend: 'integer',
   old_checksum: 'expression',
   old_key: 'expression',
@@ -118,6 +119,8 @@ function toPieces(text: string): readonly Piece[] {
 export interface Renderer {
   /** Renders the template of that name. The context is the template's only root, `s`. */
   render(template: string, context: Context, options?: Options): Rendered;
+  /** True where the warehouse has a template of that name. */
+  has(template: string): boolean;
   /** What is wrong with templates of the project; what was rendered is of no use then. */
   readonly problems: readonly Diagnostic[];
 }
@@ -185,6 +188,7 @@ export function createRenderer(
 
   return {
     problems,
+    has: (template) => [dialect.name, 'default'].some((folder) => `${folder}/${template}.sql.njk` in templates),
     render(template, context, options = {}) {
       let values = contexts.get(context);
       if (!values) contexts.set(context, (values = new Values(context)));

@@ -7,10 +7,12 @@ import type { Connection, Row, Warehouse } from './warehouses/warehouse.ts';
 /** Walks a plan's statements on one connection. It knows what a statement promises, not what it says. */
 export class Runner {
   readonly #plan: Plan;
+  readonly #warehouse: Warehouse;
   readonly #connection: Connection;
 
-  private constructor(plan: Plan, connection: Connection) {
+  private constructor(plan: Plan, warehouse: Warehouse, connection: Connection) {
     this.#plan = plan;
+    this.#warehouse = warehouse;
     this.#connection = connection;
   }
 
@@ -18,7 +20,7 @@ export class Runner {
     const connection = await warehouse.connect();
     for (const [i, sql] of plan.session.entries())
       await connection.execute({ sql, binds: [], label: `session statement ${i + 1}` });
-    return new Runner(plan, connection);
+    return new Runner(plan, warehouse, connection);
   }
 
   close(): Promise<void> {
@@ -90,6 +92,42 @@ export class Runner {
     return known;
   }
 
+  /**
+   * Work that a person may stop: what runs in the warehouse then ends there too. Only for what may end anywhere.
+   * @throws RunError `interrupted`
+   */
+  async stoppable<T>(stop: AbortSignal, work: () => Promise<T>): Promise<T> {
+    let ending: Promise<void> | undefined;
+    const end = (): void => void (ending = this.#interrupt());
+    stop.addEventListener('abort', end, { once: true });
+    try {
+      if (stop.aborted) throw stopped();
+      const result = await work();
+      if (ending) throw stopped();
+      return result;
+    } catch (error) {
+      throw ending ? stopped() : error;
+    } finally {
+      stop.removeEventListener('abort', end);
+      // It must not reach the statement after this work.
+      await ending;
+    }
+  }
+
+  /** What cannot be ended runs to its end. */
+  async #interrupt(): Promise<void> {
+    const { session } = this.#connection;
+    this.#connection.interrupt?.();
+    if (session === undefined || this.#plan.cancel === '') return;
+    try {
+      const other = await this.#warehouse.connect();
+      await other.rows(toQuery(this.#statement(this.#plan.cancel), { session }, this.#plan.cancel));
+      await other.close();
+    } catch {
+      return;
+    }
+  }
+
   /** Runs statements with values of their own in one transaction, where the engine has them. */
   async atomic(calls: readonly (readonly [file: string, values: Values])[]): Promise<void> {
     const { transaction } = this.#plan;
@@ -113,6 +151,8 @@ export class Runner {
     return statement;
   }
 }
+
+const stopped = (): RunError => new RunError('interrupted', 'Stopped before anything was sent.', { retryable: true });
 
 function violated(expect: Extract<Expect, { rows: 0 }>, rows: readonly Row[]): RunError {
   const shown = rows.slice(0, 3).map((row) => Object.values(row).join(' '));

@@ -317,12 +317,16 @@ async function fresh(story: Story): Promise<void> {
     });
   const adopted = sync.adopts && baseline === null && !purge ? 1 : 0;
   let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values, adopted };
-  // What is taken back is not read from the source, which may be gone in all but name.
-  if (!purge) values = await runner.steps(sync.probe, values, story.onStatement);
-  if (story.backfill) values = { ...values, ...backfillOf(sync, baseline, story.backfill) };
+  const { backfill } = story;
   const fill = purge ?? (route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill);
-  values = await runner.steps(fill, values, story.onStatement);
-  if (!purge) await runner.steps(sync.capture.checks, values, story.onStatement);
+  values = await runner.stoppable(story.stop, async () => {
+    // What is taken back is not read from the source, which may be gone in all but name.
+    const probed = purge ? values : await runner.steps(sync.probe, values, story.onStatement);
+    const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
+    const filled = await runner.steps(fill, bounds, story.onStatement);
+    if (!purge) await runner.steps(sync.capture.checks, filled, story.onStatement);
+    return filled;
+  });
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);

@@ -150,6 +150,10 @@ export interface Plan {
    */
   privileges: string;
   /**
+   * Ends what another session runs; empty where a driver does that
+   */
+  cancel: string;
+  /**
    * Statement that lists the latest runs of each sync
    */
   runs: string;

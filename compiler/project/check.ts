@@ -257,8 +257,8 @@ const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
     isControl(name) || isControl(property ?? '')
       ? diagnostic('control-character', { key: 'a column name' }, span)
       : undefined,
-  ({ name, native, type, span }) =>
-    type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
+  ({ name, native, type, isExcluded, span }) =>
+    type === undefined && !isExcluded ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
 ];
 
 interface LockedColumn {
@@ -268,6 +268,8 @@ interface LockedColumn {
   /** The property that it becomes; null for a mapped or excluded column. */
   readonly property: string | null;
   readonly isReserved: boolean;
+  /** Not even read. */
+  readonly isExcluded: boolean;
   readonly span: Span;
 }
 
@@ -369,6 +371,7 @@ export function joinLock(
           type: dialect.logicalType(native),
           property,
           isReserved: property !== null && isReserved(property),
+          isExcluded: property === null && joined.properties.exclude.includes(name),
           span,
         }),
       );

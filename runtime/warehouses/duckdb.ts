@@ -131,6 +131,10 @@ class DuckDBConnectionAdapter implements Connection {
     this.#connection = connection;
   }
 
+  interrupt(): void {
+    this.#connection.interrupt();
+  }
+
   async execute(query: Query): Promise<number> {
     const result = await this.#run(query, () => this.#connection.run(query.sql, values(query.binds)));
     return result.rowsChanged;

@@ -81,6 +81,7 @@ class PostgresWarehouse implements Warehouse {
   readonly name: string;
   readonly #drivers: Drivers;
   readonly #config: ClientConfig;
+  readonly #open = new Set<PostgresConnection>();
 
   constructor(drivers: Drivers, name: string, config: ClientConfig) {
     this.#drivers = drivers;
@@ -94,11 +95,13 @@ class PostgresWarehouse implements Warehouse {
     await client.connect().catch((error: unknown) => {
       throw unreachable(this.name, error);
     });
+    this.#open.add(connection);
     return connection;
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  /** Ends what is still open, as after an error: an open socket would keep the process alive. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#open].map((connection) => connection.close()));
   }
 }
 
@@ -115,6 +118,10 @@ class PostgresConnection implements Connection {
     // Between statements nobody waits for it; the next statement says that it is gone.
     client.on('error', () => (this.#lost = true));
     client.on('end', () => (this.#lost = true));
+  }
+
+  get session(): number | undefined {
+    return (this.#client as Client & { readonly processID?: number }).processID;
   }
 
   async execute(query: Query): Promise<number> {
@@ -147,7 +154,9 @@ class PostgresConnection implements Connection {
   }
 
   async close(): Promise<void> {
-    if (!this.#lost) await this.#client.end();
+    if (this.#lost) return;
+    this.#lost = true;
+    await this.#client.end().catch(() => undefined);
   }
 
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
@@ -215,7 +224,7 @@ function failed(name: string, { label }: Query, error: unknown, isLost: boolean)
     /^Connection terminated|^E[A-Z]+$/.test(code || message)
   )
     return unavailable(
-      `The connection to ${name} was lost during ${label}: ${message}. Run the same command again: it goes on from what is on record.`,
+      `The connection to ${name} was lost during ${label}: ${message}. Run the same command again, after at most the time of a lease: it goes on from what is on record.`,
       true,
     );
   const failure = (retryable: boolean, hint?: string): RunError =>

@@ -17,6 +17,10 @@ export type Row = Readonly<Record<string, string | number | null>>;
 
 /** One connection runs one statement at a time. */
 export interface Connection {
+  /** The server's number for it; undefined where there is no server. */
+  readonly session?: number | undefined;
+  /** Ends the statement that runs, where the driver can do that by itself. */
+  interrupt?(): void;
   /** @returns the number of rows that the statement changed */
   execute(query: Query): Promise<number>;
   rows(query: Query): Promise<readonly Row[]>;

@@ -60,6 +60,31 @@ test('the README’s project compiles for both of its targets', async () => {
   }
 });
 
+test('the README’s target on PostgreSQL compiles', async () => {
+  const postgres = read('README.md')
+    .split('## PostgreSQL')[1]!
+    .match(/```yaml\n(.*?)```/s)![1]!;
+  const columns = [
+    { name: 'id', type: 'bigint' },
+    { name: 't', type: 'timestamp with time zone' },
+  ];
+  const { diagnostics, plan } = await compileFiles(
+    {
+      'syncline.yml': `name: shop\n${postgres}`,
+      'syncs/shop.yml':
+        'syncs:\n  - { name: s, kind: events, mode: mirror, source: { relation: public.orders }, event: E, time: t, key: id }\n',
+      'syncline.lock.json': writeLock({
+        lockVersion: 1,
+        targets: { prod: { sources: { 'public.orders': { columns } } } },
+      }),
+    },
+    { target: 'prod' },
+  );
+  expect(diagnostics).toEqual([]);
+  expect(plan?.session.at(-1)).toBe('set statement_timeout to 1800000');
+  expect(plan?.setup.flatMap((s) => s.run)).toContain('shared/grant_future.sql');
+});
+
 test('the README names every command, and no other', () => {
   const commands = [...read('runtime/cli/program.ts').matchAll(/(?:command\(\s*'|\.command\(')([a-z-]+)'/g)].map(
     (m) => m[1]!,

@@ -1,0 +1,332 @@
+import { spawn } from 'node:child_process';
+import { appendFileSync, chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeTls } from '../../runtime/sandbox/tls.ts';
+import { onEngine } from '../engines/engine.ts';
+import type { Cluster } from '../engines/postgres/cluster.ts';
+import { missing, startCluster } from '../engines/postgres/cluster.ts';
+import { cli, cliIn, duck, MAIN, project, SECRET, sent, told } from './cli.ts';
+
+onEngine(missing(), 'PostgreSQL', () => {
+  let cluster: Cluster;
+  let databases = 0;
+  beforeAll(async () => {
+    cluster = await startCluster();
+  });
+  afterAll(() => cluster.stop());
+
+  const SYNC = `syncs:
+  - { name: purchases, kind: events, mode: mirror, source: { relation: public.orders }, event: Purchase, time: t, key: id }
+`;
+  const ORDERS = `create table orders as select i as id, timestamp '2024-01-01' + i * interval '1 minute' as t, 'item ' || i as item from generate_series(1, 3) as t(i)`;
+
+  interface Shop {
+    readonly dir: string;
+    readonly query: (...statements: string[]) => Promise<Record<string, unknown>[]>;
+  }
+
+  /** A project on a database of its own. */
+  async function shop(options: { settings?: string; syncs?: string; tables?: readonly string[] } = {}): Promise<Shop> {
+    const name = `shop${++databases}`;
+    await cluster.query('postgres', `create database ${name}`);
+    await cluster.query(name, ...(options.tables ?? [ORDERS]));
+    const dir = await project({ 'syncs/shop.yml': options.syncs ?? SYNC });
+    configure(dir, name, options.settings);
+    return { dir, query: (...statements) => cluster.query(name, ...statements) };
+  }
+
+  function configure(dir: string, database: string, more = 'sslmode: disable'): void {
+    const { host, port, user } = cluster;
+    const own = `host: ${host}, user: ${user}, sslmode: disable`;
+    const settings = [...new Map([...own.split(', '), ...more.split(', ')].map((s) => [s.split(':')[0], s])).values()];
+    writeFileSync(
+      path.join(dir, 'syncline.yml'),
+      `name: shop\ndefault_target: dev\ntargets:\n  dev:\n    warehouse: { type: postgres, port: ${port}, dbname: ${database}, ${settings.join(', ')} }\n    mixpanel: sandbox\n    lease: { ttl: 2s }\n`,
+    );
+  }
+
+  async function locked(options: Parameters<typeof shop>[0] = {}): Promise<Shop> {
+    const made = await shop(options);
+    told(await cli(made.dir, 'lock'), 0);
+    return made;
+  }
+
+  async function ready(options: Parameters<typeof shop>[0] = {}): Promise<Shop> {
+    const made = await locked(options);
+    told(await cli(made.dir, 'setup', '--execute'), 0, 'Set up');
+    return made;
+  }
+
+  test('a person sets it up, and then it is applied like any other', async () => {
+    const { dir, query } = await locked();
+    told(await cli(dir, 'plan'), 0);
+    told(await cli(dir, 'apply'), 1, 'error[state-missing]: purchases', 'Run `syncline setup --execute`');
+    expect(await query(`select 1 from pg_namespace where nspname = 'mixpanel'`)).toEqual([]);
+    told(await cli(dir, 'setup', '--execute'), 0);
+    told(await cli(dir, 'apply'), 0, 'run 1 done: 3 inserts');
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    await query(`update orders set item = null where id = 1`, `delete from orders where id = 2`);
+    told(await cli(dir, 'apply', '--allow', 'purchases.max_deletes=1'), 0, '0 inserts, 1 update, 1 delete');
+    expect((await cli(dir, 'status')).out).toContain('purchases: ok');
+    expect((await cli(dir, 'doctor')).out).toContain('ok    warehouse: shop');
+    told(await cli(dir, 'destroy', 'purchases', '--yes'), 0);
+    expect(await query(`select 1 from pg_tables where schemaname = 'mixpanel' and tablename <> 'runs'`)).toEqual([]);
+  });
+
+  test('the role of setup may do what a run needs and nothing else, also on a table that dbt makes anew', async () => {
+    const role = `Mr "Sync" ${databases}`;
+    const quoted = JSON.stringify(role);
+    const syncs =
+      SYNC +
+      `  - { name: people, kind: user_profiles, mode: mirror, source: { relation: public.people }, user_id: id }\n`;
+    const tables = [
+      ORDERS,
+      `create table people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
+      'create table secrets (x integer)',
+    ];
+    const settings = `grantee: ${quoted}, creator: syncline`;
+    const { dir, query } = await locked({ settings, syncs, tables });
+    const [database] = await query('select current_database() as name');
+    const printed = await cli(dir, 'setup');
+    expect(printed.out).toContain('grant select on table "public"."orders", "public"."people" to "Mr ""Sync""');
+    told(await cli(dir, 'setup', '--execute'), 0, 'Set up 2 syncs');
+    // What was made already is no trouble.
+    told(await cli(dir, 'setup', '--execute'), 0);
+    configure(dir, String(database?.['name']), `${settings}, user: ${quoted}`);
+    told(await cli(dir, 'apply'), 0, 'purchases: run 1 done: 3 inserts', 'people: run 1 done: 5 inserts');
+    expect((await cli(dir, 'doctor')).out).toContain('ok    privileges');
+    await query('drop table orders', ORDERS, `update orders set item = 'new'`);
+    told(await cli(dir, 'apply'), 0, 'purchases: run 2 done: 0 inserts, 3 updates');
+    await query(
+      'drop table people',
+      `create table people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
+      `revoke all on people from "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`,
+    );
+    told(
+      await cli(dir, 'apply'),
+      1,
+      'error[warehouse-error]: people: ',
+      'permission denied for table people',
+      '`syncline setup` prints what it needs',
+    );
+    const found = (await cli(dir, 'doctor')).out;
+    expect(found).toContain('fail  privileges: The role that syncline connects as: it may not read "public"."people".');
+    await query(`grant select, delete on people to "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
+    told(await cli(dir, 'apply'), 0, 'people: nothing changed');
+    expect((await cli(dir, 'doctor')).out).toContain(
+      'warn  privileges: The role that syncline connects as: it may write "public"."people", and only reads it.',
+    );
+  });
+
+  test('a host, a port, a database, a role and a password that are wrong: one sentence each', async () => {
+    const { dir } = await shop();
+    const { port } = cluster;
+    const lock = (database: string, settings: string) => {
+      configure(dir, database, settings);
+      return cli(dir, 'lock');
+    };
+    told(
+      await lock('postgres', 'host: nowhere.invalid'),
+      1,
+      `The warehouse postgres on nowhere.invalid:${port} cannot be reached`,
+    );
+    told(await lock('postgres', 'connect_timeout: 1, host: 192.0.2.1'), 1, 'cannot be reached');
+    configure(dir, 'postgres');
+    writeFileSync(
+      path.join(dir, 'syncline.yml'),
+      readFileSync(path.join(dir, 'syncline.yml'), 'utf8').replace(`port: ${port}`, 'port: 1'),
+    );
+    told(await cli(dir, 'lock'), 1, '127.0.0.1:1 cannot be reached (ECONNREFUSED). Check `host` and `port`');
+    told(await lock('nothing', ''), 1, 'The warehouse nothing on 127.0.0.1', 'has no such database. Check `dbname`.');
+    await cluster.query('postgres', `create role guarded login password '${SECRET}'`);
+    const hba = path.join(cluster.dir, 'data/pg_hba.conf');
+    writeFileSync(hba, `host all guarded 127.0.0.1/32 scram-sha-256\n${readFileSync(hba, 'utf8')}`);
+    await cluster.query('postgres', 'select pg_reload_conf()');
+    const wrong = await lock('postgres', `user: guarded, password: wrong ${SECRET}`);
+    told(
+      wrong,
+      1,
+      'refuses the login: password authentication failed for user "guarded". Check `user` and `password`.',
+    );
+    told(await lock('postgres', 'user: guarded'), 1, 'refuses');
+    configure(dir, 'postgres', `user: guarded, password: "{{ env_var('PGSECRET') }}"`);
+    told(await cli(dir, 'lock'), 2, 'environment variable PGSECRET is not set');
+    const right = await cliIn({ cwd: dir, env: { PGSECRET: SECRET } }, 'lock');
+    told(right, 1, 'the source public.orders does not exist');
+  });
+
+  test('TLS: a server without it, one that nobody vouches for, and one that is trusted', async () => {
+    const { dir } = await locked();
+    configure(dir, 'shop_tls', 'sslmode: verify-full');
+    told(await cli(dir, 'lock'), 1, 'takes no TLS. Turn it on there, or say `sslmode: disable`');
+    const tls = await makeTls(Date.now());
+    const files = { crt: tls.cert, key: tls.key };
+    const { uid, gid } = statSync(path.join(cluster.dir, 'data'));
+    for (const [name, text] of Object.entries(files)) {
+      const file = path.join(cluster.dir, `server.${name}`);
+      writeFileSync(file, text);
+      chownSync(file, uid, gid);
+      chmodSync(file, 0o600);
+    }
+    writeFileSync(path.join(dir, 'ca.pem'), tls.ca);
+    cluster.restart({
+      ssl: 'on',
+      ssl_cert_file: path.join(cluster.dir, 'server.crt'),
+      ssl_key_file: path.join(cluster.dir, 'server.key'),
+    });
+    await cluster.query('postgres', 'create database shop_tls');
+    await cluster.query('shop_tls', ORDERS);
+    const lock = (settings: string) => {
+      configure(dir, 'shop_tls', settings);
+      return cli(dir, 'lock');
+    };
+    told(
+      await lock('sslmode: verify-full'),
+      1,
+      'does not prove who it is: unable to verify the first certificate. Give the file of its certificate authority as `sslrootcert`',
+    );
+    told(
+      await lock('sslmode: verify-full, sslrootcert: nothing.pem'),
+      1,
+      'The file nothing.pem cannot be read (ENOENT).',
+    );
+    told(await lock('sslmode: verify-full, sslrootcert: ca.pem'), 0);
+    // The certificate does not name this address, which the looser mode does not ask for.
+    told(await lock('sslmode: verify-full, sslrootcert: ca.pem, host: 127.0.0.2'), 1);
+    told(await lock('sslmode: require'), 0);
+    cluster.restart({});
+  });
+
+  test('a source that is dropped, retyped or cannot be synced: nothing is sent, and the state stays', async () => {
+    const { dir, query } = await ready();
+    told(await cli(dir, 'apply'), 0);
+    await query('alter table orders alter column item type varchar(40)');
+    told(await cli(dir, 'apply'), 1, 'column item is now character varying(40), the lock says text');
+    await query('alter table orders rename to gone');
+    told(await cli(dir, 'apply'), 1, 'purchases', 'column id is missing');
+    await query(
+      'alter table gone rename to orders',
+      'alter table orders alter column item type text',
+      `alter table orders add column period int4range`,
+    );
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    told(await cli(dir, 'lock'), 0);
+    told(await cli(dir, 'compile'), 2, 'error[column-type-unknown]', 'period', 'int4range');
+    appendFileSync(path.join(dir, 'syncs/shop.yml'), '');
+    writeFileSync(
+      path.join(dir, 'syncs/shop.yml'),
+      SYNC.replace('key: id', 'key: id, properties: { exclude: [period] }'),
+    );
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    expect(await sent(dir)).toBe(3);
+  });
+
+  test('text is no JSON column, because the server could not say so without failing', async () => {
+    const { dir } = await locked();
+    writeFileSync(path.join(dir, 'syncs/shop.yml'), SYNC.replace('key: id', 'key: id, json_properties: item'));
+    told(await cli(dir, 'compile'), 2, 'error[column-type]', 'postgres cannot tell whether a text is JSON');
+    writeFileSync(
+      path.join(dir, 'syncs/shop.yml'),
+      SYNC.replace('key: id', 'key: id, properties: { types: { item: json } }'),
+    );
+    told(await cli(dir, 'compile'), 2, 'error[column-type]', 'postgres cannot tell whether a text is JSON');
+  });
+
+  const SLOW = `create view orders as select i as id, timestamp '2024-01-01' as t, 'x' as item from generate_series(1, 5) as t(i) where pg_sleep(20) is not null`;
+  const running = async ({ query }: Shop): Promise<number> => {
+    const [row] = await query(
+      `select count(*)::int as n from pg_stat_activity where datname = current_database() and state = 'active' and pid <> pg_backend_pid() and query like '%insert into%'`,
+    );
+    return Number(row?.['n']);
+  };
+
+  test('a statement that takes too long is ended by the server, and said', async () => {
+    const made = await ready({ settings: 'statement_timeout: 300ms', tables: [SLOW] });
+    told(
+      await cli(made.dir, 'apply'),
+      1,
+      'error[warehouse-error]: purchases: purchases/capture.sql: canceling statement due to statement timeout',
+      'raise `statement_timeout`',
+    );
+    await made.query('drop view orders', ORDERS);
+    told(await cli(made.dir, 'apply'), 0, 'run 2 done: 3 inserts');
+  });
+
+  test('Ctrl-C ends a capture on the server too, and the next apply starts anew', async () => {
+    const made = await ready({ tables: [SLOW] });
+    const child = spawn(process.execPath, [MAIN, 'apply'], { cwd: made.dir, stdio: ['ignore', 'ignore', 'pipe'] });
+    let err = '';
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    while ((await running(made)) === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    child.kill('SIGINT');
+    expect(await ended).toBe(1);
+    expect(err).toContain('error[interrupted]: purchases: Stopped before anything was sent.');
+    expect(await running(made)).toBe(0);
+    await made.query('drop view orders', ORDERS);
+    told(await cli(made.dir, 'apply'), 0, 'run 2 done: 3 inserts');
+  });
+
+  test('a connection that is cut while captured, and while rows are read: one sentence, and the next apply finishes', async () => {
+    const made = await ready({ tables: [SLOW] });
+    const cut = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
+    const applied = cli(made.dir, 'apply');
+    while ((await running(made)) === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    await made.query(cut);
+    told(
+      await applied,
+      1,
+      'error[warehouse-unavailable]: purchases: The connection to shop',
+      'was lost during purchases/',
+      'Run the same command again',
+    );
+    await made.query('drop view orders', ORDERS);
+    // Who lost the connection could not give its lease back.
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    told(await cli(made.dir, 'apply'), 0, 'run 2 done: 3 inserts');
+
+    // Without write access the rows are read by a cursor while they are sent.
+    const many = `create table orders as select i as id, timestamp '2024-01-01' + i * interval '1 second' as t, repeat('x', 500) as item from generate_series(1, 60000) as t(i)`;
+    const direct = await locked({
+      settings: 'staging: none',
+      syncs: SYNC.replace('mode: mirror', 'mode: one_time'),
+      tables: [many],
+    });
+    const first = cli(direct.dir, 'apply');
+    for (let n = 0; n === 0;) {
+      const [row] = await direct.query(
+        `select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and query like 'with known%'`,
+      );
+      n = Number(row?.['n']);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await direct.query(cut);
+    told(
+      await first,
+      1,
+      'error[warehouse-unavailable]: purchases: The connection to shop',
+      'was lost during purchases/read.sql',
+    );
+    told(await cli(direct.dir, 'apply'), 0, '60,000');
+    const shown = await duck(path.join(direct.dir, 'sandbox.duckdb'), 'select count(*)::int as n from events');
+    expect(shown).toEqual([{ n: 60_000 }]);
+  });
+
+  test('two applies at once: one sends, the other is told, and nothing is sent twice', async () => {
+    const many = `create table orders as select i as id, timestamp '2024-01-01' as t, 'x' as item from generate_series(1, 20000) as t(i)`;
+    const { dir } = await ready({ tables: [many] });
+    const other = await project({
+      'syncs/shop.yml': SYNC,
+      'syncline.yml': readFileSync(path.join(dir, 'syncline.yml'), 'utf8'),
+      'syncline.lock.json': readFileSync(path.join(dir, 'syncline.lock.json'), 'utf8'),
+    });
+    const both = await Promise.all([cli(dir, 'apply'), cli(other, 'apply')]);
+    // Each has a sandbox of its own, and a state knows one only.
+    expect(both.map((r) => r.code).sort()).toEqual([0, 1]);
+    const failed = both.find((r) => r.code === 1)!;
+    expect(failed.err).toMatch(/error\[(lease-held|state-foreign)\]/);
+    const counts = await Promise.all([dir, other].map((d) => sent(d).catch(() => 0)));
+    expect(counts.reduce((sum, n) => sum + n, 0)).toBe(20_000);
+  });
+});
