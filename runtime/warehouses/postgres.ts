@@ -110,14 +110,23 @@ class PostgresConnection implements Connection {
   readonly #client: Client;
   readonly #name: string;
   #lost = false;
+  /** Rejects when the connection ends, whoever ends it. */
+  readonly #end: Promise<never>;
 
   constructor(Cursor: typeof CursorClass, client: Client, name: string) {
     this.#Cursor = Cursor;
     this.#client = client;
     this.#name = name;
     // Between statements nobody waits for it; the next statement says that it is gone.
-    client.on('error', () => (this.#lost = true));
-    client.on('end', () => (this.#lost = true));
+    this.#end = new Promise((_, reject) => {
+      const lose = (error?: Error): void => {
+        this.#lost = true;
+        reject(error ?? new Error('it had ended'));
+      };
+      client.on('error', lose);
+      client.on('end', lose);
+    });
+    this.#end.catch(() => undefined);
   }
 
   get session(): number | undefined {
@@ -149,20 +158,20 @@ class PostgresConnection implements Connection {
         yield rows;
       }
     } finally {
-      if (!this.#lost) await cursor.close().catch(() => undefined);
+      if (!this.#lost) await Promise.race([cursor.close(), this.#end]).catch(() => undefined);
     }
   }
 
   async close(): Promise<void> {
     if (this.#lost) return;
     this.#lost = true;
-    await this.#client.end().catch(() => undefined);
+    await Promise.race([this.#client.end(), this.#end]).catch(() => undefined);
   }
 
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
     try {
-      if (this.#lost) throw new Error('it had ended');
-      return await run();
+      // A cursor between two fetches is not told, and its next fetch would wait for ever.
+      return await Promise.race([this.#lost ? this.#end : run(), this.#end]);
     } catch (error) {
       throw failed(this.#name, query, error, this.#lost);
     }

@@ -296,7 +296,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     const first = cli(direct.dir, 'apply');
     for (let n = 0; n === 0;) {
       const [row] = await direct.query(
-        `select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and query like 'with known%'`,
+        `select count(*)::int as n from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and query like 'with known%' and state = 'active' and wait_event = 'ClientRead'`,
       );
       n = Number(row?.['n']);
     }
