@@ -8,6 +8,7 @@ import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
 import { joined } from './mapping/mapping.ts';
 import { mappingList } from './mapping/list.ts';
+import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
@@ -91,15 +92,20 @@ export function lowerSync(
   const source = sourceOf(dialect, sync);
   const bind = (n: LateName): Sql => bound(dialect, n);
   // Before the first run nothing gives these values: a preview then states what setup would write.
-  const known = mappingOf(dialect, place, sync, source, {
-    idSpace: bind('id_space'),
-    epoch: bind('epoch'),
-    again: bind('again'),
-  });
+  const knownAs = (name: string): Mapping =>
+    mappingOf(dialect, place, sync, source, {
+      idSpace: bind('id_space'),
+      epoch: bind('epoch'),
+      earlier: {
+        again: bind('again'),
+        names: earlierNames(dialect, sync, dialect.relation([place.staging, `${name}__rejects`])),
+      },
+    });
+  const known = knownAs(sync.name);
   const first = mappingOf(dialect, place, sync, source, {
     idSpace: dialect.text(sync.name),
     epoch: sql('0'),
-    again: sql('0'),
+    earlier: { again: sql('0'), names: null },
   });
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
@@ -128,8 +134,9 @@ export function lowerSync(
   const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
-  const formerly = contextOf(dialect, place, { ...sync, name: sync.renamedFrom ?? sync.name }, source, known, tables);
-  const old = { ...formerly, ...mappingContext(dialect, known), initial: false };
+  const former = sync.renamedFrom ?? sync.name;
+  const formerly = contextOf(dialect, place, { ...sync, name: former }, source, known, tables);
+  const old = { ...formerly, ...mappingContext(dialect, knownAs(former)), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
   const outboxTable = table('outbox');
   const record = add('run_record');
@@ -261,7 +268,8 @@ export function lowerDirect(
   statements: Statements,
 ): DirectPlan {
   const source = sourceOf(dialect, sync);
-  const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), again: sql('1') };
+  const earlier = { again: sql('1'), names: earlierNames(dialect, sync, null) };
+  const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), earlier };
   const mapping = mappingOf(dialect, place, sync, source, space);
   const tables = stagingTables(dialect, mapping, false);
   const context = {
@@ -324,12 +332,19 @@ function probeOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Contex
   ];
 }
 
+/** Only a mirror can be resent, and `full` sends every row in each run: there, names of earlier can go. */
+function earlierNames(dialect: Dialect, { kind, mode }: ResolvedSync, rejects: Sql | null): Earlier['names'] {
+  if (kind === 'events' || kind === 'lookup_table' || (mode !== 'mirror' && mode !== 'full')) return null;
+  const bind = (n: LateName): Sql => bound(dialect, n);
+  return { retired: bind('retired'), retried: bind('retried'), resend: bind('resend'), rejects };
+}
+
 function mappingOf(
   dialect: Dialect,
   place: Place,
   sync: ResolvedSync,
   source: Source,
-  space: { readonly idSpace: Sql; readonly epoch: Sql; readonly again: Sql },
+  space: { readonly idSpace: Sql; readonly epoch: Sql; readonly earlier: Earlier },
 ): Mapping {
   switch (sync.kind) {
     case 'events':
@@ -337,7 +352,7 @@ function mappingOf(
     case 'user_profiles':
     case 'group_profiles':
       if (sync.history) return mapHistory(dialect, sync, source, { ...space, idManagement: place.idManagement });
-      return mapProfiles(dialect, sync, source, space.again);
+      return mapProfiles(dialect, sync, source, space.earlier);
     case 'lookup_table':
       return mapLookup(dialect, sync, source);
   }

@@ -39,6 +39,8 @@ export const LATE = {
   adopted: 'integer',
   new_epoch: 'integer',
   resend: 'integer',
+  retired: 'text',
+  retried: 'text',
   old_checksum: 'expression',
   old_key: 'expression',
   allow_max_deletes: 'integer',

@@ -5,6 +5,7 @@ import type { Send } from './deliver.ts';
 import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { isSameMapping } from './mapping.ts';
+import { retiredNames } from './names.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
@@ -73,7 +74,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
 }
 
 /** What a run knows before it reads rows. */
-export function directValues(sync: DirectPlan, state: FileState | undefined): Values {
+export function directValues(plan: Plan, sync: DirectPlan, state: FileState | undefined): Values {
   const baseline = state?.baseline ?? null;
   return {
     watermark_from: baseline?.watermark_to ?? null,
@@ -83,6 +84,7 @@ export function directValues(sync: DirectPlan, state: FileState | undefined): Va
     position: null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     seen_from: null,
+    ...retiredNames(plan, sync, baseline),
     again: 0,
   };
 }
@@ -93,7 +95,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   const number = state.run + 1;
   emit({ type: 'begin', sync: sync.name, run: number, resumed });
   const onStatement = (step: string): void => emit({ type: 'step', sync: sync.name, step });
-  let values = await runner.steps(sync.probe, directValues(sync, state), onStatement);
+  let values = await runner.steps(sync.probe, directValues(run.plan, sync, state), onStatement);
   // An interrupted run is read again up to where it was read before.
   if (state.pending) values = { ...values, watermark_to: state.pending.watermark_to ?? null };
   const pending: Baseline = {
@@ -142,13 +144,15 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
       retryable: true,
     });
   const refused = result.rejects.filter((r) => r.payload !== null).length;
+  // Every profile is sent again, so what was refused of it is, too.
+  const namesLeft = refused > 0 && values['retired'] !== '' ? { retired: textOf(values['retired']) ?? '' } : {};
   const isLookupRefused = sync.deliver.table !== null && refused > 0;
   const next = await save({
     ...begun,
     ...(isLookupRefused ? {} : { finishedMs: world.now() }),
     run: number,
     pending: null,
-    baseline: isLookupRefused ? state.baseline : pending,
+    baseline: isLookupRefused ? state.baseline : { ...pending, ...namesLeft },
     rejects: result.rejects,
   });
   emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result, refused) });

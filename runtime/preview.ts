@@ -28,7 +28,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
   if (!is) {
-    const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
+    const values = await runner.steps(sync.probe, valuesOf(plan, sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
     return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
@@ -47,7 +47,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  const values = await runner.steps(sync.probe, valuesOf(sync, state));
+  const values = await runner.steps(sync.probe, valuesOf(plan, sync, state));
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
     runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
@@ -90,8 +90,13 @@ async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
 }
 
 /** The same for a sync without write access, whose state is a file. */
-export async function previewDirect(runner: Runner, sync: DirectPlan, state: FileState | undefined): Promise<Preview> {
-  const values = await runner.steps(sync.probe, directValues(sync, state));
+export async function previewDirect(
+  runner: Runner,
+  plan: Plan,
+  sync: DirectPlan,
+  state: FileState | undefined,
+): Promise<Preview> {
+  const values = await runner.steps(sync.probe, directValues(plan, sync, state));
   const isDone = values['done'] === 1 && !state?.pending;
   return {
     ...describe(sync),

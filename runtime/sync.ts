@@ -314,7 +314,12 @@ async function fresh(story: Story): Promise<void> {
       message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
     });
   const adopted = sync.adopts && baseline === null && !purge ? 1 : 0;
-  let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values, adopted };
+  let values: Values = {
+    ...valuesOf(story.plan, sync, state, story.allowed),
+    ...route.values,
+    ...story.values,
+    adopted,
+  };
   // What is taken back is not read from the source, which may be gone in all but name.
   if (!purge) values = await runner.steps(sync.probe, values, story.onStatement);
   if (story.backfill) values = { ...values, ...backfillOf(sync, baseline, story.backfill) };
