@@ -497,7 +497,9 @@ function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source, checksum: S
       if (sync.history) return historyKey(dialect, sync, source);
       const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
       // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
-      return sync.mode === 'mirror' ? id : sql(`coalesce(${id}, '~' || r.syncline_checksum)`);
+      return sync.mode === 'mirror'
+        ? id
+        : sql(`coalesce(case when trim(${id}) <> '' then ${id} end, '~' || r.syncline_checksum)`);
     }
     case 'lookup_table':
       return text(sync.id);

@@ -79,7 +79,7 @@ judged as (
   from records as r
 )
 
-select 0 as also, row_key, change, reason, payload
+select 0 as also, row_key, change, reason, payload, 0 as companion
 from judged
 
 -- purchases/preview.sql

@@ -191,7 +191,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -340,7 +340,8 @@ where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.r
 
 -- customers/rejects_insert.sql
 insert into "mixpanel"."customers__rejects" (row_key, insert_id, kind, change, reason, row_checksum, profile_id, shown, run)
-select row_key, insert_id,
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
   case when reason is not null then 'invalid' else 'refused' end,
   change,
   coalesce(reason, outcome_reason, 'refused'),
@@ -375,7 +376,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -456,7 +457,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -559,7 +560,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
