@@ -116,6 +116,10 @@ export function lowerSync(
     initial: { ...base, ...mappingContext(dialect, first), initial: true },
     forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
   };
+  const counting = (context: Context, mapping: Mapping): Context => ({
+    ...context,
+    ...mappingContext(dialect, mapping, true),
+  });
 
   const { add, overridden } = adding(renderer, sync, statements, contexts.later);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
@@ -136,7 +140,7 @@ export function lowerSync(
   );
   const former = sync.renamedFrom ?? sync.name;
   const formerly = contextOf(dialect, place, { ...sync, name: former }, source, known, tables);
-  const old = { ...formerly, ...mappingContext(dialect, knownAs(former)), initial: false };
+  const old = { ...formerly, ...mappingContext(dialect, knownAs(former), true), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
   const outboxTable = table('outbox');
   const record = add('run_record');
@@ -231,9 +235,11 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
-      changes: add('preview'),
-      forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
+      initial: add('preview_initial', { template: 'preview', context: counting(contexts.initial, first) }),
+      changes: add('preview', { context: counting(contexts.later, known) }),
+      forward: mirror
+        ? add('preview_forward', { template: 'preview', context: counting(contexts.forward, known) })
+        : null,
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
@@ -286,7 +292,7 @@ export function lowerDirect(
     discover: add('columns'),
     probe: probeOf(dialect, sync, add, context),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
-    preview: add('preview'),
+    preview: add('preview', { context: { ...context, ...mappingContext(dialect, mapping, true) } }),
     show: add('show'),
   };
 }
@@ -428,7 +434,9 @@ function contextOf(
   };
 }
 
-function mappingContext(dialect: Dialect, m: Mapping): Context {
+/** @param counts what a preview counts besides records, too */
+function mappingContext(dialect: Dialect, m: Mapping, counts = false): Context {
+  const tallies = (counts ? m.tallies : []).map((t) => ({ name: sql(t.name), sql: t.sql }));
   return {
     identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
     insert_id: m.image.insertId,
@@ -454,7 +462,8 @@ function mappingContext(dialect: Dialect, m: Mapping): Context {
     },
     rules: m.rules,
     has_rules: m.rules.length > 0,
-    marks: m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })),
+    marks: [...m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })), ...tallies],
+    tallies,
     clock_reasons: m.clockReasons,
     companion: m.commit.companion,
     shown_image: m.commit.shown,

@@ -15,7 +15,7 @@ export type { Preview };
 
 type Counts = Pick<
   Preview,
-  'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'adopted' | 'records' | 'bytes'
+  'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'adopted' | 'inexact' | 'leftOut' | 'records' | 'bytes'
 >;
 
 /**
@@ -127,7 +127,7 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
   const valid = rows.filter((r) => r['reason'] === null);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';
-  const total = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column]), 0);
+  const total = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column] ?? 0), 0);
   const changed = (change: string): number =>
     total(
       valid.filter((r) => r['change'] === change),
@@ -146,6 +146,8 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
     invalid,
     billable: total(valid, 'billable'),
     adopted: 0,
+    inexact: total(valid, 'inexact'),
+    leftOut: total(valid, 'left_out'),
     records: total(valid, 'records'),
     bytes: total(valid, 'bytes'),
   };

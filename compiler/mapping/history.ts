@@ -152,6 +152,7 @@ export function mapHistory(
     ],
     clockReasons: events.clockReasons,
     marks: events.marks,
+    tallies: profiles.tallies,
     billable: sql(`insert_id not in ${OPERATIONS}`),
     commit: {
       companion: both('d', profiles.commit.companion, events.commit.companion),

@@ -3,7 +3,7 @@ import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import { mayBreak } from './events.ts';
 import type { Mapping } from './mapping.ts';
-import { rulesOf } from './mapping.ts';
+import { inexactNumbers, rulesOf } from './mapping.ts';
 import type { Source } from './wire.ts';
 
 /** One update must stay below 1 MB (documentation: User Profiles). */
@@ -128,6 +128,10 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
     rules: rulesOf(dialect, rules),
     clockReasons: dialect.text(''),
     marks,
+    tallies: inexactNumbers(
+      source.properties.map((p) => p.column),
+      (c) => dialect.ident(c.name),
+    ),
     commit: {
       companion: sql(`d.insert_id = 'unset'`),
       shown: sql(
