@@ -13,7 +13,7 @@ afterAll(async () => {
 });
 const kept = (dir: string): string => (dirs.push(dir), dir);
 
-test('init makes a project that goes all the way: lock, validate, ls, compile, plan, show, apply', async () => {
+test('init makes a project that goes all the way: lock, validate, ls, compile, setup, plan, apply', async () => {
   const dir = kept(await mkdtemp(path.join(tmpdir(), 'syncline-')));
   told(await cli(dir, 'init'), 0, 'Next: syncline lock && syncline compile && syncline plan && syncline apply');
   told(await cli(dir, 'lock'), 0, 'syncline.lock.json');
@@ -23,7 +23,12 @@ test('init makes a project that goes all the way: lock, validate, ls, compile, p
   expect(listed).toMatchObject([{ name: 'purchases', kind: 'events', mode: 'mirror' }]);
   told(await cli(dir, 'compile'), 0, 'compiled/dev/: 1 sync');
   expect((await cli(dir, 'plan')).out).toContain('2 inserts, 0 updates, 0 deletes; 2 billable events');
-  // A plan makes neither tables nor files of its own.
+  const setup = await cli(dir, 'setup');
+  expect([setup.code, setup.out]).toEqual([
+    0,
+    expect.stringMatching(/create schema[^]*create table[^]*purchases__state/i),
+  ]);
+  // Neither a plan nor a printed setup makes tables.
   const tables = "select table_name as t from duckdb_tables() where schema_name = 'mixpanel'";
   expect(await duck(path.join(dir, 'warehouse.duckdb'), tables)).toEqual([]);
   told(await cli(dir, 'apply'), 0, '2 inserts');
