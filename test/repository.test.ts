@@ -66,14 +66,34 @@ test('types that are not those of the schemas fail the check of CI', () => {
   rmSync(dir, { recursive: true });
 });
 
+/** The TypeScript files of a folder, with their texts. */
+const sources = (folder: string): (readonly [file: string, text: string])[] =>
+  readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => [file, read(path.join(folder, file))]);
+
+/** Clock, chance, waiting, environment, network and disk. */
+const OUTSIDE =
+  /Date\.now\(|new Date\(\)|Math\.random|performance\.now|process\.env|(?<!\.)\bset(?:Timeout|Interval)\(|(?<!\.)\bfetch\(|randomUUID|randomBytes|node:(?:fs|http|https|net|child_process)\b/g;
+
+test('only world.ts and the command line reach the outside in the runtime, and only what reads files in the compiler', () => {
+  const reaching = (folder: string, but: (file: string) => boolean): string[] =>
+    sources(folder)
+      .filter(([file]) => !but(file))
+      .flatMap(([file, text]) => [...text.matchAll(OUTSIDE)].map(([match]) => `${file}: ${match}`));
+  expect(reaching('runtime', (file) => file === 'world.ts' || /^(?:cli|sandbox)\b/.test(file))).toEqual([]);
+  expect(reaching('compiler', (file) => ['files.ts', 'templates.ts'].includes(file))).toEqual([]);
+  expect(reaching('runtime', (file) => file !== 'world.ts').length).toBeGreaterThan(5);
+});
+
 /** A text that begins as a statement does, and not as a sentence that starts with such a word. */
 const STATEMENT =
   /['"`]\s*(?:(?:select|begin|commit|merge|truncate|pragma|attach)\s|insert into\s|update \S+ set\s|delete from\s|(?:create|drop|alter) (?:or replace )?(?:table|schema|view|temp)\s|with \S+ as\s|set \S+ ?=)[^'"`\n]*/gi;
 
 test('the runtime contains no SQL, its sandbox and its sample aside', () => {
-  const files = readdirSync(path.join(root, 'runtime'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts') && !file.startsWith('sandbox') && file !== path.join('cli', 'sample.ts'))
-    .map((file) => [file, read(path.join('runtime', file))] as const);
+  const files = sources('runtime').filter(
+    ([file]) => !file.startsWith('sandbox') && file !== path.join('cli', 'sample.ts'),
+  );
   expect(files.length).toBeGreaterThan(60);
   const found = files.flatMap(([file, text]) => [...text.matchAll(STATEMENT)].map(([match]) => `${file}: ${match}`));
   expect(found).toEqual([]);
