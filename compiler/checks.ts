@@ -91,6 +91,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events' && !sync.history))
     checks.push(
       add('check_twin_keys', {
+        context: { ...context, unnamed: dialect.text('id-missing') },
         expect: none(
           'check-failed',
           sync.kind === 'events'

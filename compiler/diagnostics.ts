@@ -108,7 +108,10 @@ const TEXTS = {
     message: `cannot read the relation ${p.relation}`,
     hint: 'one to three dotted parts, each optionally double-quoted',
   }),
-  'control-character': (p: { key: string }): Text => ({ message: `${p.key} contains a control character` }),
+  'control-character': (p: { key: string; hint?: string }): Text => ({
+    message: `${p.key} contains a control character`,
+    hint: p.hint,
+  }),
   'source-not-locked': (p: { source: string; target: string }): Text => ({
     message: `the lock has no columns of ${p.source} for target ${p.target}`,
     hint: `run \`syncline lock -t ${p.target}\``,

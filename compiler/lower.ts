@@ -8,6 +8,7 @@ import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
 import { joined } from './mapping/mapping.ts';
 import { mappingList } from './mapping/list.ts';
+import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
@@ -125,15 +126,20 @@ export function lowerSync(
   const source = sourceOf(dialect, sync);
   const bind = (n: LateName): Sql => bound(dialect, n);
   // Before the first run nothing gives these values: a preview then states what setup would write.
-  const known = mappingOf(dialect, place, sync, source, {
-    idSpace: bind('id_space'),
-    epoch: bind('epoch'),
-    again: bind('again'),
-  });
+  const knownAs = (name: string): Mapping =>
+    mappingOf(dialect, place, sync, source, {
+      idSpace: bind('id_space'),
+      epoch: bind('epoch'),
+      earlier: {
+        again: bind('again'),
+        names: earlierNames(dialect, sync, dialect.relation([place.staging, `${name}__rejects`])),
+      },
+    });
+  const known = knownAs(sync.name);
   const first = mappingOf(dialect, place, sync, source, {
     idSpace: dialect.text(sync.name),
     epoch: sql('0'),
-    again: sql('0'),
+    earlier: { again: sql('0'), names: null },
   });
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
@@ -144,6 +150,10 @@ export function lowerSync(
     initial: { ...base, ...mappingContext(dialect, first), initial: true },
     forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
   };
+  const counting = (context: Context, mapping: Mapping): Context => ({
+    ...context,
+    ...mappingContext(dialect, mapping, true),
+  });
 
   const { add, overridden } = adding(renderer, sync, statements, contexts.later);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
@@ -168,8 +178,9 @@ export function lowerSync(
   const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
-  const formerly = contextOf(dialect, place, { ...sync, name: sync.renamedFrom ?? sync.name }, source, known, tables);
-  const old = { ...formerly, ...mappingContext(dialect, known), initial: false };
+  const former = sync.renamedFrom ?? sync.name;
+  const formerly = contextOf(dialect, place, { ...sync, name: former }, source, known, tables);
+  const old = { ...formerly, ...mappingContext(dialect, knownAs(former), true), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
   const outboxTable = table('outbox');
   const record = add('run_record');
@@ -265,9 +276,11 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
-      changes: add('preview'),
-      forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
+      initial: add('preview_initial', { template: 'preview', context: counting(contexts.initial, first) }),
+      changes: add('preview', { context: counting(contexts.later, known) }),
+      forward: mirror
+        ? add('preview_forward', { template: 'preview', context: counting(contexts.forward, known) })
+        : null,
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
@@ -302,7 +315,8 @@ export function lowerDirect(
   statements: Statements,
 ): DirectPlan {
   const source = sourceOf(dialect, sync);
-  const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), again: sql('1') };
+  const earlier = { again: sql('1'), names: earlierNames(dialect, sync, null) };
+  const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), earlier };
   const mapping = mappingOf(dialect, place, sync, source, space);
   const tables = stagingTables(dialect, mapping, false);
   const context = {
@@ -319,7 +333,7 @@ export function lowerDirect(
     discover: add('columns'),
     probe: probeOf(dialect, sync, add, context),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
-    preview: add('preview'),
+    preview: add('preview', { context: { ...context, ...mappingContext(dialect, mapping, true) } }),
     show: add('show'),
   };
 }
@@ -365,12 +379,19 @@ function probeOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Contex
   ];
 }
 
+/** Only a mirror can be resent, and `full` sends every row in each run: there, names of earlier can go. */
+function earlierNames(dialect: Dialect, { kind, mode }: ResolvedSync, rejects: Sql | null): Earlier['names'] {
+  if (kind === 'events' || kind === 'lookup_table' || (mode !== 'mirror' && mode !== 'full')) return null;
+  const bind = (n: LateName): Sql => bound(dialect, n);
+  return { retired: bind('retired'), retried: bind('retried'), resend: bind('resend'), rejects };
+}
+
 function mappingOf(
   dialect: Dialect,
   place: Place,
   sync: ResolvedSync,
   source: Source,
-  space: { readonly idSpace: Sql; readonly epoch: Sql; readonly again: Sql },
+  space: { readonly idSpace: Sql; readonly epoch: Sql; readonly earlier: Earlier },
 ): Mapping {
   switch (sync.kind) {
     case 'events':
@@ -378,7 +399,7 @@ function mappingOf(
     case 'user_profiles':
     case 'group_profiles':
       if (sync.history) return mapHistory(dialect, sync, source, { ...space, idManagement: place.idManagement });
-      return mapProfiles(dialect, sync, source, space.again);
+      return mapProfiles(dialect, sync, source, space.earlier);
     case 'lookup_table':
       return mapLookup(dialect, sync, source);
   }
@@ -454,7 +475,9 @@ function contextOf(
   };
 }
 
-function mappingContext(dialect: Dialect, m: Mapping): Context {
+/** @param counts what a preview counts besides records, too */
+function mappingContext(dialect: Dialect, m: Mapping, counts = false): Context {
+  const tallies = (counts ? m.tallies : []).map((t) => ({ name: sql(t.name), sql: t.sql }));
   return {
     identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
     insert_id: m.image.insertId,
@@ -480,7 +503,8 @@ function mappingContext(dialect: Dialect, m: Mapping): Context {
     },
     rules: m.rules,
     has_rules: m.rules.length > 0,
-    marks: m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })),
+    marks: [...m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })), ...tallies],
+    tallies,
     clock_reasons: m.clockReasons,
     companion: m.commit.companion,
     shown_image: m.commit.shown,
@@ -523,7 +547,9 @@ function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source, checksum: S
       if (sync.history) return historyKey(dialect, sync, source);
       const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
       // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
-      return sync.mode === 'mirror' ? id : sql(`coalesce(${id}, '~' || r.syncline_checksum)`);
+      return sync.mode === 'mirror'
+        ? id
+        : sql(`coalesce(case when trim(${id}) <> '' then ${id} end, '~' || r.syncline_checksum)`);
     }
     case 'lookup_table':
       return text(sync.id);

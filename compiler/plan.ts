@@ -91,6 +91,8 @@ const STATE = [
   'backfill',
   'position',
   'resend',
+  'retired',
+  'retried',
   'old_checksum',
   'old_key',
 ];

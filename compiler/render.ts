@@ -40,6 +40,8 @@ export const LATE = {
   new_epoch: 'integer',
   session: 'integer',
   resend: 'integer',
+  retired: 'text',
+  retried: 'text',
   old_checksum: 'expression',
   old_key: 'expression',
   allow_max_deletes: 'integer',

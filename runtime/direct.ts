@@ -5,6 +5,7 @@ import type { Send } from './deliver.ts';
 import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { isSameMapping } from './mapping.ts';
+import { retiredNames } from './names.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
@@ -73,7 +74,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
 }
 
 /** What a run knows before it reads rows. */
-export function directValues(sync: DirectPlan, state: FileState | undefined): Values {
+export function directValues(plan: Plan, sync: DirectPlan, state: FileState | undefined): Values {
   const baseline = state?.baseline ?? null;
   return {
     watermark_from: baseline?.watermark_to ?? null,
@@ -83,6 +84,7 @@ export function directValues(sync: DirectPlan, state: FileState | undefined): Va
     position: null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     seen_from: null,
+    ...retiredNames(plan, sync, baseline),
     again: 0,
   };
 }
@@ -93,7 +95,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   const number = state.run + 1;
   emit({ type: 'begin', sync: sync.name, run: number, resumed });
   const onStatement = (step: string): void => emit({ type: 'step', sync: sync.name, step });
-  let values = await runner.steps(sync.probe, directValues(sync, state), onStatement);
+  let values = await runner.steps(sync.probe, directValues(run.plan, sync, state), onStatement);
   // An interrupted run is read again up to where it was read before.
   if (state.pending) values = { ...values, watermark_to: state.pending.watermark_to ?? null };
   const pending: Baseline = {
@@ -107,7 +109,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   };
   // Its table is sent; what Mixpanel refused of it is all that is left.
   const isDone = !resumed && values['done'] === 1;
-  const expected = isDone ? { sent: 0, invalid: 0 } : tally(await runner.rows(sync.preview, values));
+  const expected = tally(isDone ? [] : await runner.rows(sync.preview, values));
   const retried = sync.mode === 'full' ? [] : state.rejects.filter((r) => r.payload !== null);
   emit({
     type: 'captured',
@@ -121,8 +123,8 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     emit({ type: 'unchanged', sync: sync.name, run: number, done: values['done'] === 1 });
     return next;
   }
-  if (!resumed) guard(run, 'max_changes', sync.maxChanges, expected.sent);
-  if (!resumed) guard(run, 'max_rejects', sync.maxRejects, expected.invalid);
+  if (!resumed) guard(run, 'max_changes', sync.maxChanges, expected.rows);
+  if (!resumed) guard(run, 'max_rejects', sync.maxRejects, expected.invalidRows);
   if (sync.deliver.table && expected.sent === 0)
     throw new RunError('guard', 'The source of the lookup table is empty, and Mixpanel takes no empty table.', {
       retryable: false,
@@ -141,17 +143,19 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     throw new RunError('interrupted', 'Stopped. The next apply sends this run again within the same bounds.', {
       retryable: true,
     });
-  const refused = result.rejects.filter((r) => r.payload !== null).length;
+  const { refused } = result;
+  // Every profile is sent again, so what was refused of it is, too.
+  const namesLeft = refused > 0 && values['retired'] !== '' ? { retired: textOf(values['retired']) ?? '' } : {};
   const isLookupRefused = sync.deliver.table !== null && refused > 0;
   const next = await save({
     ...begun,
     ...(isLookupRefused ? {} : { finishedMs: world.now() }),
     run: number,
     pending: null,
-    baseline: isLookupRefused ? state.baseline : pending,
+    baseline: isLookupRefused ? state.baseline : { ...pending, ...namesLeft },
     rejects: result.rejects,
   });
-  emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result, refused) });
+  emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result) });
   if (isLookupRefused)
     throw new RunError('mixpanel-rejected', `Mixpanel refused the lookup table: ${result.rejects[0]?.reason ?? ''}.`, {
       retryable: false,
@@ -165,11 +169,18 @@ async function* nothing(): AsyncGenerator<readonly Row[]> {
 
 const textOf = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
 
-function tally(rows: readonly Row[]): { readonly sent: number; readonly invalid: number } {
-  const sum = (some: readonly Row[]): number => some.reduce((n, r) => n + Number(r['records']), 0);
+/** Records that are sent and that are not, and the rows that they are of. */
+function tally(counted: readonly Row[]) {
+  const [valid, invalid] = [true, false].map((is) => counted.filter((r) => (r['reason'] === null) === is)) as [
+    Row[],
+    Row[],
+  ];
+  const sum = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column]), 0);
   return {
-    sent: sum(rows.filter((r) => r['reason'] === null)),
-    invalid: sum(rows.filter((r) => r['reason'] !== null)),
+    sent: sum(valid, 'records'),
+    rows: sum(valid, 'row_count'),
+    invalid: sum(invalid, 'records'),
+    invalidRows: sum(invalid, 'row_count'),
   };
 }
 
@@ -178,13 +189,15 @@ function guard(run: DirectRun, name: 'max_changes' | 'max_rejects', limit: numbe
   if (ceiling === null || count <= Number(ceiling)) return;
   throw new RunError(
     'guard',
-    `The guard ${name} stopped this run before anything was sent (${count} records). Check the source; if the change is meant, raise the guard, or once: --allow ${run.sync.name}.${name}=N.`,
+    `The guard ${name} stopped this run before anything was sent (${count} rows). Check the source; if the change is meant, raise the guard, or once: --allow ${run.sync.name}.${name}=N.`,
     { retryable: false },
   );
 }
 
+/** Counts of rows: the two updates of a profile are one change of its row. */
 interface Delivered {
   readonly accepted: number;
+  readonly refused: number;
   readonly invalid: number;
   readonly billable: number;
   readonly rejects: readonly FileReject[];
@@ -199,7 +212,12 @@ async function deliverRows(
 ): Promise<Delivered> {
   const { sync, mixpanel, emit, stop } = run;
   const rejects: FileReject[] = [];
-  const tallied = { accepted: 0, invalid: 0, billable: 0, sent: 0 };
+  const tallied = { rows: 0, billable: 0, sent: 0 };
+  const isProfile = sync.kind === 'user_profiles' || sync.kind === 'group_profiles';
+  const [invalid, refused] = [new Set<string>(), new Set<string>()];
+  // Records of a profile with one name are one row; every other record is a row of its own.
+  const rowOf = (record: FileReject, others: ReadonlySet<string>): string =>
+    isProfile ? record.row_key : String(others.size);
   const watch: Watch = {
     // Batches in flight end also when the person asks to stop.
     signal: new AbortController().signal,
@@ -210,7 +228,7 @@ async function deliverRows(
     const rows: FileReject[] = [];
     const result = await mixpanel.replaceLookup(sync.deliver.table.id, csv(sync.deliver.table.header, pieces), watch);
     if (!result.accepted) rows.push({ also: 0, row_key: '*', change: 'insert', reason: result.reason, payload: '' });
-    return { accepted: result.accepted ? total : 0, invalid: 0, billable: 0, rejects: rows };
+    return { accepted: result.accepted ? total : 0, refused: rows.length, invalid: 0, billable: 0, rejects: rows };
   }
   const { endpoint, also, limits } = sync.deliver;
   const send: Send = (batch, w, to) => {
@@ -230,11 +248,11 @@ async function deliverRows(
     result.notes.forEach((message) => emit({ type: 'note', sync: sync.name, message }));
     for (const { index, reason } of result.refused) {
       const record = batch[index];
-      if (record) rejects.push({ ...record, reason });
+      if (!record) continue;
+      rejects.push({ ...record, reason });
+      refused.add(rowOf(record, refused));
     }
-    const accepted = batch.length - result.refused.length;
-    tallied.accepted += accepted;
-    if (to === 1 || endpoint === 'import') tallied.billable += accepted;
+    if (to === 1 || endpoint === 'import') tallied.billable += batch.length - result.refused.length;
     emit({ type: 'sent', sync: sync.name, records: (tallied.sent += batch.length), total });
   };
   const queues: [FileReject[], FileReject[]] = [[], []];
@@ -256,14 +274,21 @@ async function deliverRows(
     bytes[to] = (bytes[to] ?? 0) + Buffer.byteLength(record.payload ?? '');
     if (queues[to].length >= limits.records || bytes[to] >= limits.bytes) await flush(to);
   };
-  for (const record of retried) await add(record);
+  const again = new Set<string>();
+  for (const record of retried) {
+    again.add(rowOf(record, again));
+    await add(record);
+  }
+  tallied.rows = again.size;
   for await (const rows of pieces) {
     if (failure !== undefined || stop.aborted) break;
     for (const row of rows) {
       const record = recordOf(row);
-      if (row['reason'] === null) await add(record);
-      else {
-        tallied.invalid++;
+      if (row['reason'] === null) {
+        if (record.companion !== 1) tallied.rows++;
+        await add(record);
+      } else {
+        invalid.add(rowOf(record, invalid));
         // One that is only too early is tried again: nobody reads its row again.
         rejects.push({ ...record, payload: row['reason'] === 'time-in-future' ? record.payload : null });
       }
@@ -272,11 +297,19 @@ async function deliverRows(
   if (!stop.aborted) for (const to of [0, 1] as const) await flush(to);
   await Promise.all(flying);
   if (failure !== undefined) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
-  return { ...tallied, rejects };
+  const lost = [...refused].filter((row) => !isProfile || !invalid.has(row)).length;
+  return {
+    accepted: tallied.rows - lost,
+    refused: lost,
+    invalid: invalid.size,
+    billable: tallied.billable,
+    rejects,
+  };
 }
 
 const recordOf = (row: Row): FileReject => ({
   also: Number(row['also'] ?? 0),
+  ...(Number(row['companion'] ?? 0) === 1 ? { companion: 1 } : {}),
   row_key: String(row['row_key']),
   change: String(row['change']),
   reason: String(row['reason'] ?? ''),
@@ -288,15 +321,15 @@ async function* csv(header: string, pieces: AsyncIterable<readonly Row[]>): Asyn
   for await (const rows of pieces) yield rows.map((row) => `${String(row['payload'])}\n`).join('');
 }
 
-function counts(result: Delivered, refused: number): RunCounts {
+function counts(result: Delivered): RunCounts {
   return {
-    captured_inserts: result.accepted + refused + result.invalid,
+    captured_inserts: result.accepted + result.refused + result.invalid,
     captured_updates: 0,
     captured_deletes: 0,
     accepted_inserts: result.accepted,
     accepted_updates: 0,
     accepted_deletes: 0,
-    refused,
+    refused: result.refused,
     invalid: result.invalid,
     billable: result.billable,
   };

@@ -15,7 +15,7 @@ export type { Preview };
 
 type Counts = Pick<
   Preview,
-  'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'adopted' | 'records' | 'bytes'
+  'inserts' | 'updates' | 'deletes' | 'invalid' | 'billable' | 'adopted' | 'inexact' | 'leftOut' | 'records' | 'bytes'
 >;
 
 /**
@@ -28,7 +28,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
   if (!is) {
-    const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
+    const values = await runner.steps(sync.probe, valuesOf(plan, sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
     return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
@@ -47,7 +47,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  const values = await runner.steps(sync.probe, valuesOf(sync, state));
+  const values = await runner.steps(sync.probe, valuesOf(plan, sync, state));
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
     runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
@@ -90,8 +90,13 @@ async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
 }
 
 /** The same for a sync without write access, whose state is a file. */
-export async function previewDirect(runner: Runner, sync: DirectPlan, state: FileState | undefined): Promise<Preview> {
-  const values = await runner.steps(sync.probe, directValues(sync, state));
+export async function previewDirect(
+  runner: Runner,
+  plan: Plan,
+  sync: DirectPlan,
+  state: FileState | undefined,
+): Promise<Preview> {
+  const values = await runner.steps(sync.probe, directValues(plan, sync, state));
   const isDone = values['done'] === 1 && !state?.pending;
   return {
     ...describe(sync),
@@ -122,7 +127,7 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
   const valid = rows.filter((r) => r['reason'] === null);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';
-  const total = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column]), 0);
+  const total = (some: readonly Row[], column: string): number => some.reduce((n, r) => n + Number(r[column] ?? 0), 0);
   const changed = (change: string): number =>
     total(
       valid.filter((r) => r['change'] === change),
@@ -141,6 +146,8 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
     invalid,
     billable: total(valid, 'billable'),
     adopted: 0,
+    inexact: total(valid, 'inexact'),
+    leftOut: total(valid, 'left_out'),
     records: total(valid, 'records'),
     bytes: total(valid, 'bytes'),
   };

@@ -22,6 +22,8 @@ export interface FileState {
 
 export interface FileReject {
   readonly also: number;
+  /** 1 for the second update of a row; files of an older syncline do not say. */
+  readonly companion?: number;
   readonly row_key: string;
   readonly change: string;
   readonly reason: string;

@@ -1,6 +1,7 @@
-import type { SyncPlan } from '../schemas/types.ts';
+import type { Plan, SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
 import { isSameMapping } from './mapping.ts';
+import { retiredNames } from './names.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -41,6 +42,9 @@ export interface Baseline {
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
   readonly mapping: SyncPlan['mapping'];
+  /** Names of properties under which profiles were sent earlier: see `retiredNames`. */
+  readonly retired?: string;
+  readonly retried?: string;
   /** How rows were named and compared: SQL that a later plan can compute again. */
   readonly expressions?: SyncPlan['expressions'];
 }
@@ -104,7 +108,7 @@ export function verifyState(
  * What a run knows before it looks at the source. `again` is 1 when the sync ran before and does not know what
  * Mixpanel shows any more.
  */
-export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Values = {}): Values {
+export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, allowed: Values = {}): Values {
   const baseline = state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline);
   return {
     id_space: state?.idSpace ?? sync.name,
@@ -118,6 +122,7 @@ export function valuesOf(sync: SyncPlan, state: State | undefined, allowed: Valu
     backfill: 0,
     position: baseline?.watermark_to ?? null,
     adopted: 0,
+    ...retiredNames(plan, sync, baseline),
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
     allow_max_deletes: null,
     allow_max_changes: null,
@@ -134,11 +139,19 @@ export function baselineOf(sync: SyncPlan, values: Values): Baseline {
     expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),
     ...(sync.kind === 'lookup_table' ? { content: text(values['content']) } : {}),
+    ...namesLeft(sync, values),
     ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
   };
 }
 
 const text = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
+
+/** A run that sends every profile takes away what it can; what is refused of that is tried again by name. */
+function namesLeft(sync: SyncPlan, values: Values): Pick<Baseline, 'retired' | 'retried'> {
+  const [retired, retried] = [values['retired'], values['retried']].map((v) => text(v) ?? '') as [string, string];
+  if (retried === '') return {};
+  return { retired: values['resend'] === 1 || sync.mode === 'full' ? '' : retired, retried };
+}
 
 /** `seen` knows the rows since the window was declared, or widened; older ones count as sent. */
 function seenFrom(sync: SyncPlan, baseline: Baseline | null): string | null {

@@ -316,12 +316,17 @@ async function fresh(story: Story): Promise<void> {
       message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
     });
   const adopted = sync.adopts && baseline === null && !purge ? 1 : 0;
-  let values: Values = { ...valuesOf(sync, state, story.allowed), ...route.values, ...story.values, adopted };
+  const known: Values = {
+    ...valuesOf(story.plan, sync, state, story.allowed),
+    ...route.values,
+    ...story.values,
+    adopted,
+  };
   const { backfill } = story;
   const fill = purge ?? (route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill);
-  values = await runner.stoppable(story.stop, async () => {
+  let values = await runner.stoppable(story.stop, async () => {
     // What is taken back is not read from the source, which may be gone in all but name.
-    const probed = purge ? values : await runner.steps(sync.probe, values, story.onStatement);
+    const probed = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
     const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
     const filled = await runner.steps(fill, bounds, story.onStatement);
     if (!purge) await runner.steps(sync.capture.checks, filled, story.onStatement);

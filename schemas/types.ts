@@ -511,6 +511,14 @@ export interface Preview {
    */
   adopted: number;
   /**
+   * Rows with an integer or decimal beyond 2^53: Mixpanel keeps the nearest double
+   */
+  inexact: number;
+  /**
+   * Rows whose `json_properties` have keys that Mixpanel or syncline reserves: those are not sent
+   */
+  leftOut: number;
+  /**
    * What is sent: one or two records a change
    */
   records: number;

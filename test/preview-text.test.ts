@@ -15,6 +15,8 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
       billable: 1,
       records: 1,
       adopted: 0,
+      inexact: 0,
+      leftOut: 0,
     },
     ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,

@@ -2,7 +2,7 @@ import type { Column, Dialect, Member, Sql } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import type { Mapping } from './mapping.ts';
-import { joined, rulesOf } from './mapping.ts';
+import { inexactNumbers, joined, rulesOf } from './mapping.ts';
 import { RESERVED_EVENT, RESERVED_PREFIXES } from './reserved.ts';
 import type { Source } from './wire.ts';
 
@@ -96,12 +96,14 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
   };
 
   const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
+  const columns = source.properties.map((p) => p.name);
   const flattened =
     json &&
     dialect.flattened(json, {
-      names: [...RESERVED_EVENT, ...source.properties.map((p) => p.name)],
+      names: [...RESERVED_EVENT, ...columns],
       prefixes: [...RESERVED_PREFIXES, 'syncline_'],
     });
+  const whole = json && dialect.flattened(json, { names: columns, prefixes: [] });
   const vanished = [
     ...(sync.onDelete === 'ignore' ? [] : [`c.syncline_row_change = 'delete'`]),
     `(c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)`,
@@ -133,6 +135,13 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     leftovers: sql('j.shown = 1'),
     billable: true,
     ...rules(dialect, sync, source),
+    tallies: [
+      ...inexactNumbers(
+        source.properties.map((p) => p.column),
+        (c) => dialect.ident(c.name),
+      ),
+      ...(flattened && whole ? [{ name: 'left_out' as const, sql: flag(`${flattened} <> ${whole}`) }] : []),
+    ],
     commit: {
       companion: sql(`d.change = 'delete' and d.old_insert_id is not null`),
       shown: sql(

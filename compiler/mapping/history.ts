@@ -5,6 +5,7 @@ import type { EventSpace } from './events.ts';
 import { mapEvents } from './events.ts';
 import type { Mapping } from './mapping.ts';
 import { joined, rulesOf } from './mapping.ts';
+import type { Earlier } from './profiles.ts';
 import { mapProfiles } from './profiles.ts';
 import type { Source } from './wire.ts';
 
@@ -84,7 +85,7 @@ export function mapHistory(
   dialect: Dialect,
   sync: ResolvedSync,
   source: Source,
-  space: EventSpace & { readonly again: Sql },
+  space: EventSpace & { readonly earlier: Earlier },
 ): Mapping {
   const time = timeColumn(sync, source);
   const isGroup = sync.kind === 'group_profiles';
@@ -108,7 +109,7 @@ export function mapHistory(
     },
     space,
   );
-  const profiles = mapProfiles(dialect, sync, source, space.again);
+  const profiles = mapProfiles(dialect, sync, source, space.earlier);
   const ofProfile = (row: string): string => `${row}.syncline_kind = 'profile'`;
   const wasProfile = `c.syncline_old_insert_id = 'set'`;
   const isOperation = (row: string): string => `${row}.insert_id in ${OPERATIONS}`;
@@ -151,6 +152,7 @@ export function mapHistory(
     ],
     clockReasons: events.clockReasons,
     marks: events.marks,
+    tallies: profiles.tallies,
     billable: sql(`insert_id not in ${OPERATIONS}`),
     commit: {
       companion: both('d', profiles.commit.companion, events.commit.companion),

@@ -2,6 +2,7 @@ import type { Dialect } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import type { Mapping } from './mapping.ts';
+import { inexactNumbers } from './mapping.ts';
 import type { Source } from './wire.ts';
 
 /**
@@ -21,6 +22,7 @@ export function mapLookup(dialect: Dialect, sync: ResolvedSync, source: Source):
     rules: [],
     clockReasons: dialect.text(''),
     marks: [],
+    tallies: inexactNumbers([id, ...source.properties.map((p) => p.column)], (c) => dialect.ident(c.name)),
     commit: { companion: sql('1 = 0'), shown: sql('1 = 0'), removed: sql('1 = 0'), unknown: sql('1 = 0') },
   };
 }

@@ -1,4 +1,4 @@
-import type { Dialect, Sql } from '../dialects/dialect.ts';
+import type { Column, Dialect, Sql } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 
 /** A record of the outbox, besides what every record has: SQL over the row, and over what Mixpanel shows for it. */
@@ -29,6 +29,8 @@ export interface Mapping {
   readonly billable: boolean | Sql;
   /** More columns of `records` that only rules read; 0 for records that are no image. */
   readonly marks: readonly { readonly name: string; readonly sql: Sql }[];
+  /** What a preview counts besides: 1 for a row that will be in Mixpanel otherwise than its table says it. */
+  readonly tallies: readonly { readonly name: 'inexact' | 'left_out'; readonly sql: Sql }[];
   /** Conditions over outbox rows at commit: `i` is a row's image, `d` its companion, which may be missing. */
   readonly commit: {
     readonly companion: Sql;
@@ -49,6 +51,18 @@ const prefixed = (dialect: Dialect, part: Sql): string =>
 export function joined(dialect: Dialect, parts: readonly Sql[]): Sql {
   return sql(parts.map((part) => prefixed(dialect, part)).join(' || '));
 }
+
+/**
+ * Rows with an integer or decimal that a double does not hold: Mixpanel keeps the nearest one. Compared as doubles,
+ * because not every decimal type has room for the bound itself.
+ */
+export function inexactNumbers(columns: readonly Column[], name: (column: Column) => Sql): Mapping['tallies'] {
+  const sent = columns.filter((c) => (c.type === 'integer' || c.type === 'decimal') && c.sentAs == null).map(name);
+  const beyond = sent.flatMap((c) => [`${c} >= ${TWO_TO_53}`, `${c} <= -${TWO_TO_53}`]).join(' or ');
+  return sent.length === 0 ? [] : [{ name: 'inexact', sql: sql(`case when ${beyond} then 1 else 0 end`) }];
+}
+
+const TWO_TO_53 = '9007199254740992e0';
 
 /** Rules as pairs of a condition and a reason's name. */
 export const rulesOf = (dialect: Dialect, rules: readonly (readonly [string, string])[]): Mapping['rules'] =>

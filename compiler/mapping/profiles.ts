@@ -3,17 +3,33 @@ import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import { mayBreak } from './events.ts';
 import type { Mapping } from './mapping.ts';
-import { rulesOf } from './mapping.ts';
+import { inexactNumbers, rulesOf } from './mapping.ts';
 import type { Source } from './wire.ts';
 
 /** One update must stay below 1 MB (documentation: User Profiles). */
 const MAX_UPDATE_BYTES = 1_000_000;
 
+/** What a run knows of the profiles besides their rows: SQL that gives late values. */
+export interface Earlier {
+  /** 1 where the sync ran before and does not know any more what Mixpanel shows. */
+  readonly again: Sql;
+  /** Names that profiles were sent under earlier and that nothing maps any more; null where none can be known. */
+  readonly names: {
+    /** Those that no resend has taken away yet, as members of a JSON list. */
+    readonly retired: Sql;
+    /** The same, and those of a `$unset` that was refused. */
+    readonly retried: Sql;
+    readonly resend: Sql;
+    /** The table of rejects, where there is one. */
+    readonly rejects: Sql | null;
+  } | null;
+}
+
 /**
  * User and group profiles: `$set` of what has a value, `$unset` of what has none. The two touch different
  * properties, so their order does not matter (documentation: User Profiles, Group Profiles).
  */
-export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source, again: Sql): Mapping {
+export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source, { again, names }: Earlier): Mapping {
   const isGroup = sync.kind === 'group_profiles';
   const update = (id: string, operation: string, value: Sql): Sql =>
     dialect.jsonObject([
@@ -28,14 +44,29 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
           ]),
       { name: operation, value, optional: false },
     ]);
-  const names = (list: Sql): Sql => sql(`'[' || ${list} || ']'`);
+  const array = (list: Sql): Sql => sql(`'[' || ${list} || ']'`);
   const values = source.properties.map((p) => ({
     name: p.name,
     value: dialect.jsonValue(p.column),
     quoted: dialect.text(JSON.stringify(p.name)),
   }));
-  const missing = dialect.listed(values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)));
-  const all = dialect.text(`[${values.map((v) => JSON.stringify(v.name)).join(',')}]`);
+  // Names of earlier, also where taking them away was refused before, by whichever operation.
+  const earlier = (key: string, kept: string): Sql[] => {
+    if (names === null) return [];
+    const retried = `when ${key} in (select j.row_key from ${names.rejects ?? ''} as j) then ${names.retried}`;
+    const cases = [...(names.rejects === null ? [] : [retried]), ...(kept === '' ? [] : [kept])];
+    const list = cases.length === 0 ? names.retired : `case ${cases.join(' ')} else ${names.retired} end`;
+    return [sql(`nullif(${list}, '')`)];
+  };
+  // What a forward left on profiles stays there until a resend: somebody else may own the name by then.
+  const kept = sync.mode === 'full' ? '' : `when ${names?.resend ?? ''} = 0 then null`;
+  const retired = earlier('i.syncline_key', kept);
+  const missing = dialect.listed([
+    ...values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)),
+    ...retired,
+  ]);
+  const own = dialect.text(values.map((v) => JSON.stringify(v.name)).join(','));
+  const all = names === null ? own : dialect.listed([own, ...earlier('c.syncline_old_key', '')]);
   const isDeleted = sync.onDelete === 'delete';
   const set = dialect.listed(values.map((v) => sql(`${v.quoted} || ':' || ${v.value}`)));
   const marks =
@@ -79,7 +110,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
                 : `${missing} <> ''`,
             ),
             insertId: sql("'unset'"),
-            payload: update('syncline_profile_id', '$unset', names(missing)),
+            payload: update('syncline_profile_id', '$unset', array(missing)),
           },
     vanished:
       sync.onDelete === 'ignore'
@@ -90,13 +121,17 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
             oldInsertId: sql("'set'"),
             payload: isDeleted
               ? update('c.syncline_old_profile_id', '$delete', sql(`'""'`))
-              : update('c.syncline_old_profile_id', '$unset', all),
+              : update('c.syncline_old_profile_id', '$unset', array(all)),
           },
     leftovers: null,
     billable: false,
     rules: rulesOf(dialect, rules),
     clockReasons: dialect.text(''),
     marks,
+    tallies: inexactNumbers(
+      source.properties.map((p) => p.column),
+      (c) => dialect.ident(c.name),
+    ),
     commit: {
       companion: sql(`d.insert_id = 'unset'`),
       shown: sql(

@@ -254,9 +254,11 @@ const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
     name.toLowerCase().startsWith('syncline_') ? diagnostic('column-reserved', { column: name }, span) : undefined,
   ({ name, isReserved, span }) => (isReserved ? diagnostic('property-reserved', { column: name }, span) : undefined),
   ({ name, property, span }) =>
-    isControl(name) || isControl(property ?? '')
-      ? diagnostic('control-character', { key: 'a column name' }, span)
-      : undefined,
+    isControl(name)
+      ? diagnostic('control-character', { key: `column \`${name}\``, hint: 'rename it in a view' }, span)
+      : isControl(property ?? '')
+        ? diagnostic('control-character', { key: `property \`${property ?? ''}\`` }, span)
+        : undefined,
   ({ name, native, type, isExcluded, span }) =>
     type === undefined && !isExcluded ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
 ];

@@ -97,7 +97,12 @@ export async function planCommand(options: PlanOptions): Promise<number> {
 async function previewOf(runner: Runner, { plan, dir }: Loaded, sync: SyncPlan | DirectPlan): Promise<Preview> {
   if ('state' in sync) return previewSync(runner, plan, sync);
   const owner = { project: plan.project, target: plan.target, mixpanel: null };
-  return previewDirect(runner, sync, await readStateFile(realWorld, stateFile(dir, plan.target, sync.name), owner));
+  return previewDirect(
+    runner,
+    plan,
+    sync,
+    await readStateFile(realWorld, stateFile(dir, plan.target, sync.name), owner),
+  );
 }
 
 /** Bytes on the wire, as a sample of payloads compresses; profiles are sent as they are. */

@@ -35,6 +35,14 @@ export function text(told: Told): string {
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
+  if (p.leftOut > 0)
+    lines.push(
+      `  ${count(p.leftOut, 'row')} with keys in \`json_properties\` whose names are reserved: those keys are left out`,
+    );
+  if (p.inexact > 0)
+    lines.push(
+      `  ${count(p.inexact, 'row')} with a number beyond 2^53: Mixpanel keeps the nearest double (\`properties: { types: { column: string } }\` keeps its digits)`,
+    );
   for (const guard of stopping(p)) lines.push(`  ${guard}`);
   if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)

@@ -16,7 +16,7 @@ export async function show(options: CommonOptions, [name]: readonly string[]): P
     const runner = await Runner.open(loaded.plan, warehouse);
     const values = await runner.steps(
       sync.probe,
-      staged ? valuesOf(staged, undefined) : directValues(sync as DirectPlan, undefined),
+      staged ? valuesOf(loaded.plan, staged, undefined) : directValues(loaded.plan, sync as DirectPlan, undefined),
     );
     if (sync.deliver.table) out(sync.deliver.table.header);
     for (const row of await runner.rows(sync.show, values)) out(String(row['payload']));

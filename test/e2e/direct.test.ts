@@ -132,6 +132,49 @@ test('kills and faults: a run is sent again within the same bounds, until all is
   }
 });
 
+test('what is counted of profiles are rows: sent, refused, invalid, and against guards', async () => {
+  const sandbox = await openSandbox({ path: ':memory:', faults: parseFaults('refuse=b') });
+  const server = await serveSandbox(sandbox, { port: 0 });
+  try {
+    const dir = await project({
+      'syncline.yml': YML(`{ host: "http://127.0.0.1:${server.port}", project_id: 1, token: t }`),
+      'syncs/s.yml': `syncs:\n  - { name: people, kind: user_profiles, mode: full, source: { relation: people }, user_id: id, guard: { max_rejects: 1, max_changes: 3 } }\n`,
+    });
+    // Each row is two updates: `$set`, and `$unset` of what has no value.
+    await duck(
+      path.join(dir, 'warehouse.duckdb'),
+      `create table people as select * from (values ('a', 'x', null), ('b', 'y', null), ('c', 'z', null), (null, 'w', null)) as v(id, tier, note)`,
+    );
+    expect((await cli(dir, 'lock')).code).toBe(0);
+    expect((await cli(dir, 'plan')).out).toContain('3 inserts, 0 updates, 0 deletes\n  1 invalid row: id-missing');
+    const first = await cli(dir, 'apply');
+    expect([first.code, first.err]).toEqual([
+      0,
+      expect.stringContaining('2 inserts, 0 updates, 0 deletes, 1 refused, 1 invalid'),
+    ]);
+    await duck(path.join(dir, 'warehouse.duckdb'), `insert into people values (null, 'v', null)`);
+    const rejected = await cli(dir, 'apply');
+    expect([rejected.code, rejected.err]).toEqual([
+      1,
+      expect.stringContaining('The guard max_rejects stopped this run before anything was sent (2 rows)'),
+    ]);
+    await duck(
+      path.join(dir, 'warehouse.duckdb'),
+      'delete from people where id is null',
+      `insert into people values ('d', 'x', null)`,
+    );
+    const guarded = await cli(dir, 'apply');
+    expect([guarded.code, guarded.err]).toEqual([
+      1,
+      expect.stringContaining('The guard max_changes stopped this run before anything was sent (4 rows)'),
+    ]);
+    await rm(dir, { recursive: true, force: true });
+  } finally {
+    await server.close();
+    await sandbox.close();
+  }
+});
+
 test('an interrupted run is read again up to where it was read before; what came since is another run', async () => {
   const dir = await shop();
   expect((await cli(dir, 'apply', '-s', 'log')).code).toBe(0);

@@ -139,6 +139,23 @@ describe('user profiles', () => {
     expect(twins.err).toContain('An id occurs more than once');
   });
 
+  test.each(['full', 'one_time'])('equal rows without id are invalid, and no twins (%s)', async (mode) => {
+    const dir = await start(
+      sync(`mode: ${mode}, guard: { max_rejects: 2 }`),
+      CUSTOMERS,
+      `alter table customers alter user_id type varchar`,
+      `insert into customers select null, 'x', null, null from range(3)`,
+      `insert into customers select ' ', 'x', null, null from range(2)`,
+    );
+    // Each is two updates, and counts once.
+    expect(await apply(dir)).toContain('2 inserts, 0 updates, 0 deletes, 2 invalid');
+    expect((await cli(dir, 'rejects')).out.match(/id-missing/g)).toHaveLength(4);
+    expect(Object.keys(await profiles(dir))).toEqual(['12345', '45678']);
+    await change(dir, `delete from customers where user_id is null`);
+    await apply(dir);
+    expect((await cli(dir, 'rejects')).out.match(/id-missing/g)).toHaveLength(1);
+  });
+
   test('one_time sends once and says so', async () => {
     const dir = await start(sync('mode: one_time'), CUSTOMERS);
     await apply(dir);

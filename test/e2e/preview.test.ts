@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { PreviewFile } from '../../schemas/types.ts';
-import { cli, duck, sent, shop, SYNC, told, YML } from './cli.ts';
+import { cli, duck, project, sent, shop, SYNC, told, YML } from './cli.ts';
 
 const db = (dir: string, ...sql: string[]): Promise<unknown> => duck(path.join(dir, 'warehouse.duckdb'), ...sql);
 const read = async (dir: string): Promise<PreviewFile> =>
@@ -97,4 +97,47 @@ test('without a scan: what the declarations mean, with no connection and no cred
     ),
   ]);
   told(await plan('--out', 'p.json'), 2, '--out needs the counts of a scan');
+});
+
+test('numbers that a double does not hold and reserved keys inside JSON are counted, of rows that would be sent', async () => {
+  const dir = await project({
+    'syncline.yml': YML,
+    'syncs/s.yml': `syncs:
+  - { name: e, kind: events, mode: mirror, source: { relation: e }, event: E, time: t, key: id, json_properties: j }
+  - { name: u, kind: user_profiles, mode: full, source: { relation: e }, user_id: id, properties: { exclude: [j, t], types: { h: string } } }
+  - { name: h, kind: group_profiles, mode: mirror, source: { relation: e }, group_key: g, group_id: id, history: { start_time: t }, properties: { exclude: [j, h] } }
+  - { name: l, kind: lookup_table, mode: full, source: { relation: e }, id: id, lookup_table_id: x, properties: { exclude: [j, t] } }
+`,
+  });
+  const warehouse = path.join(dir, 'warehouse.duckdb');
+  const row = (id: number, more: string): string => `(${id}, '2024-01-01', ${more})`;
+  await duck(
+    warehouse,
+    'create table e (id integer, t timestamp, b bigint, d decimal(38,30), h hugeint, j json)',
+    `insert into e values ${[
+      row(1, `9007199254740991, 1.5, 1, '{"a":1,"b":2,"time":null}'`),
+      row(2, `9007199254740993, null, null, '{"time":5,"mp_x":1}'`),
+      row(3, `-9223372036854775808, 1.5, null, '{"syncline_x":1}'`),
+      row(4, `null, null, -170141183460469231731687303715884105727, '[1]'`),
+      row(5, `null, null, 9007199254740993, null`),
+    ].join(', ')}`,
+  );
+  expect((await cli(dir, 'lock')).code).toBe(0);
+  const planned = await cli(dir, 'plan', '--output', 'json');
+  const { syncs } = JSON.parse(planned.out) as PreviewFile;
+  // Row 4 is invalid for events: what is not sent is not counted.
+  expect(syncs.map((s) => [s.sync, s.inexact, s.leftOut])).toEqual([
+    ['e', 3, 2],
+    ['u', 2, 0],
+    ['h', 4, 0],
+    ['l', 4, 0],
+  ]);
+  const told =
+    '2 rows with keys in `json_properties` whose names are reserved: those keys are left out\n  3 rows with a number beyond 2^53: Mixpanel keeps the nearest double';
+  expect((await cli(dir, 'plan', '-s', 'e')).out).toContain(told);
+  expect((await cli(dir, 'plan', '--markdown')).out).toContain(told);
+  expect((await cli(dir, 'apply')).code).toBe(0);
+  await duck(warehouse, 'update e set d = 2.5 where id = 2');
+  const next = JSON.parse((await cli(dir, 'plan', '-s', 'e', '--output', 'json')).out) as PreviewFile;
+  expect(next.syncs.map((s) => [s.updates, s.inexact, s.leftOut])).toEqual([[1, 1, 1]]);
 });

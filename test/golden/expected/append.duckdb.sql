@@ -221,6 +221,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
@@ -239,7 +240,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -299,6 +301,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
 ),
@@ -325,7 +328,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

@@ -52,17 +52,19 @@ union all
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
 group by o.row_key
 having count(*) > 1
 limit 5
 
 -- purchases/check_max_rejects.sql
 -- rejects that are on record already are no news
-select 'new invalid rows: ' || cast(count(*) as varchar) as violation
+select 'new invalid rows: ' || cast(count(distinct o.row_key) as varchar) as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.reason is not null
   and not exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = o.row_key and j.insert_id = o.insert_id)
-having count(*) > coalesce(cast($allow_max_rejects as bigint), 5)
+having count(distinct o.row_key) > coalesce(cast($allow_max_rejects as bigint), 5)
 
 -- purchases/create_outbox.sql: as in mirror-keyed
 
@@ -509,6 +511,8 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when ("raw" is not null and coalesce(json_type(try_cast(cast("raw" as varchar) as json)), 'NULL') not in ('OBJECT', 'NULL')) then 1 else 0 end as json_not_object,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
+    case when coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') <> coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') then 1 else 0 end as left_out,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '$device:' || syncline_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"ORDER_ID":' || cast("order_id" as varchar), ',"AMOUNT":' || cast("amount" as varchar), ',"Weight in kg":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"GIFT":' || cast(to_json(cast("gift" as varchar)) as varchar), ',"SHIPPED":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"LOADED_AT":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"TAGS":' || cast(to_json("tags") as varchar), ',"NOTE":' || nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null'), coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), ''), '}'), '}') as payload
   from images as i
   union all
@@ -519,6 +523,8 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
+    0,
     0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
@@ -541,7 +547,9 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
+  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -621,6 +629,8 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when ("raw" is not null and coalesce(json_type(try_cast(cast("raw" as varchar) as json)), 'NULL') not in ('OBJECT', 'NULL')) then 1 else 0 end as json_not_object,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
+    case when coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') <> coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') then 1 else 0 end as left_out,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '$device:' || syncline_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"ORDER_ID":' || cast("order_id" as varchar), ',"AMOUNT":' || cast("amount" as varchar), ',"Weight in kg":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"GIFT":' || cast(to_json(cast("gift" as varchar)) as varchar), ',"SHIPPED":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"LOADED_AT":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"TAGS":' || cast(to_json("tags") as varchar), ',"NOTE":' || nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null'), coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), ''), '}'), '}') as payload
   from images as i
   union all
@@ -631,6 +641,8 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
+    0,
     0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
@@ -644,6 +656,8 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, null,
+    0,
+    0,
     0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
@@ -683,7 +697,9 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
+  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -756,6 +772,8 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when ("raw" is not null and coalesce(json_type(try_cast(cast("raw" as varchar) as json)), 'NULL') not in ('OBJECT', 'NULL')) then 1 else 0 end as json_not_object,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
+    case when coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') <> coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') then 1 else 0 end as left_out,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '$device:' || syncline_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"ORDER_ID":' || cast("order_id" as varchar), ',"AMOUNT":' || cast("amount" as varchar), ',"Weight in kg":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"GIFT":' || cast(to_json(cast("gift" as varchar)) as varchar), ',"SHIPPED":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"LOADED_AT":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"TAGS":' || cast(to_json("tags") as varchar), ',"NOTE":' || nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null'), coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), ''), '}'), '}') as payload
   from images as i
   union all
@@ -766,6 +784,8 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
+    0,
     0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
@@ -779,6 +799,8 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, null,
+    0,
+    0,
     0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
@@ -818,7 +840,9 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
+  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

@@ -30,6 +30,8 @@ where c.name is null or c.native <> w.native
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."customers__outbox_${run}" as o
 where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
 group by o.row_key
 having count(*) > 1
 limit 5
@@ -374,7 +376,8 @@ where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.r
 
 -- customers/rejects_insert.sql
 insert into "mixpanel"."customers__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, profile_id, shown, run)
-select row_key, insert_id,
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
   case when reason is not null then 'invalid' else 'refused' end,
   change,
   coalesce(reason, outcome_reason, 'refused'),
@@ -450,6 +453,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     case when i.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
   from images as i
   union all
@@ -462,6 +466,7 @@ records as (
     i.syncline_profile_id,
     'unset', i.syncline_old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
     concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
   from images as i
   where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
@@ -486,7 +491,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -550,6 +556,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     case when i.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
   from images as i
   union all
@@ -562,6 +569,7 @@ records as (
     i.syncline_profile_id,
     'unset', i.syncline_old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
     concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
   from images as i
   where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
@@ -594,7 +602,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

@@ -35,6 +35,8 @@ limit 1
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."items__outbox_${run}" as o
 where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
 group by o.row_key
 having count(*) > 1
 limit 5
@@ -335,7 +337,8 @@ where exists (select 1 from "mixpanel"."items__outbox_${run}" as o where o.row_k
 
 -- items/rejects_insert.sql
 insert into "mixpanel"."items__rejects" (row_key, insert_id, kind, change, reason, row_checksum, row_id, shown, run)
-select row_key, insert_id,
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
   case when reason is not null then 'invalid' else 'refused' end,
   change,
   coalesce(reason, outcome_reason, 'refused'),
@@ -401,6 +404,7 @@ records as (
     i.syncline_row_id as row_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
   from images as i
 ),
@@ -410,7 +414,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -458,6 +463,7 @@ records as (
     i.syncline_row_id as row_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
   from images as i
 ),
@@ -475,7 +481,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

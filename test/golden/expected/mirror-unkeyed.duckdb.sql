@@ -459,6 +459,7 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
@@ -469,6 +470,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
@@ -488,7 +490,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -580,6 +583,7 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
@@ -590,6 +594,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
@@ -602,6 +607,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, null,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
@@ -638,7 +644,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -710,6 +717,7 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
@@ -720,6 +728,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
@@ -732,6 +741,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, null,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
@@ -768,7 +778,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

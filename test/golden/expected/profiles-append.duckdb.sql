@@ -191,7 +191,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -340,7 +340,8 @@ where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.r
 
 -- customers/rejects_insert.sql
 insert into "mixpanel"."customers__rejects" (row_key, insert_id, kind, change, reason, row_checksum, profile_id, shown, run)
-select row_key, insert_id,
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
   case when reason is not null then 'invalid' else 'refused' end,
   change,
   coalesce(reason, outcome_reason, 'refused'),
@@ -375,7 +376,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -416,6 +417,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
   from images as i
   union all
@@ -424,6 +426,7 @@ records as (
     i.syncline_profile_id,
     'unset', i.syncline_old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
   from images as i
   where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> ''
@@ -439,7 +442,8 @@ judged as (
   from records as r
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -456,7 +460,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (
@@ -498,6 +502,7 @@ records as (
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
   from images as i
   union all
@@ -506,6 +511,7 @@ records as (
     i.syncline_profile_id,
     'unset', i.syncline_old_insert_id,
     case when i."loaded_at" is null then 1 else 0 end,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
   from images as i
   where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> ''
@@ -529,7 +535,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason
@@ -559,7 +566,7 @@ source_rows as (
   from "main"."orders" as t
 ),
 newer as (
-  select r.*, coalesce(cast("customer_id" as varchar), '~' || r.syncline_checksum) as syncline_key
+  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
   from source_rows as r
 ),
 ranked as (

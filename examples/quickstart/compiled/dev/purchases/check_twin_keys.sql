@@ -12,6 +12,8 @@ union all
 select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
 group by o.row_key
 having count(*) > 1
 limit 5

@@ -64,6 +64,7 @@ records as (
     i.syncline_device_id as device_id,
     i.syncline_insert_id as insert_id,
     i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"item":' || cast(to_json(cast("item" as varchar)) as varchar), ',"amount":' || cast("amount" as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
   from images as i
   union all
@@ -74,6 +75,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
@@ -86,6 +88,7 @@ records as (
     c.syncline_old_user_id,
     c.syncline_old_device_id,
     c.syncline_old_insert_id, null,
+    0,
     concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
@@ -121,7 +124,8 @@ settled as (
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
 
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
+  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
 from judged as j
 group by row_change, change, reason
 order by row_change, change, reason

@@ -1,5 +1,6 @@
 insert into "mixpanel"."purchases__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, shown, run)
-select row_key, insert_id,
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
   case when reason is not null then 'invalid' else 'refused' end,
   change,
   coalesce(reason, outcome_reason, 'refused'),

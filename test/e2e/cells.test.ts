@@ -1,0 +1,164 @@
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import type { Sandbox } from '../../runtime/sandbox/server.ts';
+import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
+import { random } from '../story/scheduler.ts';
+import { cli, duck, project, start } from './cli.ts';
+
+const ROUNDS = Number(process.env['ROUNDS'] ?? 10);
+const SEED = Number(process.env['SEED'] ?? 7);
+
+/** The cells that the six syncs of kill.test.ts leave out. */
+const SYNCS = `syncs:
+  - { name: twins, kind: events, mode: mirror, source: { relation: twins }, event: Twin, time: t, guard: { max_deletes: 100% } }
+  - { name: log, kind: events, mode: append, source: { relation: log }, event: Log, time: t, insert_time: loaded }
+  - { name: once, kind: events, mode: one_time, source: { relation: fixed }, event: Once, time: t, properties: { exclude: [id, v] } }
+  - { name: users_append, kind: user_profiles, mode: append, source: { relation: profile_log }, user_id: ua, insert_time: loaded, properties: { exclude: [uf, ga, gf, t] } }
+  - { name: users_full, kind: user_profiles, mode: full, source: { relation: profiles }, user_id: uf }
+  - { name: users_once, kind: user_profiles, mode: one_time, source: { relation: fixed }, user_id: id, properties: { exclude: [n, t] } }
+  - { name: groups_append, kind: group_profiles, mode: append, source: { relation: profile_log }, group_key: company, group_id: ga, insert_time: loaded, properties: { exclude: [ua, uf, gf, t] } }
+  - { name: groups_full, kind: group_profiles, mode: full, source: { relation: profiles }, group_key: company, group_id: uf }
+  - { name: groups_once, kind: group_profiles, mode: one_time, source: { relation: fixed }, group_key: company, group_id: id, properties: { exclude: [n, t] } }
+  - { name: groups_unset, kind: group_profiles, mode: mirror, source: { relation: mirrored }, group_key: company, group_id: id, guard: { max_deletes: 100% } }
+  - { name: tiers_append, kind: user_profiles, mode: append, source: { relation: profile_log }, user_id: gf, insert_time: loaded, history: { start_time: t }, properties: { exclude: [ua, uf, ga] } }
+  - { name: tiers_once, kind: group_profiles, mode: one_time, source: { relation: fixed }, group_key: firm, group_id: id, history: { start_time: t }, properties: { exclude: [n] } }
+  - { name: songs_once, kind: lookup_table, mode: one_time, source: { relation: fixed }, id: n, lookup_table_id: songs, properties: { exclude: [t] } }
+`;
+
+test(`real processes: ${ROUNDS} rounds of kill -9 and a faulty server over every other kind and mode end in equality (seed ${SEED})`, async () => {
+  const rng = random(SEED + 2);
+  const { parseFaults } = await import('../../runtime/sandbox/faults.ts');
+  const sandbox: Sandbox = await openSandbox({
+    path: ':memory:',
+    faults: parseFaults('429=0.05,5xx=0.05,reset-before=0.05,reset-after=0.1'),
+    random: rng,
+  });
+  const server = await serveSandbox(sandbox, { port: 0 });
+  try {
+    const dir = await project({
+      'syncline.yml': `name: shop
+default_target: dev
+targets:
+  dev:
+    warehouse: { type: duckdb, path: warehouse.duckdb }
+    lease: { ttl: 2s }
+    mixpanel:
+      host: http://127.0.0.1:${server.port}
+      project_id: 1
+      token: x
+      service_account: { username: a, secret: b }
+      retry: { initial: 20ms, max: 100ms, attempts: 8 }
+      request_timeout: 1s
+`,
+      'syncs/shop.yml': SYNCS,
+    });
+    const file = path.join(dir, 'warehouse.duckdb');
+    const logged = (round: number): string =>
+      `insert into profile_log select 'ua' || (i % 300), 'uf' || (i % 300), 'ga' || (i % 300), 'gf' || (i % 300),
+        timestamp '2024-02-01' + to_minutes(${round}) + to_milliseconds(i::integer), case when hash(i, ${round}) % 3 > 0 then 'n' || ${round} end, ${round}, timestamp '2024-02-01' + to_minutes(${round}) from range(${round === 0 ? 600 : 60}) as t(i) ${round === 0 ? 'where i < 300' : ''}`;
+    await duck(
+      file,
+      `create table twins as select (i % 700)::integer as n, timestamp '2024-01-01' + to_seconds((i % 700)::integer) as t from range(2000) as r(i)`,
+      `create table log as select i as n, timestamp '2024-02-01' as t, timestamp '2024-02-01' as loaded from range(1000) as r(i)`,
+      `create table fixed as select 'f' || i as id, i + 1 as n, 'v' || i as v, timestamp '2024-01-01' as t from range(800) as r(i)`,
+      'create table profile_log (ua varchar, uf varchar, ga varchar, gf varchar, t timestamp, name varchar, v integer, loaded timestamp)',
+      logged(0),
+      `create table profiles as select 'p' || i as uf, 'n' || i as name, 0 as v from range(500) as r(i)`,
+      `create table mirrored as select 'm' || i as id, 'n' || i as name, 0 as v from range(500) as r(i)`,
+    );
+    for (const args of [['lock'], ['setup', '--execute']]) expect((await cli(dir, ...args)).code).toBe(0);
+    for (let round = 1; round <= ROUNDS; round++) {
+      const part = (modulus: number): string => `hash(name, v) % ${modulus} = ${Math.floor(rng() * modulus)}`;
+      await duck(
+        file,
+        `delete from twins where rowid in (select rowid from twins where hash(rowid) % 50 = ${Math.floor(rng() * 50)})`,
+        `insert into twins select * from twins where hash(n, ${round}) % 40 = 0`,
+        `update twins set n = n + 1000 where hash(rowid, ${round}) % 90 = 0`,
+        `insert into log select ${round * 1000} + i % 20, timestamp '2024-02-01', timestamp '2024-02-01' + to_minutes(${round}) from range(30) as r(i)`,
+        logged(round),
+        `update profiles set name = case when name is null then 'again' end, v = v + 1 where ${part(7)}`,
+        `update mirrored set name = case when name is null then 'again' end, v = v + 1 where ${part(7)}`,
+        `delete from mirrored where ${part(60)}`,
+      );
+      const { child, ended } = start(dir, 'apply', '--quiet', '--threads', '3');
+      await new Promise((resolve) => setTimeout(resolve, 400 + rng() * 2500));
+      child.kill('SIGKILL');
+      await ended;
+    }
+    let last = { code: 1, err: '', out: '' };
+    const still = (): number => (last.err.match(/nothing changed|one_time, and done/g) ?? []).length;
+    // All but the two of mode full, which send every row in each run.
+    for (let i = 0; i < 12 && (last.code !== 0 || still() < 11); i++) last = await cli(dir, 'apply', '--threads', '3');
+    expect([still(), last.code], last.err).toEqual([11, 0]);
+
+    const compare = async (what: string, table: string, mixpanel: string): Promise<void> => {
+      const text = (query: string): string =>
+        `select string_agg(line, chr(10) order by line) as t from (${query}) as q(line)`;
+      const [row] = await duck(file, text(table));
+      const [shown] = await sandbox.query(text(mixpanel));
+      const lines = (value: unknown): string[] => String(value).split('\n');
+      const [a, b] = [lines(row?.['t']), lines(shown?.['t'])];
+      expect([
+        what,
+        a.length > 100,
+        a.filter((x) => !b.includes(x)),
+        b.filter((x) => !a.includes(x)),
+        b.length,
+      ]).toEqual([what, true, [], [], a.length]);
+    };
+    const p = (name: string): string => `coalesce((properties ->> '${name}'), '')`;
+    const events = (event: string, line: string): string =>
+      `select ${line} from events where event = '${event}' and (properties ->> 'syncline_deleted') is null`;
+    const profiles = (prefix: string, line: string): string =>
+      `select distinct_id || '|' || ${line} from profiles where distinct_id like '${prefix}%'`;
+    const groups = (key: string, prefix: string, line: string): string =>
+      `select group_id || '|' || ${line} from groups where group_key = '${key}' and group_id like '${prefix}%'`;
+    const named = `${p('name')} || '|' || ${p('v')}`;
+    const newest = (id: string): string =>
+      `select ${id} || '|' || coalesce(name, '') || '|' || v from profile_log as l qualify row_number() over (partition by ${id} order by loaded desc) = 1`;
+    await compare('twins', `select n || '|' || epoch_ms(t) from twins`, events('Twin', `${p('n')} || '|' || time_ms`));
+    await compare('log', `select n || '' from log`, events('Log', p('n')));
+    await compare('once', `select n || '' from fixed`, events('Once', p('n')));
+    await compare('users_append', newest('ua'), profiles('ua', named));
+    await compare(
+      'users_full',
+      `select uf || '|' || coalesce(name, '') || '|' || v from profiles`,
+      profiles('p', named),
+    );
+    await compare('users_once', `select id || '|' || v from fixed`, profiles('f', p('v')));
+    await compare('groups_append', newest('ga'), groups('company', 'ga', named));
+    await compare(
+      'groups_full',
+      `select uf || '|' || coalesce(name, '') || '|' || v from profiles`,
+      groups('company', 'p', named),
+    );
+    await compare('groups_once', `select id || '|' || v from fixed`, groups('company', 'f', p('v')));
+    await compare(
+      'groups_unset',
+      `select id || '|' || coalesce(name, '') || '|' || v from mirrored`,
+      `${groups('company', 'm', named)} and (properties ->> 'v') is not null`,
+    );
+    await compare('tiers_append', newest('gf'), profiles('gf', named));
+    await compare(
+      'versions of tiers_append',
+      `select gf || '|' || epoch_ms(t) || '|' || coalesce(name, '') || '|' || v from profile_log`,
+      events('tiers_append', `distinct_id || '|' || time_ms || '|' || ${named}`),
+    );
+    await compare('tiers_once', `select id || '|' || v from fixed`, groups('firm', 'f', p('v')));
+    await compare(
+      'versions of tiers_once',
+      `select id || '|' || v from fixed`,
+      events('tiers_once', `${p('firm')} || '|' || ${p('v')}`),
+    );
+    await compare(
+      'songs_once',
+      `select n || '|' || id || '|' || v from fixed`,
+      `select row_id || '|' || ${p('id')} || '|' || ${p('v')} from lookup_rows where lookup_table_id = 'songs'`,
+    );
+    await rm(dir, { recursive: true, force: true });
+  } finally {
+    await server.close();
+    await sandbox.close();
+  }
+});
