@@ -1,5 +1,5 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
-import { checksOf, guardsOf, probeChecks } from './checks.ts';
+import { checksOf, foretold, guardsOf, probeChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
@@ -131,6 +131,7 @@ export function lowerSync(
   const formerly = contextOf(dialect, place, { ...sync, name: sync.renamedFrom ?? sync.name }, source, known, tables);
   const old = { ...formerly, ...mappingContext(dialect, known), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
+  const more = foretold(dialect, sync, checks);
   const outboxTable = table('outbox');
   const record = add('run_record');
   return {
@@ -224,9 +225,11 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
-      changes: add('preview'),
-      forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
+      initial: add('preview_initial', { template: 'preview', context: { ...contexts.initial, ...more } }),
+      changes: add('preview', { context: { ...contexts.later, ...more } }),
+      forward: mirror
+        ? add('preview_forward', { template: 'preview', context: { ...contexts.forward, ...more } })
+        : null,
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
@@ -234,7 +237,8 @@ export function lowerSync(
     rename: renameOf(dialect, place.staging, sync, owned, {
       add,
       old,
-      oldForward: mirror ? { ...old, forward: true } : null,
+      more,
+      isMirror: mirror,
     }),
     show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),
@@ -278,7 +282,7 @@ export function lowerDirect(
     discover: add('columns'),
     probe: probeOf(dialect, sync, add, context),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
-    preview: add('preview'),
+    preview: add('preview', { context: { ...context, ...foretold(dialect, sync, []) } }),
     show: add('show'),
   };
 }

@@ -48,11 +48,11 @@ export function renameOf(
   staging: string,
   sync: ResolvedSync,
   tables: readonly Table[],
-  render: { readonly add: Add; readonly old: Context; readonly oldForward: Context | null },
+  render: { readonly add: Add; readonly old: Context; readonly more: Context; readonly isMirror: boolean },
 ): SyncPlan['rename'] {
   const from = sync.renamedFrom;
   if (from === null) return null;
-  const { add, old, oldForward } = render;
+  const { add, old, more, isMirror } = render;
   const rename = (name: string, table: Sql, to: Sql): string =>
     add(`rename_${name}`, { template: 'rename_table', context: { from: table, to }, repeatable: false });
   const outbox = dialect
@@ -67,8 +67,10 @@ export function renameOf(
     outbox: rename('outbox', old['outbox'] as Sql, sql(outbox)),
     steps: tables.map((t) => rename(t, old[t] as Sql, dialect.ident(`${sync.name}__${t}`))),
     preview: {
-      changes: add('rename_preview', { template: 'preview', context: old }),
-      forward: oldForward ? add('rename_preview_forward', { template: 'preview', context: oldForward }) : null,
+      changes: add('rename_preview', { template: 'preview', context: { ...old, ...more } }),
+      forward: isMirror
+        ? add('rename_preview_forward', { template: 'preview', context: { ...old, ...more, forward: true } })
+        : null,
       pending: add('rename_preview_pending', { template: 'preview_pending', context: old }),
       shown: tables.includes('ledger')
         ? add('rename_preview_shown', { template: 'preview_shown', context: old })

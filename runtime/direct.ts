@@ -121,12 +121,8 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     emit({ type: 'unchanged', sync: sync.name, run: number, done: values['done'] === 1 });
     return next;
   }
-  if (!resumed) guard(run, 'max_changes', sync.maxChanges, expected.sent);
-  if (!resumed) guard(run, 'max_rejects', sync.maxRejects, expected.invalid);
-  if (sync.deliver.table && expected.sent === 0)
-    throw new RunError('guard', 'The source of the lookup table is empty, and Mixpanel takes no empty table.', {
-      retryable: false,
-    });
+  const [stopped] = stoppedBy(sync, { ...expected, resumed }, run.allowed);
+  if (stopped) throw stopped;
   await run.prove?.(run.stop);
   const begun = await save({ ...state, pending, quietUntil: world.now() + run.requestTimeoutMs });
   if (resumed && state.quietUntil > world.now()) await world.sleep(state.quietUntil - world.now(), run.stop);
@@ -165,7 +161,8 @@ async function* nothing(): AsyncGenerator<readonly Row[]> {
 
 const textOf = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
 
-function tally(rows: readonly Row[]): { readonly sent: number; readonly invalid: number } {
+/** What is sent of the rows that a preview's statement counted, and what is not. */
+export function tally(rows: readonly Row[]): { readonly sent: number; readonly invalid: number } {
   const sum = (some: readonly Row[]): number => some.reduce((n, r) => n + Number(r['records']), 0);
   return {
     sent: sum(rows.filter((r) => r['reason'] === null)),
@@ -173,14 +170,26 @@ function tally(rows: readonly Row[]): { readonly sent: number; readonly invalid:
   };
 }
 
-function guard(run: DirectRun, name: 'max_changes' | 'max_rejects', limit: number | null, count: number): void {
-  const ceiling = run.allowed?.[`allow_${name}`] ?? limit;
-  if (ceiling === null || count <= Number(ceiling)) return;
-  throw new RunError(
-    'guard',
-    `The guard ${name} stopped this run before anything was sent (${count} records). Check the source; if the change is meant, raise the guard, or once: --allow ${run.sync.name}.${name}=N.`,
-    { retryable: false },
-  );
+/** The guards that stop a run with rows of these counts. */
+export function stoppedBy(
+  sync: DirectPlan,
+  { sent, invalid, resumed }: { readonly sent: number; readonly invalid: number; readonly resumed: boolean },
+  allowed: Values = {},
+): readonly RunError[] {
+  const stopped: RunError[] = [];
+  const stop = (message: string): number => stopped.push(new RunError('guard', message, { retryable: false }));
+  const measure = (name: 'max_changes' | 'max_rejects', limit: number | null, count: number): void => {
+    const ceiling = allowed[`allow_${name}`] ?? limit;
+    if (ceiling !== null && count > Number(ceiling))
+      stop(
+        `The guard ${name} stopped this run before anything was sent (${count} records). Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
+      );
+  };
+  if (!resumed) measure('max_changes', sync.maxChanges, sent);
+  if (!resumed) measure('max_rejects', sync.maxRejects, invalid);
+  if (sync.deliver.table && sent === 0)
+    stop('The source of the lookup table is empty, and Mixpanel takes no empty table.');
+  return stopped;
 }
 
 interface Delivered {

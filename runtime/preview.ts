@@ -1,5 +1,5 @@
 import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } from '../schemas/types.ts';
-import { directValues } from './direct.ts';
+import { directValues, stoppedBy, tally as tallyDirect } from './direct.ts';
 import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf } from './mapping.ts';
@@ -31,7 +31,9 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
-    return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
+    const refusals = refusalsOf(runner, sync, rows);
+    const counts = (sync.adopts ? adopted : tally)(sync, rows);
+    return { ...common, ...counts, route: 'initial', version: null, guards, refusals };
   }
   const [row] = await runner.rows(is.read);
   if (!row)
@@ -78,6 +80,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     decision,
     staleDecisions,
     guards: guardsOf(sync, rows, shown),
+    refusals: refusalsOf(runner, sync, rows),
   };
 }
 
@@ -92,11 +95,14 @@ async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
 /** The same for a sync without write access, whose state is a file. */
 export async function previewDirect(runner: Runner, sync: DirectPlan, state: FileState | undefined): Promise<Preview> {
   const values = await runner.steps(sync.probe, directValues(sync, state));
-  const isDone = values['done'] === 1 && !state?.pending;
+  const resumed = Boolean(state?.pending);
+  const rows = values['done'] === 1 && !resumed ? [] : await runner.rows(sync.preview, values);
+  const stopped = rows.length === 0 ? [] : stoppedBy(sync, { ...tallyDirect(rows), resumed });
   return {
     ...describe(sync),
-    ...tally(sync, isDone ? [] : await runner.rows(sync.preview, values)),
-    route: state?.pending ? 'sending' : state?.baseline ? 'changes' : 'initial',
+    ...tally(sync, rows),
+    refusals: stopped.map(({ message }) => ({ code: 'guard', message })),
+    route: resumed ? 'sending' : state?.baseline ? 'changes' : 'initial',
     version: state?.run ?? null,
     newColumns: await newColumns(runner, sync),
   };
@@ -108,6 +114,7 @@ function describe(sync: SyncPlan | DirectPlan) {
     ...{ sync: name, kind, mode, strategy, why },
     decision: null,
     guards: [],
+    refusals: [],
     undecided: null,
     staleDecisions: [],
   };
@@ -118,7 +125,8 @@ async function newColumns(runner: Runner, sync: SyncPlan | DirectPlan): Promise<
   return (await runner.rows(sync.discover)).map((c) => String(c['name'])).filter((name) => !known.has(name));
 }
 
-function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
+function tally(sync: SyncPlan | DirectPlan, found: readonly Row[]): Counts {
+  const rows = found.filter((r) => r['row_change'] !== null);
   const valid = rows.filter((r) => r['reason'] === null);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';
@@ -150,6 +158,22 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
 function adopted(sync: SyncPlan, rows: readonly Row[]): Counts {
   const { inserts, invalid } = tally(sync, rows);
   return { ...tally(sync, []), invalid, adopted: inserts };
+}
+
+/** What the other checks of the capture will say, in their order: the statement names the check of each violation. */
+function refusalsOf(runner: Runner, sync: SyncPlan, rows: readonly Row[]): Preview['refusals'] {
+  const violations = rows.filter((r) => r['row_change'] === null);
+  return sync.capture.checks
+    .flatMap((step) => step.run)
+    .flatMap((file) => {
+      const own = violations.filter((r) => file === `${sync.name}/${String(r['change'])}.sql`);
+      if (own.length === 0) return [];
+      const { code, message } = runner.violation(
+        file,
+        own.map((r) => String(r['reason'])),
+      );
+      return [{ code: code === 'guard' ? code : 'check-failed', message }];
+    });
 }
 
 /** What the guards of the capture will say to these counts. */

@@ -504,6 +504,10 @@ export interface Preview {
   bytes: number;
   guards: GuardPreview[];
   /**
+   * What apply will say instead of sending anything, besides the guards that are measured
+   */
+  refusals: Refusal[];
+  /**
    * Columns of the source that the lock does not have: not sent
    */
   newColumns: string[];
@@ -530,6 +534,10 @@ export interface GuardPreview {
    * True when apply would send nothing
    */
   stops: boolean;
+}
+export interface Refusal {
+  code: 'guard' | 'check-failed';
+  message: string;
 }
 export interface Undecided {
   hash: string;

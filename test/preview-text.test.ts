@@ -16,7 +16,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
       records: 1,
       adopted: 0,
     },
-    ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
+    ...{ bytes: 100, guards: [], refusals: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,
   },
   ...{ sync: undefined, differing: [], overridden: [], compressed: 50, egressPrice: null },
@@ -70,4 +70,8 @@ test('a guard that stops, invalid rows, an open decision', () => {
   decisions: { 7f3a91c: forward }  # 0 inserts, 0 updates, 0 deletes; 0 billable events`);
   expect(markdown(HEAD, [open])).toContain('| s | **waits for a decision** |');
   expect(markdown(HEAD, [told('s', { guards: [guard] })])).toContain('| s | **a guard stops it** |');
+  const refusal = { code: 'check-failed', message: 'A key column is NULL.' } as const;
+  const refused = told('s', { refusals: [refusal], guards: [guard] });
+  expect(text(refused)).toContain('  apply will refuse: A key column is NULL.\n  apply will stop: 500 rows');
+  expect(markdown(HEAD, [refused])).toContain('| s | **a check refuses it** |');
 });

@@ -82,6 +82,10 @@ export async function planCommand(options: PlanOptions): Promise<number> {
       );
       printError({ code, sync: p.sync, message, hint });
     }
+    for (const { code, message } of p.refusals.filter((r) => r.code !== 'guard')) {
+      refused++;
+      printError({ code, sync: p.sync, message });
+    }
   }
   // What cannot be applied as it was previewed is not written.
   if (options.out !== undefined && refused === 0) {

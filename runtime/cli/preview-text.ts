@@ -35,7 +35,7 @@ export function text(told: Told): string {
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
-  for (const guard of stopping(p)) lines.push(`  ${guard}`);
+  for (const reason of stopping(p)) lines.push(`  ${reason}`);
   if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
@@ -62,15 +62,16 @@ function headline(p: Preview): string {
   return p.billable > 0 || p.kind === 'events' ? `${changes}; ${count(p.billable, 'billable event')}` : changes;
 }
 
-/** The guards that would stop apply, each with what to do. */
+/** The guards and checks that would stop apply, each with what to do. */
 function stopping(p: Preview): string[] {
-  return p.guards
+  const guards = p.guards
     .filter((g) => g.stops)
     .map((g) =>
       g.name === 'on_empty_source'
         ? `apply will stop: the source is empty and Mixpanel shows ${count(g.value, 'row')} (guard on_empty_source). If that is meant: --allow ${p.sync}.on_empty_source`
         : `apply will stop: ${count(g.value, 'row')} where ${count(Math.floor(g.limit), 'row')} may pass (guard ${g.name}). If that is meant: --allow ${p.sync}.${g.name}=${g.value}`,
     );
+  return [...p.refusals.map((r) => `apply will ${r.code === 'guard' ? 'stop' : 'refuse'}: ${r.message}`), ...guards];
 }
 
 function sizes({ preview: p, compressed, egressPrice, sync }: Told): string {
@@ -129,7 +130,7 @@ export function markdown(head: { readonly project: string; readonly target: stri
   const table = loud.map(({ preview: p }) =>
     row([
       cell(p.sync),
-      p.undecided ? '**waits for a decision**' : p.guards.some((g) => g.stops) ? '**a guard stops it**' : routeOf(p),
+      verdictOf(p),
       ...[p.inserts, p.updates, p.deletes, sum(p.invalid), p.billable].map((n) => number.format(n)),
     ]),
   );
@@ -153,8 +154,22 @@ export function markdown(head: { readonly project: string; readonly target: stri
   return fit(title, table, details);
 }
 
+function verdictOf(p: Preview): string {
+  if (p.undecided) return '**waits for a decision**';
+  if (isRefused(p)) return '**a check refuses it**';
+  return stopping(p).length > 0 ? '**a guard stops it**' : routeOf(p);
+}
+
+/** True for what no flag lets pass. */
+const isRefused = (p: Preview): boolean => p.refusals.some((r) => r.code !== 'guard');
+
 const isQuiet = ({ preview: p, differing }: Told): boolean =>
-  p.records === 0 && p.route !== 'sending' && !p.undecided && sum(p.invalid) === 0 && (differing ?? []).length === 0;
+  p.records === 0 &&
+  p.route !== 'sending' &&
+  !p.undecided &&
+  stopping(p).length === 0 &&
+  sum(p.invalid) === 0 &&
+  (differing ?? []).length === 0;
 
 /** The table comes first, in whole rows; then as many details as fit. */
 function fit(head: readonly string[], table: readonly string[], details: readonly string[]): string {

@@ -68,6 +68,55 @@ test('a guard that would stop apply is told by plan, with the flag that lets it 
   expect((await cli(dir, 'apply', '--allow', 'purchases.max_changes=1')).code).toBe(0);
 });
 
+test('what a check of apply would refuse is told by plan, in the same sentence and with the rows', async () => {
+  const lookup = `syncs:
+  - { name: purchases, kind: lookup_table, mode: full, source: { relation: orders }, id: id, lookup_table_id: a1 }
+`;
+  const profiles = lookup
+    .replace('lookup_table, mode: full', 'user_profiles, mode: mirror')
+    .replace(/ id: id.*/, ' user_id: id }');
+  const strict = `${SYNC}    on_delete: fail\n    guard: { max_rejects: 0 }\n`;
+  for (const [yml, first, then, sentence] of [
+    [SYNC, `insert into orders values (null, '2024-01-02', 'x')`, '', 'check-failed: A key column is NULL.'],
+    [SYNC, `insert into orders values (1, '2024-01-02', 'x')`, '', 'check-failed: A key occurs more than once.'],
+    // The twin of a row that Mixpanel shows is no news by itself.
+    [SYNC, '', `insert into orders select * from orders where id = 1`, undefined],
+    [SYNC, '', `insert into orders values (1, '2024-01-02', 'x')`, '(key 1 occurs 2 times)'],
+    [lookup, `insert into orders values (1, '2024-01-02', 'x')`, '', 'check-failed: An id occurs more than once.'],
+    [lookup, `update orders set id = 0 where id = 1`, '', 'check-failed: A row has no id: Mixpanel takes none that is'],
+    [lookup, '', `delete from orders`, 'guard: The source of the lookup table is empty'],
+    [profiles, `update orders set id = null where id = 1`, '', 'check-failed: A row has no id. Give every row an id'],
+    [strict, '', `delete from orders where id = 1`, 'check-failed: Rows vanished from the source, and `on_delete` is'],
+    [strict, `update orders set t = null where id = 1`, '', 'guard: The guard max_rejects stopped this run'],
+    [strict, '', `update orders set t = null where id = 1`, '(new invalid rows: 1)'],
+  ] as const) {
+    const dir = await shop();
+    await db(dir, 'update orders set id = id + 1', ...(first === '' ? [] : [first]));
+    await writeFile(path.join(dir, 'syncs/shop.yml'), yml);
+    if (then !== '') {
+      expect((await cli(dir, 'apply', '-q')).code).toBe(0);
+      await db(dir, then);
+    }
+    const planned = await cli(dir, 'plan', '--output', 'json', '--out', 'p.json');
+    const [preview] = (JSON.parse(planned.out) as PreviewFile).syncs;
+    const refusals = preview!.refusals.map((r) => `${r.code}: ${r.message}`);
+    const applied = await cli(dir, 'apply');
+    if (sentence === undefined) {
+      expect([refusals, planned.code, applied.code]).toEqual([[], 0, 0]);
+      continue;
+    }
+    const [refusal] = refusals as [string];
+    expect(refusal).toContain(sentence);
+    const [code, ...message] = refusal.split(': ');
+    told(applied, 1, `error[${code}]: purchases: ${message.join(': ')}`);
+    // What no flag lets pass is no preview to apply.
+    const isGuard = code === 'guard';
+    expect([planned.code, (await cli(dir, 'apply', 'p.json')).code]).toEqual(isGuard ? [0, 1] : [1, 2]);
+    if (!isGuard) told(planned, 1, `error[${code}]: purchases: ${message.join(': ')}`);
+    expect((await cli(dir, 'plan')).out).toContain(`apply will ${isGuard ? 'stop' : 'refuse'}: ${message.join(': ')}`);
+  }
+});
+
 test('as Markdown: one table, and details that say what the text says', async () => {
   const dir = await shop({ yml: YML.replace('duckdb }', 'duckdb, egress_price: 100000 }') });
   const { code, out } = await cli(dir, 'plan', '--markdown');

@@ -104,10 +104,8 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
       const problem = differsFrom(foretold, story.committed.slice(length));
       if (problem !== undefined) return problem;
     }
-    const stops = foretold.guards.some((g) => g.stops);
-    // Another check may stop it first.
-    if (foretold.route !== 'sending' && (stops ? result === 'ok' : result?.startsWith('guard:') === true))
-      return `the preview said ${JSON.stringify(foretold.guards)} of guards, apply ${String(result)}`;
+    if (foretold.route !== 'sending' && !isForetold(foretold, String(result)))
+      return `the preview said ${JSON.stringify([foretold.guards, foretold.refusals])}, apply ${String(result)}`;
     // A guard that failed stays failed; a plan without it goes on.
     const guarded = result !== undefined && (result.startsWith('guard:') || stopsFor(result));
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
@@ -137,6 +135,16 @@ function differsFrom(foretold: Preview, runs: readonly RunCounts[]): string | un
   return JSON.stringify(said) === JSON.stringify(did)
     ? undefined
     : `the preview said ${JSON.stringify(said)}, apply did ${JSON.stringify(did)}`;
+}
+
+/** What stops an apply is one of what its preview names; without any it goes on. */
+function isForetold({ guards, refusals }: Preview, result: string): boolean {
+  const stopping = guards.filter((g) => g.stops).map((g) => `guard: The guard ${g.name} `);
+  // Which rows are shown may differ where there are many.
+  const refusing = refusals.map((r) => `${r.code}: ${r.message.replace(/ \([^()]*\)$/, '')}`);
+  const named = [...stopping, ...refusing];
+  if (named.length > 0) return named.some((text) => result.startsWith(text));
+  return !result.startsWith('guard:') && !result.startsWith('check-failed:');
 }
 
 async function refusesAnother(story: Story): Promise<string | undefined> {

@@ -485,10 +485,24 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes
+from measured
 group by row_change, change, reason
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview.sql
@@ -593,10 +607,24 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes
+from measured
 group by row_change, change, reason
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_pending.sql
