@@ -16,7 +16,7 @@ import {
 } from './overrides.ts';
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
-import type { ResolvedProject } from './project/resolve.ts';
+import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
 import type { Rendered } from './render.ts';
 import { createRenderer } from './render.ts';
 
@@ -29,6 +29,8 @@ export interface CompileInput {
   readonly vars?: Readonly<Record<string, string>>;
   /** Another dialect than the target's own: the simulation shares one database file between holders. */
   readonly dialect?: Dialect;
+  /** Renamed syncs under their former names, to be compared with what was compiled before. */
+  readonly formerNames?: boolean;
   /** Other limits of a batch than Mixpanel's: the simulation needs many batches of few records. */
   readonly limits?: { readonly records: number; readonly bytes: number };
 }
@@ -73,7 +75,9 @@ export function compile(input: CompileInput): Compiled {
   const statements: Record<string, Rendered> = {};
   const isDirect = place.staging === 'none';
   const shared = isDirect ? { setup: [], runs: '', states: '' } : lowerShared(dialect, renderer, place, statements);
-  const enabled = project.syncs.filter((s) => s.enabled);
+  const enabled = project.syncs
+    .filter((s) => s.enabled)
+    .map((s) => (input.formerNames === true && s.renamedFrom !== null ? named(s, s.renamedFrom) : s));
   const staged = isDirect ? [] : enabled;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
   const direct = isDirect ? enabled.map((sync) => lowerDirect(dialect, renderer, place, sync, statements)) : [];
@@ -98,6 +102,8 @@ export function compile(input: CompileInput): Compiled {
     throw new Error(`the compiler made an incomplete plan: ${problems.map((p) => p.text).join('; ')}`);
   return { diagnostics: [...diagnostics, ...found], project, plan };
 }
+
+const named = (sync: ResolvedSync, name: string): ResolvedSync => ({ ...sync, name, renamedFrom: null });
 
 /** What the project's templates lack, once a template: names that other statements rely on, and late values. */
 function judge(

@@ -23,10 +23,11 @@ type Counts = Pick<
  * @throws RunError where apply would refuse the sync whatever its rows say
  */
 export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): Promise<Preview> {
-  const common = { ...describe(sync), newColumns: await newColumns(runner, sync) };
   const [found] = await runner.rows(sync.state.exists);
   if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
+  const renamedFrom = is?.renamedFrom ?? null;
+  const common = { ...describe(sync), newColumns: await newColumns(runner, sync), renamedFrom };
   if (!is) {
     const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
@@ -86,10 +87,13 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
 
 /** Where a sync's state is: under its own name, under its former one, or nowhere yet. */
 async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
-  if (isThere) return { read: sync.state.read, ...sync.preview };
-  if (!sync.rename) return undefined;
-  const [former] = await runner.rows(sync.rename.exists);
-  return Number(former?.['state_exists'] ?? 0) === 1 ? { read: sync.rename.read, ...sync.rename.preview } : undefined;
+  if (isThere) return { read: sync.state.read, ...sync.preview, renamedFrom: null };
+  const { rename } = sync;
+  if (!rename) return undefined;
+  const [former] = await runner.rows(rename.exists);
+  return Number(former?.['state_exists'] ?? 0) === 1
+    ? { read: rename.read, ...rename.preview, renamedFrom: rename.from }
+    : undefined;
 }
 
 /** The same for a sync without write access, whose state is a file. */
@@ -112,6 +116,7 @@ function describe(sync: SyncPlan | DirectPlan) {
   const { name, kind, mode, strategy, why } = sync;
   return {
     ...{ sync: name, kind, mode, strategy, why },
+    renamedFrom: null,
     decision: null,
     guards: [],
     refusals: [],

@@ -470,6 +470,10 @@ export interface Preview {
    */
   route: 'initial' | 'changes' | 'sending';
   /**
+   * The name that the state still has: apply renames it, and nothing is resent for that
+   */
+  renamedFrom: string | null;
+  /**
    * Version of the state, null before its setup: an apply since then has another one
    */
   version: number | null;

@@ -6,6 +6,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   preview: {
     ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
     ...{
+      renamedFrom: null,
       version: 1,
       decision: null,
       inserts: 1,

@@ -92,18 +92,21 @@ export interface Loaded {
   readonly direct: readonly DirectPlan[];
   /** Those that say `enabled: false`: the plan does not have them. */
   readonly disabled: readonly ResolvedSync[];
+  /** The same with renamed syncs under their former names. */
+  readonly formerly: () => Plan | undefined;
 }
 
 /** Reads and compiles the project of the common flags. */
 export async function load(options: CommonOptions): Promise<Loaded> {
   const dir = path.resolve(options.projectDir);
   const files = await readFiles(dir);
-  const result = compile({
+  const input = {
     files,
     templates: await readTemplates(templatesDir()),
     vars: await parseVars(options.vars),
     ...(options.target === undefined ? {} : { target: options.target }),
-  });
+  };
+  const result = compile(input);
   report(result.diagnostics, files, dir, options.quiet);
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
@@ -112,7 +115,8 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   const only = <T extends { readonly name: string }>(syncs: readonly T[]): readonly T[] =>
     syncs.filter((s) => chosen.has(s.name));
   const disabled = selection.filter((s) => !s.enabled);
-  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct), disabled };
+  const formerly = (): Plan | undefined => compile({ ...input, formerNames: true }).plan;
+  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct), disabled, formerly };
 }
 
 /** What --select and --exclude leave. @throws FoundBefore when that is nothing */

@@ -28,10 +28,11 @@ export function text(told: Told): string {
     const { hash, what, choices } = p.undecided;
     return [
       `${p.sync}: the mapping changed (${what})`,
+      ...renamed(told),
       ...choices.map((c) => `  ${`decisions: { ${hash}: ${c.decision} }`.padEnd(33)}# ${price(c)}`),
     ].join('\n');
   }
-  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`];
+  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`, ...renamed(told)];
   for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
@@ -51,6 +52,13 @@ const routeOf = (p: Preview): string =>
   ({ initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first; it has still to send' })[
     p.route
   ];
+
+/** What becomes of a sync under another name. */
+export const renamedFrom = (name: string): string =>
+  `renamed from ${name}: state and ids are kept, nothing is resent for it`;
+
+const renamed = ({ preview: { renamedFrom: from } }: Told): string[] =>
+  from === null ? [] : [`  ${renamedFrom(from)}`];
 
 const price = (c: Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'billable'>): string =>
   `${count(c.inserts, 'insert')}, ${count(c.updates, 'update')}, ${count(c.deletes, 'delete')}; ${count(c.billable, 'billable event')}`;

@@ -16,12 +16,24 @@ const RENAMED = `${SYNC.replace('purchases', 'sales')}    renamed_from: purchase
 
 test('a renamed sync goes on with its state, its ledger and its ids', async () => {
   const dir = await shop();
+  await cli(dir, 'compile', '-q');
   await cli(dir, 'apply', '-q');
   await db(dir, `update orders set item = 'new' where id = 1`);
   await declare(dir, RENAMED);
   // The preview reads the tables of the former name, and writes nothing.
   const planned = await cli(dir, 'plan');
-  expect(planned.out).toContain('sales (changes): 0 inserts, 1 update, 0 deletes');
+  const renamed = 'renamed from purchases: state and ids are kept, nothing is resent for it';
+  expect(planned.out).toContain(`sales (changes): 0 inserts, 1 update, 0 deletes; 1 billable event\n  ${renamed}\n`);
+  expect(planned.out).not.toContain('SQL that differs');
+  expect((await cli(dir, 'plan', '--no-scan')).out).toBe(`~ sales: ${renamed}\n`);
+  // What is more than the name is told, and no more.
+  await declare(dir, `${RENAMED}    guard: { max_changes: 5 }\n`);
+  expect((await cli(dir, 'plan')).out).toContain('SQL that differs from what was reviewed: check_max_changes\n');
+  expect((await cli(dir, 'plan', '--no-scan')).out).toBe(
+    `~ sales: ${renamed}; SQL of check_max_changes, with the same meaning\n`,
+  );
+  await declare(dir, RENAMED);
+  await cli(dir, 'compile', '-q');
   expect(planned.err).not.toContain('does not declare');
   expect(await tables(dir)).toContain('purchases__state');
   told(await cli(dir, 'apply'), 0, 'renamed from purchases', '0 inserts, 1 update, 0 deletes');
@@ -31,6 +43,8 @@ test('a renamed sync goes on with its state, its ledger and its ids', async () =
   expect([events, await sent(dir)]).toEqual([{ n: 3 }, 4]);
   // The line may stay, or go.
   await declare(dir, SYNC.replace('purchases', 'sales'));
+  await cli(dir, 'compile', '-q');
+  expect((await cli(dir, 'plan')).out).not.toContain('renamed');
   told(await cli(dir, 'apply'), 0, 'nothing changed');
 });
 
