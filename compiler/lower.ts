@@ -233,7 +233,7 @@ export function lowerSync(
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
-    destroy: destroyOf(sync, add, contexts.later, { tables: owned, outbox: outboxTable }),
+    destroy: destroyOf(sync, add, contexts.later, outboxTable),
     rename: renameOf(dialect, place.staging, sync, owned, {
       add,
       old,

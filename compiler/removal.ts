@@ -10,12 +10,7 @@ const steps = (run: string[], atomic: boolean): SqlStep[] => [{ kind: 'sql', run
 type Table = 'state' | 'ledger' | 'rejects' | 'seen';
 
 /** How a sync's objects go, and what it put into Mixpanel where a ledger knows that. */
-export function destroyOf(
-  sync: ResolvedSync,
-  add: Add,
-  context: Context,
-  { tables, outbox }: { readonly tables: readonly Table[]; readonly outbox: string },
-): SyncPlan['destroy'] {
+export function destroyOf(sync: ResolvedSync, add: Add, context: Context, outbox: string): SyncPlan['destroy'] {
   const keeps = whyKept(sync);
   const drop = (name: Table): string =>
     add(`drop_${name}`, { template: 'drop_table', context: { table: context[name] as Sql } });
@@ -31,8 +26,8 @@ export function destroyOf(
       keeps === null
         ? steps([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })], false)
         : null,
-    // The state is the last: a sync that has one can be destroyed again.
-    drop: steps([...tables.filter((t) => t !== 'state').map(drop), drop('state')], true),
+    // Whatever its declaration was before. The state is the last: a sync that has one can be destroyed again.
+    drop: steps((['ledger', 'rejects', 'seen', 'state'] as const).map(drop), true),
   };
 }
 

@@ -115,3 +115,41 @@ test('destroy --data of profiles, and what cannot be taken back', async () => {
   told(await cli(other, 'destroy', 'purchases', '--data', '-y'), 1, 'mode full keeps no ledger of what Mixpanel shows');
   told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel');
 });
+
+test('a sync that is not enabled can be destroyed, and one that is declared no more', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await declare(dir, RENAMED);
+  told(await cli(dir, 'destroy', 'purchases', '-y'), 2, 'purchases goes on as sales');
+  await declare(dir, 'syncs: []\n');
+  const how = '`syncline destroy purchases` drops its tables; to take back what it sent, too, declare it as it was';
+  for (const command of ['plan', 'status']) told(await cli(dir, command), 0, 'has the state of purchases', how);
+  told(await cli(dir, 'destroy', 'purchases', '--data', '-y'), 2, 'purchases is not declared, and --data needs its');
+  told(await cli(dir, 'destroy', 'purchase', '-y'), 1, 'purchase is not declared and has no state in mixpanel');
+  told(await cli(dir, 'destroy', 'Purchases', '-y'), 2, 'There is no sync Purchases');
+  expect(await tables(dir)).toHaveLength(4);
+
+  // As the sentence says: its declaration once more, and nothing runs meanwhile.
+  await declare(dir, `${SYNC}    enabled: false\n`);
+  expect(await sent(dir)).toBe(3);
+  told(
+    await cli(dir, 'destroy', 'purchases', '--data', '-y'),
+    0,
+    '3 deletes',
+    'destroyed',
+    'Remove it from the project',
+  );
+  expect(await tables(dir)).toEqual(['runs']);
+
+  const late = SYNC.replace('mode: mirror', 'mode: append\n    insert_time: t\n    late_window: 1d');
+  for (const yml of [late, SYNC]) {
+    const other = await shop();
+    await declare(other, yml);
+    await cli(other, 'apply', '-q');
+    expect(await tables(other)).toHaveLength(4);
+    await declare(other, 'syncs: []\n');
+    told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel. Declared again it needs');
+    expect([await tables(other), await sent(other)]).toEqual([['runs'], 3]);
+    expect((await cli(other, 'plan')).err).not.toContain('has the state of');
+  }
+});

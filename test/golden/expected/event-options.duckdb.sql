@@ -968,6 +968,8 @@ order by row_change, change, reason
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
 
+-- purchases/drop_seen.sql: as in mirror-keyed
+
 -- purchases/drop_state.sql: as in mirror-keyed
 
 -- purchases/show.sql

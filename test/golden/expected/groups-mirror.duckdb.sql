@@ -1134,6 +1134,9 @@ drop table if exists "mixpanel"."customers__ledger"
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
 
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
+
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"
 

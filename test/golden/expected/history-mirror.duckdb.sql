@@ -1429,6 +1429,9 @@ drop table if exists "mixpanel"."customers__ledger"
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
 
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
+
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"
 

@@ -566,8 +566,14 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- items/drop_ledger.sql
+drop table if exists "mixpanel"."items__ledger"
+
 -- items/drop_rejects.sql
 drop table if exists "mixpanel"."items__rejects"
+
+-- items/drop_seen.sql
+drop table if exists "mixpanel"."items__seen"
 
 -- items/drop_state.sql
 drop table if exists "mixpanel"."items__state"

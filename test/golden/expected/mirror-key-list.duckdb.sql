@@ -1033,6 +1033,8 @@ from settled as t
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
 
+-- purchases/drop_seen.sql: as in mirror-keyed
+
 -- purchases/drop_state.sql: as in mirror-keyed
 
 -- purchases/show.sql

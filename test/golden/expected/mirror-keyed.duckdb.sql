@@ -1316,6 +1316,9 @@ drop table if exists "mixpanel"."purchases__ledger"
 -- purchases/drop_rejects.sql
 drop table if exists "mixpanel"."purchases__rejects"
 
+-- purchases/drop_seen.sql
+drop table if exists "mixpanel"."purchases__seen"
+
 -- purchases/drop_state.sql
 drop table if exists "mixpanel"."purchases__state"
 

@@ -102,6 +102,8 @@
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
 
+-- purchases/drop_seen.sql: as in mirror-keyed
+
 -- purchases/drop_state.sql: as in mirror-keyed
 
 -- purchases/rename_exists.sql

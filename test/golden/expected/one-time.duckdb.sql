@@ -313,7 +313,11 @@ order by row_change, change, reason
 
 -- purchases/preview_pending.sql: as in mirror-keyed
 
+-- purchases/drop_ledger.sql: as in mirror-keyed
+
 -- purchases/drop_rejects.sql: as in mirror-keyed
+
+-- purchases/drop_seen.sql: as in mirror-keyed
 
 -- purchases/drop_state.sql: as in mirror-keyed
 

@@ -550,8 +550,14 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- customers/drop_ledger.sql
+drop table if exists "mixpanel"."customers__ledger"
+
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
+
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
 
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"
