@@ -366,6 +366,7 @@ function contextOf(
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   return {
     sync: dialect.text(sync.name),
+    former: dialect.text(sync.renamedFrom ?? sync.name),
     project: dialect.text(place.project),
     target: dialect.text(place.target),
     id_space: dialect.text(sync.name),

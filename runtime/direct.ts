@@ -7,6 +7,7 @@ import type { Mixpanel } from './mixpanel/import.ts';
 import { isSameMapping } from './mapping.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
+import { digestOf } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
 import { lockStateFile, readStateFile } from './state-file.ts';
 import type { Values } from './values.ts';
@@ -25,8 +26,8 @@ export interface DirectRun {
   readonly world: World;
   readonly requestTimeoutMs: number;
   readonly allowed?: Values;
-  /** The run that the state was at when it was previewed, null before the first: refused when it is another one by now. */
-  readonly previewed?: number | null | undefined;
+  /** The mark of the state that was previewed: refused when it is another one by now. */
+  readonly previewed?: string | undefined;
   readonly prove?: (signal: AbortSignal) => Promise<void>;
   readonly emit: (event: RunEvent) => void;
   readonly stop: AbortSignal;
@@ -46,7 +47,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
       target: run.plan.target,
       mixpanel: run.mixpanel.name,
     });
-    if (run.previewed !== undefined && (found?.run ?? null) !== run.previewed) throw previewMoved(run.sync.name);
+    if (run.previewed !== undefined && markOfFile(found) !== run.previewed) throw previewMoved(run.sync.name);
     if (!found) await run.prove?.(run.stop);
     const state: FileState = found ?? {
       layout: 1,
@@ -71,6 +72,10 @@ export async function applyDirect(run: DirectRun): Promise<void> {
     await release();
   }
 }
+
+/** Names what a preview was counted against; it changes with what a run leaves behind. */
+export const markOfFile = (state: FileState | undefined): string =>
+  digestOf([state?.run ?? 0, state?.baseline ?? null, state?.pending ?? null, state?.rejects ?? []]);
 
 /** What a run knows before it reads rows. */
 export function directValues(sync: DirectPlan, state: FileState | undefined): Values {

@@ -1,13 +1,13 @@
 import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } from '../schemas/types.ts';
-import { directValues, stoppedBy, tally as tallyDirect } from './direct.ts';
+import { directValues, markOfFile, stoppedBy, tally as tallyDirect } from './direct.ts';
 import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf } from './mapping.ts';
 import type { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
-import { toState, valuesOf, verifyState } from './state.ts';
+import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
-import { refuseForeignStaging } from './sync.ts';
+import { recordOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -24,7 +24,9 @@ type Counts = Pick<
  */
 export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): Promise<Preview> {
   const [found] = await runner.rows(sync.state.exists);
-  if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+  // Before the state: a run that ends in between makes the preview one that is refused.
+  const record = Number(found?.['runs_exists'] ?? 0) === 1 ? await recordOf(runner, plan, sync) : undefined;
+  const lastRun = record?.lastRun ?? null;
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
   const renamedFrom = is?.renamedFrom ?? null;
   const common = { ...describe(sync), newColumns: await newColumns(runner, sync), renamedFrom };
@@ -34,7 +36,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     const guards = guardsOf(sync, rows, 0);
     const refusals = refusalsOf(runner, sync, rows);
     const counts = (sync.adopts ? adopted : tally)(sync, rows);
-    return { ...common, ...counts, route: 'initial', version: null, guards, refusals };
+    return { ...common, ...counts, route: 'initial', state: markOf(undefined, lastRun), guards, refusals };
   }
   const [row] = await runner.rows(is.read);
   if (!row)
@@ -42,11 +44,11 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
       retryable: false,
     });
   const state = toState(row);
-  const { version } = state;
+  const mark = markOf(state, lastRun);
   verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
-    return { ...common, ...tally(sync, rows), route: 'sending', version };
+    return { ...common, ...tally(sync, rows), route: 'sending', state: mark };
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
@@ -68,7 +70,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
     if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
-    return { ...common, ...tally(sync, []), route, version, staleDecisions, undecided: { hash, what, choices } };
+    return { ...common, ...tally(sync, []), route, state: mark, staleDecisions, undecided: { hash, what, choices } };
   }
   const way = routeOf(sync, baseline);
   const rows = await read(way.forward, way.values);
@@ -77,7 +79,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
     route,
-    version,
+    state: mark,
     decision,
     staleDecisions,
     guards: guardsOf(sync, rows, shown),
@@ -107,7 +109,7 @@ export async function previewDirect(runner: Runner, sync: DirectPlan, state: Fil
     ...tally(sync, rows),
     refusals: stopped.map(({ message }) => ({ code: 'guard', message })),
     route: resumed ? 'sending' : state?.baseline ? 'changes' : 'initial',
-    version: state?.run ?? null,
+    state: markOfFile(state),
     newColumns: await newColumns(runner, sync),
   };
 }

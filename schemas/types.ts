@@ -474,9 +474,9 @@ export interface Preview {
    */
   renamedFrom: string | null;
   /**
-   * Version of the state, null before its setup: an apply since then has another one
+   * Names what the counts were made against: a run that ended or began to send since, or a reset, made another state
    */
-  version: number | null;
+  state: string;
   /**
    * What was decided for a changed mapping
    */

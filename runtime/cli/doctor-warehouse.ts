@@ -4,7 +4,7 @@ import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { refuseForeignStaging } from '../sync.ts';
+import { recordOf } from '../sync.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { connection, openWarehouse } from './context.ts';
 import { diskReason } from './disk.ts';
@@ -88,7 +88,7 @@ async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find)
   for (const sync of syncs)
     try {
       const [found] = await runner.rows(sync.state.exists);
-      if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+      if (Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, sync);
       isSetUp += Number(found?.['state_exists'] ?? 0);
     } catch (error) {
       return find('fail', 'staging', messageOf(error));

@@ -98,12 +98,16 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     const version = stopped < 2 ? 'first' : 'other';
     const foretold = await story.preview(version);
     const { length } = story.committed;
-    const [result] = await story.apply({ version });
+    const [result] = await story.apply({ version, previewed: foretold.state });
     s.setTime(s.now + 1000);
+    const after = await story.preview(version);
     if (result === 'ok') {
       const problem = differsFrom(foretold, story.committed.slice(length));
       if (problem !== undefined) return problem;
     }
+    // A preview is of one run: what was stopped may be allowed, what was done is done.
+    if ((after.state === foretold.state) !== (result !== 'ok' && foretold.route !== 'sending'))
+      return `after ${String(result)} the preview is ${after.state === foretold.state ? 'as good as' : 'no better than'} before`;
     if (foretold.route !== 'sending' && !isForetold(foretold, String(result)))
       return `the preview said ${JSON.stringify([foretold.guards, foretold.refusals])}, apply ${String(result)}`;
     // A guard that failed stays failed; a plan without it goes on.

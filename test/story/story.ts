@@ -80,6 +80,8 @@ export interface Apply {
   readonly decision?: Decision | undefined;
   /** Insert times that an append sends again. */
   readonly backfill?: Range | undefined;
+  /** The mark of a preview that is applied. */
+  readonly previewed?: string | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
   readonly leave?: boolean;
 }
@@ -254,6 +256,7 @@ export class Story {
         stop: new AbortController().signal,
         decision: options.decision,
         backfill: options.backfill,
+        previewed: options.previewed,
         mayCreate,
       })
         .then(

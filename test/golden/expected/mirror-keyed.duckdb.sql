@@ -143,10 +143,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- purchases/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('purchases', 'purchases') then run end) as last_run
 from "mixpanel"."runs"
 
 -- purchases/state_read.sql

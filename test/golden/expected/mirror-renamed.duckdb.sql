@@ -24,7 +24,13 @@
 
 -- purchases/state_exists.sql: as in mirror-keyed
 
--- purchases/state_owner.sql: as in mirror-keyed
+-- purchases/state_owner.sql
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
+select
+  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
+  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('purchases', 'orders_paid') then run end) as last_run
+from "mixpanel"."runs"
 
 -- purchases/state_read.sql: as in mirror-keyed
 

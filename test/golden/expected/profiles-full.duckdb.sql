@@ -85,10 +85,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- customers/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('customers', 'customers') then run end) as last_run
 from "mixpanel"."runs"
 
 -- customers/state_read.sql
