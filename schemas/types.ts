@@ -57,9 +57,9 @@ export interface RunManifest {
 }
 export interface SyncRecord {
   /**
-   * pending: not begun; running: begun and not ended, also when the process died; done: something was sent.
+   * pending: not begun; running: begun and not ended, also when the process died; done: something was sent; refused: its preview was of another state, so no run began.
    */
-  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed';
+  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed' | 'refused';
   /**
    * An interrupted run that was finished comes first.
    */

@@ -25,6 +25,9 @@ test('a preview is applied as it was reviewed, and refused when the plan, the lo
     'error[preview-moved]: purchases: purchases ran or was reset since the preview',
   );
 
+  // Its sync is well all the same.
+  expect((await cli(dir, 'status')).out).toMatch(/^purchases: ok, last run/);
+
   await cli(dir, 'plan', '--out', 'p.json');
   await db(dir, `alter table orders add column note varchar`);
   await cli(dir, 'lock');
@@ -94,6 +97,15 @@ test('what a guard stopped is allowed with the same preview, and applied once; a
   await cli(dir, 'reset', 'purchases');
   told(await cli(dir, 'apply', 'p.json'), 1, moved);
   expect(await sent(dir)).toBe(5);
+  // A failure of before stays the one that is told.
+  await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    guard: { max_changes: 0 }\n`);
+  told(await cli(dir, 'apply'), 1, 'The guard max_changes stopped this run');
+  await cli(dir, 'plan', '--out', 'p.json');
+  await cli(dir, 'reset', 'purchases', '--new-epoch');
+  told(await cli(dir, 'apply', 'p.json'), 1, moved);
+  expect((await cli(dir, 'status')).out).toMatch(
+    /^purchases: failed .*\. Next: syncline plan -s purchases\n {2}guard: /,
+  );
 
   // A sync that never ran: its setup, and a run that was stopped, leave the preview as it was.
   const first = await shop({ extra: '    guard: { max_changes: 2 }\n' });
