@@ -7,7 +7,8 @@ import type { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
-import { recordOf } from './sync.ts';
+import type { Range } from './sync.ts';
+import { backfillOf, recordOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -22,15 +23,21 @@ type Counts = Pick<
  * What an apply of this sync would do now: counts from the SQL that captures, and nothing written.
  * @throws RunError where apply would refuse the sync whatever its rows say
  */
-export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): Promise<Preview> {
+export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, backfill?: Range): Promise<Preview> {
   const [found] = await runner.rows(sync.state.exists);
   // Before the state: a run that ends in between makes the preview one that is refused.
   const record = Number(found?.['runs_exists'] ?? 0) === 1 ? await recordOf(runner, plan, sync) : undefined;
   const lastRun = record?.lastRun ?? null;
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
   const renamedFrom = is?.renamedFrom ?? null;
-  const common = { ...describe(sync), newColumns: await newColumns(runner, sync), renamedFrom };
+  const common = {
+    ...describe(sync),
+    newColumns: await newColumns(runner, sync),
+    renamedFrom,
+    backfill: backfill ?? null,
+  };
   if (!is) {
+    if (backfill) backfillOf(sync, null, backfill);
     const values = await runner.steps(sync.probe, valuesOf(sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
@@ -52,7 +59,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  const values = await runner.steps(sync.probe, valuesOf(sync, state));
+  const probed = await runner.steps(sync.probe, valuesOf(sync, state));
+  const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
     runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
@@ -119,6 +127,7 @@ function describe(sync: SyncPlan | DirectPlan) {
   return {
     ...{ sync: name, kind, mode, strategy, why },
     renamedFrom: null,
+    backfill: null,
     decision: null,
     guards: [],
     refusals: [],

@@ -370,7 +370,8 @@ async function fresh(story: Story): Promise<void> {
   await finish(story, values, 0, false);
 }
 
-function backfillOf(sync: SyncPlan, baseline: Baseline | null, { from, to }: Range): Values {
+/** Late values of a capture that fills in a range. */
+export function backfillOf(sync: SyncPlan, baseline: Baseline | null, { from, to }: Range): Values {
   if (baseline === null)
     throw new RunError(
       'check-failed',

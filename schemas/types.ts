@@ -474,6 +474,13 @@ export interface Preview {
    */
   renamedFrom: string | null;
   /**
+   * Insert times that an append sends again, instead of what came since its last run
+   */
+  backfill: {
+    from: string;
+    to: string;
+  } | null;
+  /**
    * Names what the counts were made against: a run that ended or began to send since, or a reset, made another state
    */
   state: string;

@@ -7,6 +7,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
     ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
     ...{
       renamedFrom: null,
+      backfill: null,
       state: '0123456789abcdef',
       decision: null,
       inserts: 1,

@@ -63,6 +63,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
   const { plan, project, dir } = loaded;
   const preview = given === undefined ? undefined : await previewFor(given, loaded, options);
   const marks = new Map(preview?.syncs.map((p) => [p.sync, p.state]));
+  const filled = new Map(preview?.syncs.map((p) => [p.sync, p.backfill]));
   const isPreviewed = (s: { readonly name: string }): boolean => !preview || marks.has(s.name);
   const syncs = loaded.syncs.filter(isPreviewed);
   const direct = loaded.direct.filter(isPreviewed);
@@ -128,7 +129,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
             leaseTtlMs: settings.leaseTtlMs,
             previewed: marks.get(sync.name),
             abandon: options.abandon?.includes(sync.name) === true,
-            backfill,
+            backfill: backfill ?? filled.get(sync.name) ?? undefined,
             mayCreate: true,
           });
         const stateOf = stateFile(dir, plan.target, sync.name);

@@ -7,6 +7,7 @@ import { undecided } from '../mapping.ts';
 import { previewDirect, previewSync } from '../preview.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
+import type { Range } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
@@ -15,6 +16,7 @@ import { writing } from './disk.ts';
 import { printError } from './log.ts';
 import type { Told } from './preview-text.ts';
 import { markdown, text } from './preview-text.ts';
+import { parseRange } from './range.ts';
 import { reviewed } from './reviewed.ts';
 
 export interface PlanOptions extends CommonOptions {
@@ -23,6 +25,8 @@ export interface PlanOptions extends CommonOptions {
   /** File of the preview that `apply` takes. */
   readonly out?: string;
   readonly markdown?: boolean;
+  /** FROM..TO, insert times of the one selected append. */
+  readonly backfill?: string;
   /** False: only what the declarations mean, without a connection. */
   readonly scan?: boolean;
 }
@@ -31,6 +35,7 @@ export interface PlanOptions extends CommonOptions {
 export async function planCommand(options: PlanOptions): Promise<number> {
   const loaded = await load(options);
   warnOfDisabled(loaded);
+  const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   if (options.scan === false) return withoutScan(loaded, options);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const all: Told[] = [];
@@ -43,7 +48,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
     if (differing !== undefined) err(`warning: apply will refuse: ${differing}`);
     for (const sync of [...loaded.syncs, ...loaded.direct])
       try {
-        const preview = await previewOf(runner, loaded, sync);
+        const preview = await previewOf(runner, loaded, sync, backfill);
         all.push({
           preview,
           sync: 'state' in sync ? sync : undefined,
@@ -98,8 +103,13 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   return options.detailedExitcode === true && changes ? 3 : 0;
 }
 
-async function previewOf(runner: Runner, { plan, dir }: Loaded, sync: SyncPlan | DirectPlan): Promise<Preview> {
-  if ('state' in sync) return previewSync(runner, plan, sync);
+async function previewOf(
+  runner: Runner,
+  { plan, dir }: Loaded,
+  sync: SyncPlan | DirectPlan,
+  backfill: Range | undefined,
+): Promise<Preview> {
+  if ('state' in sync) return previewSync(runner, plan, sync, backfill);
   const owner = { project: plan.project, target: plan.target, mixpanel: null };
   return previewDirect(runner, sync, await readStateFile(realWorld, stateFile(dir, plan.target, sync.name), owner));
 }
@@ -119,6 +129,7 @@ async function compressed(
 
 /** The difference in meaning to what was reviewed: no connection, no credentials. */
 async function withoutScan(loaded: Loaded, options: PlanOptions): Promise<number> {
+  if (options.backfill !== undefined) throw new FoundBefore('--backfill needs a scan: leave --no-scan out.');
   if (options.out !== undefined) throw new FoundBefore('--out needs the counts of a scan: leave --no-scan out.');
   const { lines } = await reviewed(loaded);
   const { project, target, hash } = loaded.plan;

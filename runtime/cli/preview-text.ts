@@ -37,7 +37,7 @@ export function text(told: Told): string {
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
   for (const reason of stopping(p)) lines.push(`  ${reason}`);
-  if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
+  if (told.sync && !p.backfill) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
@@ -48,10 +48,11 @@ export function text(told: Told): string {
   return lines.join('\n');
 }
 
-const routeOf = (p: Preview): string =>
-  ({ initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first; it has still to send' })[
-    p.route
-  ];
+function routeOf({ route, backfill }: Preview): string {
+  if (route === 'sending') return 'finishes an interrupted run first; it has still to send';
+  if (backfill) return `backfill of ${backfill.from}..${backfill.to}`;
+  return route === 'initial' ? 'initial load' : 'changes';
+}
 
 /** What becomes of a sync under another name. */
 export const renamedFrom = (name: string): string =>

@@ -87,6 +87,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       ),
     ),
   )
+    .option('--backfill <range>', 'what `apply --backfill` would send: insert times FROM..TO')
     .option('--detailed-exitcode', 'exit 3 when there are changes')
     .option('--out <file>', 'write the preview that `syncline apply FILE` takes')
     .option('--markdown', 'as one comment of a pull request')

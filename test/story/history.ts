@@ -120,7 +120,9 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
       if (problem !== undefined) return problem;
       const refuses = swaps && mode === 'mirror';
       return (
-        (refuses ? await refusesAnother(story) : undefined) ?? (mode === 'one_time' ? staysDone(story) : undefined)
+        (refuses ? await refusesAnother(story) : undefined) ??
+        (mode === 'one_time' ? await staysDone(story) : undefined) ??
+        (story.shape === 'append' ? await fillsIn(story) : undefined)
       );
     }
   }
@@ -157,6 +159,16 @@ async function refusesAnother(story: Story): Promise<string | undefined> {
   return refused?.startsWith('mapping-changed:') !== true || story.server.records > before
     ? `another mapping is not refused: ${String(refused)}`
     : undefined;
+}
+
+/** A backfill sends what its preview said, and changes nothing. */
+async function fillsIn(story: Story): Promise<string | undefined> {
+  const backfill = { from: '2023-11-01', to: '2030-01-01' };
+  const foretold = await story.preview('other', backfill);
+  const { length } = story.committed;
+  const [result] = await story.apply({ version: 'other', backfill, previewed: foretold.state });
+  if (result !== 'ok') return `a backfill in peace fails: ${String(result)}`;
+  return differsFrom(foretold, story.committed.slice(length)) ?? story.problem();
 }
 
 async function staysDone(story: Story): Promise<string | undefined> {

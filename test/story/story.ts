@@ -196,7 +196,7 @@ export class Story {
   }
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
-  async preview(version: Version): Promise<Preview> {
+  async preview(version: Version, backfill?: Range): Promise<Preview> {
     const plan = await planOf(this.shape, this.wide, version);
     await this.outside.run(`set variable now = make_timestamptz(${this.scheduler.now * 1000})`);
     const rows = async ({ sql, binds }: Query): Promise<readonly Row[]> => {
@@ -213,7 +213,7 @@ export class Story {
       close: () => Promise.resolve(),
     };
     const warehouse: Warehouse = { connect: () => Promise.resolve(connection), close: () => Promise.resolve() };
-    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!);
+    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!, backfill);
   }
 
   /** Processes that apply at once, until all have ended or died. @returns `ok` or the message of each that ended */
