@@ -59,6 +59,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+  const unreleased = state.holder !== null;
   const probed = await runner.steps(sync.probe, valuesOf(sync, state));
   const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
@@ -78,7 +79,15 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
     if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
-    return { ...common, ...tally(sync, []), route, state: mark, staleDecisions, undecided: { hash, what, choices } };
+    return {
+      ...common,
+      ...tally(sync, []),
+      unreleased,
+      route,
+      state: mark,
+      staleDecisions,
+      undecided: { hash, what, choices },
+    };
   }
   const way = routeOf(sync, baseline);
   const rows = await read(way.forward, way.values);
@@ -86,6 +95,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
+    unreleased,
     route,
     state: mark,
     decision,
@@ -128,6 +138,7 @@ function describe(sync: SyncPlan | DirectPlan) {
     ...{ sync: name, kind, mode, strategy, why },
     renamedFrom: null,
     backfill: null,
+    unreleased: false,
     decision: null,
     guards: [],
     refusals: [],

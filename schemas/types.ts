@@ -481,6 +481,10 @@ export interface Preview {
     to: string;
   } | null;
   /**
+   * True where an earlier run holds the lease and has sent nothing: it died, or goes on
+   */
+  unreleased: boolean;
+  /**
    * Names what the counts were made against: a run that ended or began to send since, or a reset, made another state
    */
   state: string;

@@ -1,4 +1,5 @@
 import type { Preview, SyncPlan } from '../../schemas/types.ts';
+import { explained } from './reasons.ts';
 import { count } from './report.ts';
 
 /** What the CLI adds to a preview. */
@@ -28,12 +29,12 @@ export function text(told: Told): string {
     const { hash, what, choices } = p.undecided;
     return [
       `${p.sync}: the mapping changed (${what})`,
-      ...renamed(told),
+      ...before(told),
       ...choices.map((c) => `  ${`decisions: { ${hash}: ${c.decision} }`.padEnd(33)}# ${price(c)}`),
     ].join('\n');
   }
-  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`, ...renamed(told)];
-  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`, ...before(told)];
+  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${explained(reason)}`);
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
   for (const reason of stopping(p)) lines.push(`  ${reason}`);
@@ -58,8 +59,15 @@ function routeOf({ route, backfill }: Preview): string {
 export const renamedFrom = (name: string): string =>
   `renamed from ${name}: state and ids are kept, nothing is resent for it`;
 
-const renamed = ({ preview: { renamedFrom: from } }: Told): string[] =>
-  from === null ? [] : [`  ${renamedFrom(from)}`];
+/** What was so before: another name, a run that ended without a word. */
+function before({ preview: { renamedFrom: from, unreleased } }: Told): string[] {
+  return [
+    ...(from === null ? [] : [`  ${renamedFrom(from)}`]),
+    ...(unreleased
+      ? ['  an earlier run was begun and did not get to sending: it died, or still goes on; apply begins anew']
+      : []),
+  ];
+}
 
 const price = (c: Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'billable'>): string =>
   `${count(c.inserts, 'insert')}, ${count(c.updates, 'update')}, ${count(c.deletes, 'delete')}; ${count(c.billable, 'billable event')}`;

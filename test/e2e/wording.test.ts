@@ -1,7 +1,7 @@
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { cli, shop, SYNC, told } from './cli.ts';
+import { cli, duck, shop, SYNC, told } from './cli.ts';
 
 test.concurrent('one is singular, more are plural, and long lists say how many more', async () => {
   const dir = await shop();
@@ -27,3 +27,27 @@ test.concurrent('one is singular, more are plural, and long lists say how many m
   told(await cli(dir, 'rejects'), 0, 'Nothing is rejected.');
   expect((await cli(dir, 'rejects', '--output', 'json')).out).toBe('[]\n');
 });
+
+test.concurrent(
+  'a reject of a sync without key is found by what its record says; a run that died early is told',
+  async () => {
+    const dir = await shop();
+    await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC.replace('    key: id\n', '    user_id: item\n'));
+    const file = path.join(dir, 'warehouse.duckdb');
+    await duck(file, `update orders set item = 'null' where id = 1`, `update orders set t = '1960-01-02' where id = 2`);
+    expect((await cli(dir, 'plan')).out).toContain('  1 invalid row: time-before-1971: Mixpanel takes no event before');
+    await cli(dir, 'apply', '-q');
+    const { out } = await cli(dir, 'rejects');
+    expect(out).toContain('purchases  without key (time 1960-01-02T00:00:00.000Z, event Purchase, user id item 2)');
+    expect(out).toContain(
+      'event Purchase, user id null)  insert invalid: user-banned: its user id is one that Mixpanel',
+    );
+
+    const died = 'an earlier run was begun and did not get to sending';
+    expect((await cli(dir, 'plan')).out).not.toContain(died);
+    await duck(file, `update mixpanel.purchases__state set version = 2, holder = 'x', lease_until = 1, names = '2 '`);
+    expect((await cli(dir, 'plan')).out).toContain(died);
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+    expect((await cli(dir, 'plan')).out).not.toContain(died);
+  },
+);
