@@ -404,7 +404,12 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
         sync: sync.name,
         message: `waiting ${Math.ceil(story.state.quietLeftMs / 1000)} s, until no request of an earlier process can land`,
       });
-      await world.sleep(story.state.quietLeftMs, lease.signal);
+      await world
+        .sleep(story.state.quietLeftMs, AbortSignal.any([lease.signal, story.stop]))
+        .catch((error: unknown) => {
+          if (!story.stop.aborted) throw error;
+        });
+      if (story.stop.aborted) throw stopped();
     }
     if (resumed) await runner.statement(sync.deliver.restart, { ...values, next_batch: nextBatch });
     let sent = 0;
@@ -434,10 +439,7 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     } finally {
       await pages.close();
     }
-    if (story.stop.aborted)
-      throw new RunError('interrupted', 'Stopped. What was sent is recorded; the next apply finishes this run.', {
-        retryable: true,
-      });
+    if (story.stop.aborted) throw stopped();
   }
   await lease.write(() => runner.steps(sync.commit, values, story.onStatement));
   const [counts] = await runner.rows(sync.record.read, values);
@@ -447,6 +449,11 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
       retryable: false,
     });
 }
+
+const stopped = (): RunError =>
+  new RunError('interrupted', 'Stopped. What was sent is recorded; the next apply finishes this run.', {
+    retryable: true,
+  });
 
 function senderOf(sync: SyncPlan, mixpanel: Mixpanel): Send {
   const { endpoint, also } = sync.deliver;
