@@ -53,7 +53,12 @@ async function sourceProblem(runner: Runner, sync: SyncPlan | DirectPlan): Promi
   const types = new Map((await runner.rows(sync.discover)).map((c) => [String(c['name']), String(c['native'])]));
   if (types.size === 0) return `${sync.source} does not exist or may not be read. Check \`relation:\`.`;
   const gone = sync.columns.filter((c) => types.get(c.name) !== c.native).map((c) => c.name);
-  if (gone.length === 0) return undefined;
+  if (gone.length === 0) {
+    // A condition that cannot run fails its statement, which throws; it reads no row.
+    const where = sync.probe.flatMap((step) => step.run).find((f) => f === `${sync.name}/check_where.sql`);
+    if (where !== undefined) await runner.statement(where);
+    return undefined;
+  }
   const what = gone.length === 1 ? 'is not as' : 'are not as';
   return `${some(gone, 5)} of ${sync.source} ${what} the lock says. Run \`syncline lock\` and compile again.`;
 }
