@@ -197,8 +197,9 @@ export const noSync = (syncs: readonly ResolvedSync[], name: string | undefined)
       : `There is no sync ${String(name)}. \`syncline ls\` lists them.`,
   );
 
-/** Says so when all that was selected is not enabled: nothing would look like nothing to do. */
-export function warnOfDisabled({ syncs, direct, disabled }: Loaded): void {
+/** Says so when no sync is declared, or all that was selected is not enabled: nothing would look like nothing to do. */
+export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): void {
+  if (project.syncs.length === 0) err('warning: no file of syncs/ declares a sync, so there is nothing to do.');
   if (syncs.length + direct.length > 0 || disabled.length === 0) return;
   const names = disabled.map((s) => s.name).join(', ');
   err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { DirectPlan, Preview, PreviewFile, SyncPlan } from '../../schemas/types.ts';
@@ -33,6 +33,9 @@ export interface PlanOptions extends CommonOptions {
 
 /** Shows what apply would do, or why it would refuse: counts from the same SQL, and nothing written. */
 export async function planCommand(options: PlanOptions): Promise<number> {
+  if (options.markdown === true && options.output === 'json')
+    throw new FoundBefore('--markdown and --output json are two forms of one output: take one of them.');
+  if (options.out !== undefined) await refuseNowhere(options.out);
   const loaded = await load(options);
   warnOfDisabled(loaded);
   const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
@@ -101,6 +104,21 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   if (refused > 0) return 1;
   const changes = previews.some((p) => p.records > 0 || p.route === 'sending');
   return options.detailedExitcode === true && changes ? 3 : 0;
+}
+
+/** A scan may take long: that its result has no place is said before it. */
+async function refuseNowhere(file: string): Promise<void> {
+  const folder = path.dirname(path.resolve(file));
+  const isFolder = await stat(folder).then(
+    (s) => s.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new FoundBefore(`--out ${file}: there is no folder ${folder}. Make it, or write elsewhere.`);
+  const isTaken = await stat(path.resolve(file)).then(
+    (s) => s.isDirectory(),
+    () => false,
+  );
+  if (isTaken) throw new FoundBefore(`--out ${file} is a folder. Name a file.`);
 }
 
 async function previewOf(

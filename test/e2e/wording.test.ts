@@ -1,4 +1,4 @@
-import { appendFile, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, duck, shop, SYNC, told } from './cli.ts';
@@ -51,3 +51,42 @@ test.concurrent(
     expect((await cli(dir, 'plan')).out).not.toContain(died);
   },
 );
+
+test.concurrent('flags and files that are wrong are told before anything is scanned', async () => {
+  const dir = await shop();
+  told(await cli(dir, 'plan', '--out', '/nope/p.json'), 2, '--out /nope/p.json: there is no folder /nope.');
+  told(await cli(dir, 'plan', '--out', 'syncs'), 2, '--out syncs is a folder. Name a file.');
+  told(await cli(dir, 'plan', '--markdown', '--output', 'json'), 2, '--markdown and --output json are two forms');
+  const declare = (more: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}${more}`);
+  await declare('    guard: { max_deletes: 500% }\n');
+  told(await cli(dir, 'validate'), 2, '`max_deletes` must be a number of rows, or 0% to 100%');
+  await declare('    guard: { max_deletes: 12.5% }\n    decisions: { f3a91c7: forward }\n');
+  told(await cli(dir, 'validate'), 0);
+  await declare('    decisions: { f3a91c7x: forward, 12e4567: resend }\n');
+  told(await cli(dir, 'validate'), 2, '`f3a91c7x` names no change: copy the seven letters and digits', '2 errors');
+
+  await declare('');
+  const template = path.join(dir, 'templates/default/create_table.sql.njk');
+  await mkdir(path.dirname(template), { recursive: true });
+  await writeFile(template, '{% extends "builtin:create_table" %}\n');
+  const unlocked = await cli(dir, 'lock', '--check');
+  told(unlocked, 1, 'create_table.sql.njk: not locked', 'Templates differ from syncline.lock.json');
+  await cli(dir, 'lock', '-q');
+  told(await cli(dir, 'lock', '--check'), 0);
+  await rm(template);
+  told(await cli(dir, 'lock', '--check'), 1, 'locked, and there no more', 'Templates differ from syncline.lock.json');
+  await cli(dir, 'lock', '-q');
+  await duck(path.join(dir, 'warehouse.duckdb'), 'alter table orders add column note varchar');
+  told(
+    await cli(dir, 'lock', '--check'),
+    1,
+    'orders.note: not locked',
+    'The warehouse differs from syncline.lock.json',
+  );
+
+  // An empty file declares nothing, as one with comments only.
+  await writeFile(path.join(dir, 'syncs/shop.yml'), '');
+  told(await cli(dir, 'validate'), 0, '0 syncs are valid');
+  for (const command of ['plan', 'apply'])
+    told(await cli(dir, command), 0, 'no file of syncs/ declares a sync, so there is nothing to do.');
+});
