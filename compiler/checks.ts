@@ -6,6 +6,8 @@ import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName } from './render.ts';
 import { bound } from './render.ts';
 
+/** The reason of a row that nothing names. */
+const UNNAMED = 'id-missing';
 /** One lookup table (documentation: Lookup Tables). */
 const MAX_LOOKUP_BYTES = 100_000_000;
 /** More deletes than this share, and than this many rows, stop a run unless the sync says otherwise. */
@@ -59,6 +61,32 @@ export const guardsOf = (sync: ResolvedSync): SyncPlan['guards'] => ({
   onEmptySource: sync.guard.onEmptySource === 'fail' && sync.mode === 'mirror' && sync.onDelete !== 'ignore',
 });
 
+const allowedOr = (dialect: Dialect, name: LateName, limit: string): string =>
+  `coalesce(${bound(dialect, name)}, ${limit})`;
+
+/**
+ * What a preview needs besides to say what those of the checks below will say that its counts do not tell: they read
+ * what would be captured in place of the outbox.
+ */
+export function foretold(dialect: Dialect, sync: ResolvedSync, checks: readonly string[]): Context {
+  const has = (name: string): boolean => checks.includes(`${sync.name}/check_${name}.sql`);
+  return {
+    outbox: sql('measured'),
+    limit: sql(allowedOr(dialect, 'allow_max_rejects', String(sync.guard.maxRejects ?? 0))),
+    max_bytes: MAX_LOOKUP_BYTES,
+    bytes: sql('bytes'),
+    unnamed: dialect.text(UNNAMED),
+    foretells: {
+      null_key: has('null_key'),
+      twin_keys: has('twin_keys'),
+      lookup_size: has('lookup_size'),
+      no_deletes: has('no_deletes'),
+      max_rejects: has('max_rejects'),
+      empty_lookup: sync.kind === 'lookup_table' && has('on_empty_source'),
+    },
+  };
+}
+
 /** What a run must pass before its flip; each row that a check returns is a violation. */
 export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
   const guard = (name: string, limit?: string): string =>
@@ -71,7 +99,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
         guard: name,
       },
     });
-  const allowed = (name: LateName, limit: string): string => `coalesce(${bound(dialect, name)}, ${limit})`;
+  const allowed = (name: LateName, limit: string): string => allowedOr(dialect, name, limit);
 
   const checks = [...probeChecks(dialect, sync, add, context)];
   const isNamed = sync.key !== null || sync.kind !== 'events';
@@ -91,7 +119,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events' && !sync.history))
     checks.push(
       add('check_twin_keys', {
-        context: { ...context, unnamed: dialect.text('id-missing') },
+        context: { ...context, unnamed: dialect.text(UNNAMED) },
         expect: none(
           'check-failed',
           sync.kind === 'events'
@@ -105,7 +133,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (sync.kind === 'lookup_table')
     checks.push(
       add('check_lookup_size', {
-        context: { ...context, limit: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) },
+        context: { ...context, max_bytes: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) },
         expect: none(
           'check-failed',
           'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',

@@ -2,7 +2,7 @@ import type { Plan } from '../schemas/types.ts';
 import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from './lower.ts';
-import { parseLock } from './lock.ts';
+import { parseLock, writeLock } from './lock.ts';
 import type { Override } from './overrides.ts';
 import {
   checkParents,
@@ -15,7 +15,7 @@ import {
 } from './overrides.ts';
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
-import type { ResolvedProject } from './project/resolve.ts';
+import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
 import type { Rendered } from './render.ts';
 import { createRenderer } from './render.ts';
 
@@ -28,6 +28,13 @@ export interface CompileInput {
   readonly vars?: Readonly<Record<string, string>>;
   /** Another dialect than the target's own: the simulation shares one database file between holders. */
   readonly dialect?: Dialect;
+  /**
+   * A sync that is compiled although it says `enabled: false`, or that no file declares any more: enough of it to drop
+   * its tables, which need its name only.
+   */
+  readonly destroyed?: string;
+  /** Renamed syncs under their former names, to be compared with what was compiled before. */
+  readonly formerNames?: boolean;
   /** Other limits of a batch than Mixpanel's: the simulation needs many batches of few records. */
   readonly limits?: { readonly records: number; readonly bytes: number };
 }
@@ -46,6 +53,16 @@ export function compile(input: CompileInput): Compiled {
     needLock: true,
     ...(input.dialect === undefined ? {} : { dialect: input.dialect }),
   });
+  const { destroyed } = input;
+  const isBare = (s: ResolvedSync): boolean => s.columns.length === 0;
+  if (
+    destroyed !== undefined &&
+    project &&
+    dialect &&
+    project.target.warehouse.staging !== 'none' &&
+    project.syncs.every((s) => s.name !== destroyed || isBare(s))
+  )
+    return compile({ ...input, files: withStandIn(input.files, project.target.name, destroyed, dialect) });
   const found: Diagnostic[] = [];
   const report = (d: Diagnostic): void => void found.push(d);
   if (!project || !dialect) return { diagnostics };
@@ -72,7 +89,9 @@ export function compile(input: CompileInput): Compiled {
   };
   const statements: Record<string, Rendered> = {};
   const isDirect = place.staging === 'none';
-  const enabled = project.syncs.filter((s) => s.enabled);
+  const enabled = project.syncs
+    .filter((s) => s.enabled || s.name === destroyed)
+    .map((s) => (input.formerNames === true && s.renamedFrom !== null ? named(s, s.renamedFrom) : s));
   const shared = lowerShared(dialect, renderer, place, enabled, statements);
   const staged = isDirect ? [] : enabled;
   const syncs = staged.map((sync) => lowerSync(dialect, renderer, place, sync, statements));
@@ -99,6 +118,29 @@ export function compile(input: CompileInput): Compiled {
     throw new Error(`the compiler made an incomplete plan: ${problems.map((p) => p.text).join('; ')}`);
   return { diagnostics: [...diagnostics, ...found], project, plan };
 }
+
+/** The source of a sync that stands for one that is declared no more. */
+export const STAND_IN = 'syncline_gone';
+
+/** The project with a declaration for one that is gone: who has no columns has no tables but those of its name. */
+function withStandIn(
+  files: CompileInput['files'],
+  target: string,
+  name: string,
+  dialect: Dialect,
+): CompileInput['files'] {
+  const sync = { name, enabled: true, kind: 'user_profiles', mode: 'mirror', user_id: 'gone_id' };
+  const columns = ['gone_id', 'gone_value'].map((column) => ({ name: column, type: String(dialect.types.text) }));
+  const { targets } = parseLock(files['syncline.lock.json']).lock;
+  const sources = { ...targets[target]?.sources, [STAND_IN]: { columns } };
+  return {
+    ...Object.fromEntries(Object.entries(files).filter(([file]) => !file.startsWith('syncs/'))),
+    'syncs/gone.yml': JSON.stringify({ syncs: [{ ...sync, source: { relation: STAND_IN } }] }),
+    'syncline.lock.json': writeLock({ lockVersion: 1, targets: { ...targets, [target]: { sources } } }),
+  };
+}
+
+const named = (sync: ResolvedSync, name: string): ResolvedSync => ({ ...sync, name, renamedFrom: null });
 
 /** What the project's templates lack, once a template: names that other statements rely on, and late values. */
 function judge(

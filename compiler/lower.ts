@@ -1,5 +1,5 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
-import { checksOf, guardsOf, probeChecks } from './checks.ts';
+import { checksOf, foretold, guardsOf, probeChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
@@ -182,6 +182,7 @@ export function lowerSync(
   const formerly = contextOf(dialect, place, { ...sync, name: former }, source, known, tables);
   const old = { ...formerly, ...mappingContext(dialect, knownAs(former), true), initial: false };
   const checks = checksOf(dialect, sync, add, contexts.later);
+  const more = foretold(dialect, sync, checks);
   const outboxTable = table('outbox');
   const record = add('run_record');
   return {
@@ -276,19 +277,23 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: counting(contexts.initial, first) }),
-      changes: add('preview', { context: counting(contexts.later, known) }),
+      initial: add('preview_initial', {
+        template: 'preview',
+        context: { ...counting(contexts.initial, first), ...more },
+      }),
+      changes: add('preview', { context: { ...counting(contexts.later, known), ...more } }),
       forward: mirror
-        ? add('preview_forward', { template: 'preview', context: counting(contexts.forward, known) })
+        ? add('preview_forward', { template: 'preview', context: { ...counting(contexts.forward, known), ...more } })
         : null,
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
-    destroy: destroyOf(sync, add, contexts.later, { tables: owned, outbox: outboxTable }),
+    destroy: destroyOf(sync, add, contexts.later, outboxTable),
     rename: renameOf(dialect, place.staging, sync, owned, {
       add,
       old,
-      oldForward: mirror ? { ...old, forward: true } : null,
+      more,
+      isMirror: mirror,
     }),
     show: add('show', { context: contexts.initial }),
     rejects: add('rejects'),
@@ -333,7 +338,9 @@ export function lowerDirect(
     discover: add('columns'),
     probe: probeOf(dialect, sync, add, context),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
-    preview: add('preview', { context: { ...context, ...mappingContext(dialect, mapping, true) } }),
+    preview: add('preview', {
+      context: { ...context, ...mappingContext(dialect, mapping, true), ...foretold(dialect, sync, []) },
+    }),
     show: add('show'),
   };
 }
@@ -424,6 +431,7 @@ function contextOf(
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   return {
     sync: dialect.text(sync.name),
+    former: dialect.text(sync.renamedFrom ?? sync.name),
     project: dialect.text(place.project),
     target: dialect.text(place.target),
     id_space: dialect.text(sync.name),

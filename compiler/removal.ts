@@ -10,12 +10,7 @@ const steps = (run: string[], atomic: boolean): SqlStep[] => [{ kind: 'sql', run
 type Table = 'state' | 'ledger' | 'rejects' | 'seen';
 
 /** How a sync's objects go, and what it put into Mixpanel where a ledger knows that. */
-export function destroyOf(
-  sync: ResolvedSync,
-  add: Add,
-  context: Context,
-  { tables, outbox }: { readonly tables: readonly Table[]; readonly outbox: string },
-): SyncPlan['destroy'] {
+export function destroyOf(sync: ResolvedSync, add: Add, context: Context, outbox: string): SyncPlan['destroy'] {
   const keeps = whyKept(sync);
   const drop = (name: Table): string =>
     add(`drop_${name}`, { template: 'drop_table', context: { table: context[name] as Sql } });
@@ -31,8 +26,8 @@ export function destroyOf(
       keeps === null
         ? steps([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })], false)
         : null,
-    // The state is the last: a sync that has one can be destroyed again.
-    drop: steps([...tables.filter((t) => t !== 'state').map(drop), drop('state')], true),
+    // Whatever its declaration was before. The state is the last: a sync that has one can be destroyed again.
+    drop: steps((['ledger', 'rejects', 'seen', 'state'] as const).map(drop), true),
   };
 }
 
@@ -48,11 +43,11 @@ export function renameOf(
   staging: string,
   sync: ResolvedSync,
   tables: readonly Table[],
-  render: { readonly add: Add; readonly old: Context; readonly oldForward: Context | null },
+  render: { readonly add: Add; readonly old: Context; readonly more: Context; readonly isMirror: boolean },
 ): SyncPlan['rename'] {
   const from = sync.renamedFrom;
   if (from === null) return null;
-  const { add, old, oldForward } = render;
+  const { add, old, more, isMirror } = render;
   const rename = (name: string, table: Sql, to: Sql): string =>
     add(`rename_${name}`, { template: 'rename_table', context: { from: table, to }, repeatable: false });
   const outbox = dialect
@@ -67,8 +62,10 @@ export function renameOf(
     outbox: rename('outbox', old['outbox'] as Sql, sql(outbox)),
     steps: tables.map((t) => rename(t, old[t] as Sql, dialect.ident(`${sync.name}__${t}`))),
     preview: {
-      changes: add('rename_preview', { template: 'preview', context: old }),
-      forward: oldForward ? add('rename_preview_forward', { template: 'preview', context: oldForward }) : null,
+      changes: add('rename_preview', { template: 'preview', context: { ...old, ...more } }),
+      forward: isMirror
+        ? add('rename_preview_forward', { template: 'preview', context: { ...old, ...more, forward: true } })
+        : null,
       pending: add('rename_preview_pending', { template: 'preview_pending', context: old }),
       shown: tables.includes('ledger')
         ? add('rename_preview_shown', { template: 'preview_shown', context: old })

@@ -8,6 +8,7 @@ import { isSameMapping } from './mapping.ts';
 import { retiredNames } from './names.ts';
 import { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
+import { digestOf } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
 import { lockStateFile, readStateFile } from './state-file.ts';
 import type { Values } from './values.ts';
@@ -26,8 +27,8 @@ export interface DirectRun {
   readonly world: World;
   readonly requestTimeoutMs: number;
   readonly allowed?: Values;
-  /** The run that the state was at when it was previewed, null before the first: refused when it is another one by now. */
-  readonly previewed?: number | null | undefined;
+  /** The mark of the state that was previewed: refused when it is another one by now. */
+  readonly previewed?: string | undefined;
   readonly prove?: (signal: AbortSignal) => Promise<void>;
   readonly emit: (event: RunEvent) => void;
   readonly stop: AbortSignal;
@@ -47,7 +48,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
       target: run.plan.target,
       mixpanel: run.mixpanel.name,
     });
-    if (run.previewed !== undefined && (found?.run ?? null) !== run.previewed) throw previewMoved(run.sync.name);
+    if (run.previewed !== undefined && markOfFile(found) !== run.previewed) throw previewMoved(run.sync.name);
     if (!found) await run.prove?.(run.stop);
     const state: FileState = found ?? {
       layout: 1,
@@ -72,6 +73,10 @@ export async function applyDirect(run: DirectRun): Promise<void> {
     await release();
   }
 }
+
+/** Names what a preview was counted against; it changes with what a run leaves behind. */
+export const markOfFile = (state: FileState | undefined): string =>
+  digestOf([state?.run ?? 0, state?.baseline ?? null, state?.pending ?? null, state?.rejects ?? []]);
 
 /** What a run knows before it reads rows. */
 export function directValues(plan: Plan, sync: DirectPlan, state: FileState | undefined): Values {
@@ -123,12 +128,8 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
     emit({ type: 'unchanged', sync: sync.name, run: number, done: values['done'] === 1 });
     return next;
   }
-  if (!resumed) guard(run, 'max_changes', sync.maxChanges, expected.rows);
-  if (!resumed) guard(run, 'max_rejects', sync.maxRejects, expected.invalidRows);
-  if (sync.deliver.table && expected.sent === 0)
-    throw new RunError('guard', 'The source of the lookup table is empty, and Mixpanel takes no empty table.', {
-      retryable: false,
-    });
+  const [stopped] = stoppedBy(sync, { ...expected, resumed }, run.allowed);
+  if (stopped) throw stopped;
   await run.prove?.(run.stop);
   const begun = await save({ ...state, pending, quietUntil: world.now() + run.requestTimeoutMs });
   if (resumed && state.quietUntil > world.now()) await world.sleep(state.quietUntil - world.now(), run.stop);
@@ -169,8 +170,8 @@ async function* nothing(): AsyncGenerator<readonly Row[]> {
 
 const textOf = (value: number | string | null | undefined): string | null => (value == null ? null : String(value));
 
-/** Records that are sent and that are not, and the rows that they are of. */
-function tally(counted: readonly Row[]) {
+/** Records that are sent and that are not, and the rows that they are of, as a preview's statement counted them. */
+export function tally(counted: readonly Row[]) {
   const [valid, invalid] = [true, false].map((is) => counted.filter((r) => (r['reason'] === null) === is)) as [
     Row[],
     Row[],
@@ -184,14 +185,26 @@ function tally(counted: readonly Row[]) {
   };
 }
 
-function guard(run: DirectRun, name: 'max_changes' | 'max_rejects', limit: number | null, count: number): void {
-  const ceiling = run.allowed?.[`allow_${name}`] ?? limit;
-  if (ceiling === null || count <= Number(ceiling)) return;
-  throw new RunError(
-    'guard',
-    `The guard ${name} stopped this run before anything was sent (${count} rows). Check the source; if the change is meant, raise the guard, or once: --allow ${run.sync.name}.${name}=N.`,
-    { retryable: false },
-  );
+/** The guards that stop a run with rows of these counts. */
+export function stoppedBy(
+  sync: DirectPlan,
+  { sent, rows, invalidRows, resumed }: ReturnType<typeof tally> & { readonly resumed: boolean },
+  allowed: Values = {},
+): readonly RunError[] {
+  const stopped: RunError[] = [];
+  const stop = (message: string): number => stopped.push(new RunError('guard', message, { retryable: false }));
+  const measure = (name: 'max_changes' | 'max_rejects', limit: number | null, count: number): void => {
+    const ceiling = allowed[`allow_${name}`] ?? limit;
+    if (ceiling !== null && count > Number(ceiling))
+      stop(
+        `The guard ${name} stopped this run before anything was sent (${count} rows). Check the source; if the change is meant, raise the guard, or once: --allow ${sync.name}.${name}=N.`,
+      );
+  };
+  if (!resumed) measure('max_changes', sync.maxChanges, rows);
+  if (!resumed) measure('max_rejects', sync.maxRejects, invalidRows);
+  if (sync.deliver.table && sent === 0)
+    stop('The source of the lookup table is empty, and Mixpanel takes no empty table.');
+  return stopped;
 }
 
 /** Counts of rows: the two updates of a profile are one change of its row. */

@@ -49,7 +49,7 @@ export class RunError extends Error {
 export const previewMoved = (sync: string): RunError =>
   new RunError(
     'preview-moved',
-    `A run of ${sync} was begun since the preview was written, also if a guard stopped it, so the counts are of another state. Run \`syncline plan --out\` again and have it reviewed.`,
+    `${sync} ran or was reset since the preview was written, so its counts are of another state. Run \`syncline plan --out\` again and have it reviewed.`,
     { retryable: false },
   );
 

@@ -66,9 +66,11 @@ export class Manifest {
 
   fail(sync: string, code: string, message: string): void {
     const record = this.#content.syncs[sync];
+    // A preview that is out of date says nothing of its sync: how that was before stays known.
+    const isRefused = code === 'preview-moved';
     if (record) {
-      Object.assign(record, { status: 'failed', error: { code, message } });
-      this.#end(sync, record);
+      Object.assign(record, { status: isRefused ? 'refused' : 'failed', error: { code, message } });
+      if (!isRefused) this.#end(sync, record);
     }
     this.write();
   }

@@ -1,13 +1,14 @@
 import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } from '../schemas/types.ts';
-import { directValues } from './direct.ts';
+import { directValues, markOfFile, stoppedBy, tally as tallyDirect } from './direct.ts';
 import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf } from './mapping.ts';
 import type { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
-import { toState, valuesOf, verifyState } from './state.ts';
+import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
-import { refuseForeignStaging } from './sync.ts';
+import type { Range } from './sync.ts';
+import { backfillOf, recordOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -22,16 +23,27 @@ type Counts = Pick<
  * What an apply of this sync would do now: counts from the SQL that captures, and nothing written.
  * @throws RunError where apply would refuse the sync whatever its rows say
  */
-export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): Promise<Preview> {
-  const common = { ...describe(sync), newColumns: await newColumns(runner, sync) };
+export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, backfill?: Range): Promise<Preview> {
   const [found] = await runner.rows(sync.state.exists);
-  if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+  // Before the state: a run that ends in between makes the preview one that is refused.
+  const record = Number(found?.['runs_exists'] ?? 0) === 1 ? await recordOf(runner, plan, sync) : undefined;
+  const lastRun = record?.lastRun ?? null;
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
+  const renamedFrom = is?.renamedFrom ?? null;
+  const common = {
+    ...describe(sync),
+    newColumns: await newColumns(runner, sync),
+    renamedFrom,
+    backfill: backfill ?? null,
+  };
   if (!is) {
+    if (backfill) backfillOf(sync, null, backfill);
     const values = await runner.steps(sync.probe, valuesOf(plan, sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);
     const guards = guardsOf(sync, rows, 0);
-    return { ...common, ...(sync.adopts ? adopted : tally)(sync, rows), route: 'initial', version: null, guards };
+    const refusals = refusalsOf(runner, sync, rows);
+    const counts = (sync.adopts ? adopted : tally)(sync, rows);
+    return { ...common, ...counts, route: 'initial', state: markOf(undefined, lastRun), guards, refusals };
   }
   const [row] = await runner.rows(is.read);
   if (!row)
@@ -39,15 +51,17 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
       retryable: false,
     });
   const state = toState(row);
-  const { version } = state;
+  const mark = markOf(state, lastRun);
   verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
-    return { ...common, ...tally(sync, rows), route: 'sending', version };
+    return { ...common, ...tally(sync, rows), route: 'sending', state: mark };
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
-  const values = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const unreleased = state.holder !== null;
+  const probed = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
     runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
@@ -65,7 +79,15 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
     if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
-    return { ...common, ...tally(sync, []), route, version, staleDecisions, undecided: { hash, what, choices } };
+    return {
+      ...common,
+      ...tally(sync, []),
+      unreleased,
+      route,
+      state: mark,
+      staleDecisions,
+      undecided: { hash, what, choices },
+    };
   }
   const way = routeOf(sync, baseline);
   const rows = await read(way.forward, way.values);
@@ -73,20 +95,25 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan): P
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
+    unreleased,
     route,
-    version,
+    state: mark,
     decision,
     staleDecisions,
     guards: guardsOf(sync, rows, shown),
+    refusals: refusalsOf(runner, sync, rows),
   };
 }
 
 /** Where a sync's state is: under its own name, under its former one, or nowhere yet. */
 async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
-  if (isThere) return { read: sync.state.read, ...sync.preview };
-  if (!sync.rename) return undefined;
-  const [former] = await runner.rows(sync.rename.exists);
-  return Number(former?.['state_exists'] ?? 0) === 1 ? { read: sync.rename.read, ...sync.rename.preview } : undefined;
+  if (isThere) return { read: sync.state.read, ...sync.preview, renamedFrom: null };
+  const { rename } = sync;
+  if (!rename) return undefined;
+  const [former] = await runner.rows(rename.exists);
+  return Number(former?.['state_exists'] ?? 0) === 1
+    ? { read: rename.read, ...rename.preview, renamedFrom: rename.from }
+    : undefined;
 }
 
 /** The same for a sync without write access, whose state is a file. */
@@ -97,12 +124,15 @@ export async function previewDirect(
   state: FileState | undefined,
 ): Promise<Preview> {
   const values = await runner.steps(sync.probe, directValues(plan, sync, state));
-  const isDone = values['done'] === 1 && !state?.pending;
+  const resumed = Boolean(state?.pending);
+  const rows = values['done'] === 1 && !resumed ? [] : await runner.rows(sync.preview, values);
+  const stopped = rows.length === 0 ? [] : stoppedBy(sync, { ...tallyDirect(rows), resumed });
   return {
     ...describe(sync),
-    ...tally(sync, isDone ? [] : await runner.rows(sync.preview, values)),
-    route: state?.pending ? 'sending' : state?.baseline ? 'changes' : 'initial',
-    version: state?.run ?? null,
+    ...tally(sync, rows),
+    refusals: stopped.map(({ message }) => ({ code: 'guard', message })),
+    route: resumed ? 'sending' : state?.baseline ? 'changes' : 'initial',
+    state: markOfFile(state),
     newColumns: await newColumns(runner, sync),
   };
 }
@@ -111,8 +141,12 @@ function describe(sync: SyncPlan | DirectPlan) {
   const { name, kind, mode, strategy, why } = sync;
   return {
     ...{ sync: name, kind, mode, strategy, why },
+    renamedFrom: null,
+    backfill: null,
+    unreleased: false,
     decision: null,
     guards: [],
+    refusals: [],
     undecided: null,
     staleDecisions: [],
   };
@@ -123,7 +157,8 @@ async function newColumns(runner: Runner, sync: SyncPlan | DirectPlan): Promise<
   return (await runner.rows(sync.discover)).map((c) => String(c['name'])).filter((name) => !known.has(name));
 }
 
-function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
+function tally(sync: SyncPlan | DirectPlan, found: readonly Row[]): Counts {
+  const rows = found.filter((r) => r['row_change'] !== null);
   const valid = rows.filter((r) => r['reason'] === null);
   // The two updates of a profile are one change of its row.
   const what = sync.kind === 'events' ? 'records' : 'row_count';
@@ -157,6 +192,22 @@ function tally(sync: SyncPlan | DirectPlan, rows: readonly Row[]): Counts {
 function adopted(sync: SyncPlan, rows: readonly Row[]): Counts {
   const { inserts, invalid } = tally(sync, rows);
   return { ...tally(sync, []), invalid, adopted: inserts };
+}
+
+/** What the other checks of the capture will say, in their order: the statement names the check of each violation. */
+function refusalsOf(runner: Runner, sync: SyncPlan, rows: readonly Row[]): Preview['refusals'] {
+  const violations = rows.filter((r) => r['row_change'] === null);
+  return sync.capture.checks
+    .flatMap((step) => step.run)
+    .flatMap((file) => {
+      const own = violations.filter((r) => file === `${sync.name}/${String(r['change'])}.sql`);
+      if (own.length === 0) return [];
+      const { code, message } = runner.violation(
+        file,
+        own.map((r) => String(r['reason'])),
+      );
+      return [{ code: code === 'guard' ? code : 'check-failed', message }];
+    });
 }
 
 /** What the guards of the capture will say to these counts. */

@@ -54,7 +54,7 @@ export class Runner {
     }
     if (statement.expect && 'rows' in statement.expect) {
       const rows = await this.#connection.rows(query);
-      if (rows.length > 0) throw violated(statement.expect, rows);
+      if (rows.length > 0) throw violated(statement.expect, rows.map(said));
       return {};
     }
     const affected = await this.#connection.execute(query);
@@ -67,6 +67,13 @@ export class Runner {
         { retryable: true },
       );
     return {};
+  }
+
+  /** What a check says about violations that another statement found. */
+  violation(file: string, violations: readonly string[]): RunError {
+    const { expect } = this.#statement(file);
+    if (!expect || !('rows' in expect)) throw new Error(`${file} is no check`);
+    return violated(expect, violations);
   }
 
   /** Runs the steps in order; what one returns is a late value of those after it. */
@@ -153,8 +160,9 @@ export class Runner {
 }
 
 const stopped = (): RunError => new RunError('interrupted', 'Stopped before anything was sent.', { retryable: true });
+const said = (row: Row): string => Object.values(row).join(' ');
 
-function violated(expect: Extract<Expect, { rows: 0 }>, rows: readonly Row[]): RunError {
-  const shown = rows.slice(0, 3).map((row) => Object.values(row).join(' '));
-  return new RunError(expect.otherwise, `${expect.message} (${shown.join('; ')})`, { retryable: false });
+function violated(expect: Extract<Expect, { rows: 0 }>, violations: readonly string[]): RunError {
+  const shown = violations.slice(0, 3).join('; ');
+  return new RunError(expect.otherwise, `${expect.message} (${shown})`, { retryable: false });
 }

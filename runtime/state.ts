@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Plan, SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
 import { isSameMapping } from './mapping.ts';
@@ -48,6 +49,23 @@ export interface Baseline {
   /** How rows were named and compared: SQL that a later plan can compute again. */
   readonly expressions?: SyncPlan['expressions'];
 }
+
+/** What setup writes. */
+const FRESH = { phase: 'idle', run: null, baseline: null, pending: null, nextBatch: 0, epoch: 0 } as const;
+
+/**
+ * Names what a preview was counted against: it changes when a run begins to send, when one ends and when a sync is
+ * reset, and not when one is stopped before.
+ * @param state undefined before the setup
+ * @param lastRun the last run on record: the baseline of a mirror may be the same after it
+ */
+export function markOf(state: Pick<State, keyof typeof FRESH> | undefined, lastRun: number | null): string {
+  const { phase, run, baseline, pending, nextBatch, epoch } = state ?? FRESH;
+  return digestOf([lastRun, phase, run, baseline, pending, nextBatch, epoch]);
+}
+
+export const digestOf = (values: readonly unknown[]): string =>
+  createHash('sha256').update(JSON.stringify(values)).digest('hex').slice(0, 16);
 
 export function toState(row: Row): State {
   const text = (name: string): string => String(row[name] ?? '');

@@ -9,7 +9,7 @@ import { routeOf } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
-import { baselineOf, toState, valuesOf, verifyState } from './state.ts';
+import { baselineOf, markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
 import type { Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
@@ -39,8 +39,8 @@ export interface SyncRun {
   readonly abandon?: boolean;
   /** Sends an append's rows of this range of insert times again, and moves no position. */
   readonly backfill?: Range | undefined;
-  /** The state's version that was previewed, null before its setup: refused when it is another one by now. */
-  readonly previewed?: number | null | undefined;
+  /** The mark of the state that was previewed: refused when it is another one by now. */
+  readonly previewed?: string | undefined;
   /** Makes the sync's tables where nothing shows that it ever ran; otherwise a missing state is an error. */
   readonly mayCreate: boolean;
 }
@@ -54,8 +54,7 @@ export interface Range {
 /** One apply of one sync: finishes an interrupted run, then runs anew, so that nothing stays pending. */
 export async function applySync(run: SyncRun): Promise<void> {
   await ensureState(run);
-  // Setup makes version 0, which is what was previewed as none.
-  const first = await attempt({ ...run, previewed: run.previewed === null ? 0 : run.previewed });
+  const first = await attempt(run);
   if (first === 'resumed' && !run.stop.aborted) await attempt({ ...run, previewed: undefined });
 }
 
@@ -74,7 +73,7 @@ export async function ensureState(
   try {
     const [found] = await runner.rows(sync.state.exists);
     const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
-    const recorded = has('runs_exists') && (await refuseForeignStaging(runner, plan, sync));
+    const recorded = has('runs_exists') && (await recordOf(runner, plan, sync)).recorded;
     if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
     if (has('state_exists')) return;
     const isAsked = run.anew === true;
@@ -134,8 +133,15 @@ async function takesName(
   return true;
 }
 
-/** Refuses a staging schema of another project or target. @returns whether a run of this sync is on record in it */
-export async function refuseForeignStaging(runner: Runner, plan: Plan, sync: SyncPlan): Promise<boolean> {
+/**
+ * What is on record of a sync: whether it ran under this name, and its last run, under a former name too.
+ * @throws RunError where the staging schema is of another project or target
+ */
+export async function recordOf(
+  runner: Runner,
+  plan: Plan,
+  sync: SyncPlan,
+): Promise<{ readonly recorded: boolean; readonly lastRun: number | null }> {
   const [owner] = await runner.rows(sync.state.owner);
   const foreign = owner?.['foreign_owner'] ?? null;
   if (foreign !== null)
@@ -144,7 +150,15 @@ export async function refuseForeignStaging(runner: Runner, plan: Plan, sync: Syn
       `The staging schema ${plan.staging} is used by ${foreign}, this is ${plan.project} / ${plan.target}. Give this target a staging schema of its own.`,
       { retryable: false },
     );
-  return Number(owner?.['recorded'] ?? 0) === 1;
+  const last = owner?.['last_run'] ?? null;
+  return { recorded: Number(owner?.['recorded'] ?? 0) === 1, lastRun: last === null ? null : Number(last) };
+}
+
+/** A preview is of one state. The record is read after the state: a run that ends in between is in it. */
+async function refuseMoved({ plan, sync, previewed }: SyncRun, runner: Runner, state: State): Promise<void> {
+  if (previewed === undefined) return;
+  const { lastRun } = await recordOf(runner, plan, sync);
+  if (markOf(state, lastRun) !== previewed) throw previewMoved(sync.name);
 }
 
 /** Reads the state and proves that this plan may use it. */
@@ -186,7 +200,7 @@ export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
     const seen = await readState(runner, plan, sync, run.mixpanel.name);
     // The lease writes down which project this state is of: a mistyped host must not get there.
     if (seen.mixpanel === '') await run.prove?.(run.stop);
-    if (run.previewed !== undefined && seen.version !== run.previewed) throw previewMoved(sync.name);
+    await refuseMoved(run, runner, seen);
     const holder = world.randomId();
     const sent = { wall: world.now(), monotonic: world.monotonic() };
     const fence = { version: seen.version + 1, run: seen.version + 1, holder, ttl_ms: run.leaseTtlMs };
@@ -256,6 +270,8 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
   const resumed = state.phase === 'sending' && state.run !== null;
   let release = true;
   try {
+    // An earlier holder may have gone on until the lease was won.
+    await refuseMoved(run, runner, state);
     emit({ type: 'begin', sync: sync.name, run: resumed ? state.run : state.version, resumed });
     if (resumed) {
       const { watermark_to, adopted } = JSON.parse(state.pending ?? '{}') as Partial<Baseline>;
@@ -365,7 +381,8 @@ async function fresh(story: Story): Promise<void> {
   await finish(story, values, 0, false);
 }
 
-function backfillOf(sync: SyncPlan, baseline: Baseline | null, { from, to }: Range): Values {
+/** Late values of a capture that fills in a range. */
+export function backfillOf(sync: SyncPlan, baseline: Baseline | null, { from, to }: Range): Values {
   if (baseline === null)
     throw new RunError(
       'check-failed',
@@ -398,7 +415,12 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
         sync: sync.name,
         message: `waiting ${Math.ceil(story.state.quietLeftMs / 1000)} s, until no request of an earlier process can land`,
       });
-      await world.sleep(story.state.quietLeftMs, lease.signal);
+      await world
+        .sleep(story.state.quietLeftMs, AbortSignal.any([lease.signal, story.stop]))
+        .catch((error: unknown) => {
+          if (!story.stop.aborted) throw error;
+        });
+      if (story.stop.aborted) throw stopped();
     }
     if (resumed) await runner.statement(sync.deliver.restart, { ...values, next_batch: nextBatch });
     let sent = 0;
@@ -428,10 +450,7 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     } finally {
       await pages.close();
     }
-    if (story.stop.aborted)
-      throw new RunError('interrupted', 'Stopped. What was sent is recorded; the next apply finishes this run.', {
-        retryable: true,
-      });
+    if (story.stop.aborted) throw stopped();
   }
   await lease.write(() => runner.steps(sync.commit, values, story.onStatement));
   const [counts] = await runner.rows(sync.record.read, values);
@@ -441,6 +460,11 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
       retryable: false,
     });
 }
+
+const stopped = (): RunError =>
+  new RunError('interrupted', 'Stopped. What was sent is recorded; the next apply finishes this run.', {
+    retryable: true,
+  });
 
 function senderOf(sync: SyncPlan, mixpanel: Mixpanel): Send {
   const { endpoint, also } = sync.deliver;

@@ -57,9 +57,9 @@ export interface RunManifest {
 }
 export interface SyncRecord {
   /**
-   * pending: not begun; running: begun and not ended, also when the process died; done: something was sent.
+   * pending: not begun; running: begun and not ended, also when the process died; done: something was sent; refused: its preview was of another state, so no run began.
    */
-  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed';
+  status: 'pending' | 'running' | 'done' | 'unchanged' | 'failed' | 'refused';
   /**
    * An interrupted run that was finished comes first.
    */
@@ -486,9 +486,24 @@ export interface Preview {
    */
   route: 'initial' | 'changes' | 'sending';
   /**
-   * Version of the state, null before its setup: an apply since then has another one
+   * The name that the state still has: apply renames it, and nothing is resent for that
    */
-  version: number | null;
+  renamedFrom: string | null;
+  /**
+   * Insert times that an append sends again, instead of what came since its last run
+   */
+  backfill: {
+    from: string;
+    to: string;
+  } | null;
+  /**
+   * True where an earlier run holds the lease and has sent nothing: it died, or goes on
+   */
+  unreleased: boolean;
+  /**
+   * Names what the counts were made against: a run that ended or began to send since, or a reset, made another state
+   */
+  state: string;
   /**
    * What was decided for a changed mapping
    */
@@ -528,6 +543,10 @@ export interface Preview {
   bytes: number;
   guards: GuardPreview[];
   /**
+   * What apply will say instead of sending anything, besides the guards that are measured
+   */
+  refusals: Refusal[];
+  /**
    * Columns of the source that the lock does not have: not sent
    */
   newColumns: string[];
@@ -554,6 +573,10 @@ export interface GuardPreview {
    * True when apply would send nothing
    */
   stops: boolean;
+}
+export interface Refusal {
+  code: 'guard' | 'check-failed';
+  message: string;
 }
 export interface Undecided {
   hash: string;

@@ -1,12 +1,18 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { Told } from '../runtime/cli/preview-text.ts';
 import { markdown, text } from '../runtime/cli/preview-text.ts';
+import { explained, REASONS } from '../runtime/cli/reasons.ts';
 
 const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   preview: {
     ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
     ...{
-      version: 1,
+      renamedFrom: null,
+      backfill: null,
+      unreleased: false,
+      state: '0123456789abcdef',
       decision: null,
       inserts: 1,
       updates: 0,
@@ -18,7 +24,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
       inexact: 0,
       leftOut: 0,
     },
-    ...{ bytes: 100, guards: [], newColumns: [], undecided: null, staleDecisions: [] },
+    ...{ bytes: 100, guards: [], refusals: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,
   },
   ...{ sync: undefined, differing: [], overridden: [], compressed: 50, egressPrice: null },
@@ -54,7 +60,7 @@ test('syncs with nothing to say are counted, and names cannot break the table', 
 test('a guard that stops, invalid rows, an open decision', () => {
   const guard = { name: 'max_deletes', value: 500, limit: 100, stops: true } as const;
   expect(text(told('s', { guards: [guard], invalid: { 'time-missing': 1200 } }))).toContain(
-    '1,200 invalid rows: time-missing\n  apply will stop: 500 rows where 100 rows may pass (guard max_deletes). If that is meant: --allow s.max_deletes=500',
+    '1,200 invalid rows: time-missing: its time is NULL, or no time that a calendar has\n  apply will stop: 500 rows where 100 rows may pass (guard max_deletes). If that is meant: --allow s.max_deletes=500',
   );
   const nothing = { inserts: 0, updates: 0, deletes: 0, billable: 0 };
   const open = told('s', {
@@ -72,4 +78,20 @@ test('a guard that stops, invalid rows, an open decision', () => {
   decisions: { 7f3a91c: forward }  # 0 inserts, 0 updates, 0 deletes; 0 billable events`);
   expect(markdown(HEAD, [open])).toContain('| s | **waits for a decision** |');
   expect(markdown(HEAD, [told('s', { guards: [guard] })])).toContain('| s | **a guard stops it** |');
+  const refusal = { code: 'check-failed', message: 'A key column is NULL.' } as const;
+  const refused = told('s', { refusals: [refusal], guards: [guard] });
+  expect(text(refused)).toContain('  apply will refuse: A key column is NULL.\n  apply will stop: 500 rows');
+  expect(markdown(HEAD, [refused])).toContain('| s | **a check refuses it** |');
+});
+
+test('every reason that compiled rules give is explained, and none that they do not give', () => {
+  const folder = path.join(import.meta.dirname, 'golden/expected');
+  const rules = readdirSync(folder)
+    .filter((file) => file.endsWith('.sql'))
+    .flatMap((file) => [
+      ...readFileSync(path.join(folder, file), 'utf8').matchAll(/^ {6}when .* then '([a-z0-9]+-[a-z0-9-]+)'$/gm),
+    ]);
+  expect([...new Set(rules.map(([, reason]) => reason))].sort()).toEqual(Object.keys(REASONS).sort());
+  expect(explained('time-missing')).toMatch(/^time-missing: its time is NULL/);
+  expect(explained('a sentence of Mixpanel')).toBe('a sentence of Mixpanel');
 });

@@ -89,7 +89,10 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
   const path = split(error.instancePath);
   const key = path.findLast((p) => !/^\d+$/.test(p)) ?? 'it';
   if (error.propertyName !== undefined) {
-    const text = `\`${error.propertyName}\` is no name: use letters, digits, \`_\`, \`-\` and \`.\``;
+    const text =
+      key === 'decisions'
+        ? `\`${error.propertyName}\` names no change: copy the seven letters and digits that \`syncline plan\` prints`
+        : `\`${error.propertyName}\` is no name: use letters, digits, \`_\`, \`-\` and \`.\``;
     return diagnostic('wrong-value', { text }, locate([...path, error.propertyName], 'key'));
   }
   switch (error.keyword) {
@@ -108,6 +111,14 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
       return describeEnum(error, key, locate(path));
     case 'discriminator':
       return describeChoice(error, locate);
+    case 'pattern':
+      if (key === 'max_deletes')
+        return diagnostic(
+          'wrong-value',
+          { text: '`max_deletes` must be a number of rows, or 0% to 100%' },
+          locate(path),
+        );
+      return diagnostic('wrong-value', { text: `\`${key}\` ${error.message ?? 'is wrong'}` }, locate(path));
     case 'anyOf':
     case 'propertyNames':
       return undefined;

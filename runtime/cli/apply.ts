@@ -62,8 +62,9 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
   await refuseUnreviewed(loaded);
   const { plan, project, dir } = loaded;
   const preview = given === undefined ? undefined : await previewFor(given, loaded, options);
-  const versions = new Map(preview?.syncs.map((p) => [p.sync, p.version]));
-  const isPreviewed = (s: { readonly name: string }): boolean => !preview || versions.has(s.name);
+  const marks = new Map(preview?.syncs.map((p) => [p.sync, p.state]));
+  const filled = new Map(preview?.syncs.map((p) => [p.sync, p.backfill]));
+  const isPreviewed = (s: { readonly name: string }): boolean => !preview || marks.has(s.name);
   const syncs = loaded.syncs.filter(isPreviewed);
   const direct = loaded.direct.filter(isPreviewed);
   if (project.target.protected && !options.yes && !(await confirmed(questionOf(plan, [...syncs, ...direct])))) {
@@ -126,15 +127,15 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
             sync,
             decision: decisionOf(options, sync.name),
             leaseTtlMs: settings.leaseTtlMs,
-            previewed: versions.get(sync.name),
+            previewed: marks.get(sync.name),
             abandon: options.abandon?.includes(sync.name) === true,
-            backfill,
+            backfill: backfill ?? filled.get(sync.name) ?? undefined,
             mayCreate: true,
           });
         const stateOf = stateFile(dir, plan.target, sync.name);
         return applyDirect({
           ...common,
-          previewed: versions.get(sync.name),
+          previewed: marks.get(sync.name),
           sync,
           file: stateOf,
           process: { pid: process.pid, host: hostname() },

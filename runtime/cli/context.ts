@@ -91,18 +91,24 @@ export interface Loaded {
   readonly direct: readonly DirectPlan[];
   /** Those that say `enabled: false`: the plan does not have them. */
   readonly disabled: readonly ResolvedSync[];
+  /** The same with renamed syncs under their former names. */
+  readonly formerly: () => Plan | undefined;
 }
 
-/** Reads and compiles the project of the common flags. */
-export async function load(options: CommonOptions): Promise<Loaded> {
+/**
+ * Reads and compiles the project of the common flags.
+ * @param destroyed a sync that the plan shall have also when it is not enabled, or not declared any more
+ */
+export async function load(options: CommonOptions, destroyed?: string): Promise<Loaded> {
   const dir = path.resolve(options.projectDir);
   const files = await readFiles(dir);
-  const result = compile({
+  const input = {
     files,
     templates: await readTemplates(templatesDir()),
     vars: await parseVars(options.vars),
     ...(options.target === undefined ? {} : { target: options.target }),
-  });
+  };
+  const result = compile({ ...input, ...(destroyed === undefined ? {} : { destroyed }) });
   report(result.diagnostics, files, dir, options.quiet);
   const { project, plan } = result;
   if (!project || !plan) throw new FoundBefore('The project has no plan.');
@@ -111,7 +117,8 @@ export async function load(options: CommonOptions): Promise<Loaded> {
   const only = <T extends { readonly name: string }>(syncs: readonly T[]): readonly T[] =>
     syncs.filter((s) => chosen.has(s.name));
   const disabled = selection.filter((s) => !s.enabled);
-  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct), disabled };
+  const formerly = (): Plan | undefined => compile({ ...input, formerNames: true }).plan;
+  return { dir, project, plan, syncs: only(plan.syncs), direct: only(plan.direct), disabled, formerly };
 }
 
 /** What --select and --exclude leave. @throws FoundBefore when that is nothing */
@@ -168,19 +175,20 @@ export function stagedSync({ plan, project }: Loaded, name: string | undefined):
     throw new FoundBefore(
       `${String(name)} has no staging tables: its state is syncline.state/${plan.target}/${String(name)}.json. Remove that file to send everything again.`,
     );
-  throw noSync(project, name);
+  throw noSync(project.syncs, name);
 }
 
 /** Why the plan has no sync of that name. */
-export const noSync = (project: ResolvedProject, name: string | undefined): FoundBefore =>
+export const noSync = (syncs: readonly ResolvedSync[], name: string | undefined): FoundBefore =>
   new FoundBefore(
-    project.syncs.some((s) => s.name === name)
+    syncs.some((s) => s.name === name)
       ? `${String(name)} says \`enabled: false\`, so the plan does not have it. Enable it first.`
       : `There is no sync ${String(name)}. \`syncline ls\` lists them.`,
   );
 
-/** Says so when all that was selected is not enabled: nothing would look like nothing to do. */
-export function warnOfDisabled({ syncs, direct, disabled }: Loaded): void {
+/** Says so when no sync is declared, or all that was selected is not enabled: nothing would look like nothing to do. */
+export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): void {
+  if (project.syncs.length === 0) err('warning: no file of syncs/ declares a sync, so there is nothing to do.');
   if (syncs.length + direct.length > 0 || disabled.length === 0) return;
   const names = disabled.map((s) => s.name).join(', ');
   err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);
@@ -193,6 +201,6 @@ export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): 
   const orphans = (await runner.rows(plan.states)).map((r) => String(r['name'])).filter((n) => !declared.has(n));
   for (const name of orphans)
     err(
-      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, what it sent stays in Mixpanel; declare it once more to \`syncline destroy\` it.`,
+      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, \`syncline destroy ${name}\` drops its tables; to take back what it sent, too, declare it as it was with \`enabled: false\` and run \`syncline destroy --data ${name}\`.`,
     );
 }

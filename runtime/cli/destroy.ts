@@ -1,8 +1,14 @@
+import { STAND_IN } from '../../compiler/compile.ts';
+import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { destroySync } from '../destroy.ts';
+import { RunError } from '../errors.ts';
+import { Runner } from '../run.ts';
+import { toState } from '../state.ts';
+import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import { confirmed } from './confirm.ts';
 import type { CommonOptions } from './context.ts';
-import { connection, err, FoundBefore, load, openWarehouse, stagedSync } from './context.ts';
+import { connection, err, FoundBefore, load, noSync, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { reporter } from './report.ts';
 
@@ -11,10 +17,23 @@ export interface DestroyOptions extends CommonOptions {
   readonly yes?: boolean;
 }
 
-/** Drops a sync's staging tables, with --data also what it put into Mixpanel. */
-export async function destroy(options: DestroyOptions, [name]: readonly string[]): Promise<number> {
-  const loaded = await load(options);
+/** Drops a sync's staging tables, with --data also what it put into Mixpanel. It may be declared no more. */
+export async function destroy(options: DestroyOptions, [name = '']: readonly string[]): Promise<number> {
+  const declared = (await load(options)).project.syncs;
+  const isDeclared = declared.some((s) => s.name === name);
+  const heir = declared.find((s) => s.renamedFrom === name);
+  if (heir && !isDeclared)
+    throw new FoundBefore(`${name} goes on as ${heir.name}, which says \`renamed_from\`: destroy ${heir.name}.`);
+  if (!isDeclared && !/^[a-z][a-z0-9_]*$/.test(name)) throw noSync(declared, name);
+  const loaded = await load({ ...options, quiet: true }, name);
   const sync = stagedSync(loaded, name);
+  const isStandIn = sync.source === STAND_IN;
+  if (isStandIn && options.data === true)
+    throw new FoundBefore(
+      isDeclared
+        ? `${name} has no columns in the lock, and --data needs them. Run \`syncline lock\` with the sync enabled, then destroy it.`
+        : `${name} is not declared, and --data needs its declaration. Declare it as it was, with \`enabled: false\`; or destroy it without --data.`,
+    );
   const { plan, project, dir } = loaded;
   const what = options.data === true ? ', and what it put into Mixpanel' : '';
   if (options.yes !== true) {
@@ -31,8 +50,11 @@ export async function destroy(options: DestroyOptions, [name]: readonly string[]
     const remote = await openMixpanel(dir, project);
     try {
       const never = new AbortController().signal;
+      const own = mixpanelOf(remote.mixpanel, sync);
+      // Nothing is sent for a sync whose kind nobody knows any more, so its state's Mixpanel project is taken as it is.
+      const mixpanel = isStandIn ? { ...own, name: await mixpanelOfState(plan, sync, warehouse) } : own;
       const run = {
-        ...{ plan, sync, warehouse, mixpanel: mixpanelOf(remote.mixpanel, sync), concurrency: remote.concurrency },
+        ...{ plan, sync, warehouse, mixpanel, concurrency: remote.concurrency },
         ...{ world: realWorld, leaseTtlMs: settings.leaseTtlMs, requestTimeoutMs: remote.requestTimeoutMs },
         ...{ prove: () => remote.check(never), emit: reporter(options.quiet === true), stop: never, mayCreate: false },
       };
@@ -50,7 +72,23 @@ export async function destroy(options: DestroyOptions, [name]: readonly string[]
         ? 'Its events have tombstones: filter by syncline_deleted.'
         : 'Its profiles are taken back.';
   err(
-    `${sync.name}: destroyed. ${rest} Remove it from the project; declared again it needs \`syncline setup --execute\`, and sends the whole table.`,
+    `${sync.name}: destroyed. ${rest} ${isDeclared ? 'Remove it from the project; declared' : 'Declared'} again it needs \`syncline setup --execute\`, and sends the whole table.`,
   );
   return 0;
+}
+
+async function mixpanelOfState(plan: Plan, sync: SyncPlan, warehouse: Warehouse): Promise<string> {
+  const runner = await Runner.open(plan, warehouse);
+  try {
+    const names = (await runner.rows(plan.states)).map((r) => r['name']);
+    const [row] = names.includes(sync.name) ? await runner.rows(sync.state.read) : [];
+    if (row) return toState(row).mixpanel;
+  } finally {
+    await runner.close();
+  }
+  throw new RunError(
+    'state-missing',
+    `${sync.name} is not declared and has no state in ${plan.staging}, so there is nothing to destroy.`,
+    { retryable: false },
+  );
 }

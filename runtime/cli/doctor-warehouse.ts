@@ -2,7 +2,7 @@ import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { refuseForeignStaging } from '../sync.ts';
+import { recordOf } from '../sync.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { openWarehouse } from './context.ts';
@@ -50,7 +50,12 @@ async function sourceProblem(runner: Runner, sync: SyncPlan | DirectPlan): Promi
   const types = new Map((await runner.rows(sync.discover)).map((c) => [String(c['name']), String(c['native'])]));
   if (types.size === 0) return `${sync.source} does not exist or may not be read. Check \`relation:\`.`;
   const gone = sync.columns.filter((c) => types.get(c.name) !== c.native).map((c) => c.name);
-  if (gone.length === 0) return undefined;
+  if (gone.length === 0) {
+    // A condition that cannot run fails its statement, which throws; it reads no row.
+    const where = sync.probe.flatMap((step) => step.run).find((f) => f === `${sync.name}/check_where.sql`);
+    if (where !== undefined) await runner.statement(where);
+    return undefined;
+  }
   const what = gone.length === 1 ? 'is not as' : 'are not as';
   return `${some(gone, 5)} of ${sync.source} ${what} the lock says. Run \`syncline lock\` and compile again.`;
 }
@@ -87,7 +92,7 @@ async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find)
   for (const sync of syncs)
     try {
       const [found] = await runner.rows(sync.state.exists);
-      if (Number(found?.['runs_exists'] ?? 0) === 1) await refuseForeignStaging(runner, plan, sync);
+      if (Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, sync);
       isSetUp += Number(found?.['state_exists'] ?? 0);
     } catch (error) {
       return find('fail', 'staging', messageOf(error));

@@ -59,10 +59,17 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   const moved = Object.keys(templates).filter((t) => (old.templates?.[t] ?? templates[t]) !== templates[t]);
   if (options.check) {
     if (text === files['syncline.lock.json']) return 0;
-    for (const { source, column, before, after } of diffLock(old, locked))
+    const columns = diffLock(old, locked);
+    const unlocked = Object.keys(templates).filter((t) => old.templates?.[t] === undefined);
+    const unused = Object.keys(old.templates ?? {}).filter((t) => templates[t] === undefined);
+    for (const { source, column, before, after } of columns)
       err(`  ${source}.${column}: ${before ?? 'not locked'} → ${after ?? 'gone'}`);
     for (const file of moved) err(`  ${file}: the package's template that it stands for changed`);
-    err('The warehouse differs from syncline.lock.json. Run `syncline lock` and review the change.');
+    for (const file of unlocked) err(`  ${file}: not locked`);
+    for (const file of unused) err(`  ${file}: locked, and there no more`);
+    const ofTemplates = moved.length + unlocked.length + unused.length > 0;
+    const what = columns.length === 0 && ofTemplates ? 'Templates differ' : 'The warehouse differs';
+    err(`${what} from syncline.lock.json. Run \`syncline lock\` and review the change.`);
     return 1;
   }
   for (const file of moved) err(`${file}: the package's template that it stands for changed; compare both.`);

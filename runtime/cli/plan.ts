@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { DirectPlan, Preview, PreviewFile, SyncPlan } from '../../schemas/types.ts';
@@ -7,6 +7,7 @@ import { undecided } from '../mapping.ts';
 import { previewDirect, previewSync } from '../preview.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
+import type { Range } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
@@ -15,6 +16,7 @@ import { writing } from '../disk.ts';
 import { printError } from './log.ts';
 import type { Told } from './preview-text.ts';
 import { markdown, text } from './preview-text.ts';
+import { parseRange } from './range.ts';
 import { reviewed } from './reviewed.ts';
 
 export interface PlanOptions extends CommonOptions {
@@ -23,14 +25,20 @@ export interface PlanOptions extends CommonOptions {
   /** File of the preview that `apply` takes. */
   readonly out?: string;
   readonly markdown?: boolean;
+  /** FROM..TO, insert times of the one selected append. */
+  readonly backfill?: string;
   /** False: only what the declarations mean, without a connection. */
   readonly scan?: boolean;
 }
 
 /** Shows what apply would do, or why it would refuse: counts from the same SQL, and nothing written. */
 export async function planCommand(options: PlanOptions): Promise<number> {
+  if (options.markdown === true && options.output === 'json')
+    throw new FoundBefore('--markdown and --output json are two forms of one output: take one of them.');
+  if (options.out !== undefined) await refuseNowhere(options.out);
   const loaded = await load(options);
   warnOfDisabled(loaded);
+  const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   if (options.scan === false) return withoutScan(loaded, options);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const all: Told[] = [];
@@ -43,7 +51,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
     if (differing !== undefined) err(`warning: apply will refuse: ${differing}`);
     for (const sync of [...loaded.syncs, ...loaded.direct])
       try {
-        const preview = await previewOf(runner, loaded, sync);
+        const preview = await previewOf(runner, loaded, sync, backfill);
         all.push({
           preview,
           sync: 'state' in sync ? sync : undefined,
@@ -82,6 +90,10 @@ export async function planCommand(options: PlanOptions): Promise<number> {
       );
       printError({ code, sync: p.sync, message, hint });
     }
+    for (const { code, message } of p.refusals.filter((r) => r.code !== 'guard')) {
+      refused++;
+      printError({ code, sync: p.sync, message });
+    }
   }
   // What cannot be applied as it was previewed is not written.
   if (options.out !== undefined && refused === 0) {
@@ -94,8 +106,28 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   return options.detailedExitcode === true && changes ? 3 : 0;
 }
 
-async function previewOf(runner: Runner, { plan, dir }: Loaded, sync: SyncPlan | DirectPlan): Promise<Preview> {
-  if ('state' in sync) return previewSync(runner, plan, sync);
+/** A scan may take long: that its result has no place is said before it. */
+async function refuseNowhere(file: string): Promise<void> {
+  const folder = path.dirname(path.resolve(file));
+  const isFolder = await stat(folder).then(
+    (s) => s.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new FoundBefore(`--out ${file}: there is no folder ${folder}. Make it, or write elsewhere.`);
+  const isTaken = await stat(path.resolve(file)).then(
+    (s) => s.isDirectory(),
+    () => false,
+  );
+  if (isTaken) throw new FoundBefore(`--out ${file} is a folder. Name a file.`);
+}
+
+async function previewOf(
+  runner: Runner,
+  { plan, dir }: Loaded,
+  sync: SyncPlan | DirectPlan,
+  backfill: Range | undefined,
+): Promise<Preview> {
+  if ('state' in sync) return previewSync(runner, plan, sync, backfill);
   const owner = { project: plan.project, target: plan.target, mixpanel: null };
   return previewDirect(
     runner,
@@ -120,6 +152,7 @@ async function compressed(
 
 /** The difference in meaning to what was reviewed: no connection, no credentials. */
 async function withoutScan(loaded: Loaded, options: PlanOptions): Promise<number> {
+  if (options.backfill !== undefined) throw new FoundBefore('--backfill needs a scan: leave --no-scan out.');
   if (options.out !== undefined) throw new FoundBefore('--out needs the counts of a scan: leave --no-scan out.');
   const { lines } = await reviewed(loaded);
   const { project, target, hash } = loaded.plan;

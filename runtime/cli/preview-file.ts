@@ -43,8 +43,12 @@ export const moved = (file: string, why: string): RunError =>
 function parse(text: string): PreviewFile | undefined {
   try {
     const value = JSON.parse(text) as Partial<PreviewFile> | null;
-    return value?.previewVersion === 1 && Array.isArray(value.syncs) ? (value as PreviewFile) : undefined;
+    const isPreview = value?.previewVersion === 1 && Array.isArray(value.syncs) && value.syncs.every(hasMark);
+    return isPreview ? (value as PreviewFile) : undefined;
   } catch {
     return undefined;
   }
 }
+
+/** Without it nothing would tell that a state has moved. */
+const hasMark = (sync: Partial<PreviewFile['syncs'][number]> | null): boolean => typeof sync?.state === 'string';

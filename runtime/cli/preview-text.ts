@@ -1,4 +1,5 @@
 import type { Preview, SyncPlan } from '../../schemas/types.ts';
+import { explained } from './reasons.ts';
 import { count } from './report.ts';
 
 /** What the CLI adds to a preview. */
@@ -28,11 +29,12 @@ export function text(told: Told): string {
     const { hash, what, choices } = p.undecided;
     return [
       `${p.sync}: the mapping changed (${what})`,
+      ...before(told),
       ...choices.map((c) => `  ${`decisions: { ${hash}: ${c.decision} }`.padEnd(33)}# ${price(c)}`),
     ].join('\n');
   }
-  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`];
-  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${reason}`);
+  const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`, ...before(told)];
+  for (const [reason, n] of Object.entries(p.invalid)) lines.push(`  ${count(n, 'invalid row')}: ${explained(reason)}`);
   if (p.adopted > 0)
     lines.push(`  ${count(p.adopted, 'row')} taken for what Mixpanel shows (initial: skip): nothing is sent for them`);
   if (p.leftOut > 0)
@@ -43,8 +45,8 @@ export function text(told: Told): string {
     lines.push(
       `  ${count(p.inexact, 'row')} with a number beyond 2^53: Mixpanel keeps the nearest double (\`properties: { types: { column: string } }\` keeps its digits)`,
     );
-  for (const guard of stopping(p)) lines.push(`  ${guard}`);
-  if (told.sync) lines.push(...missed(told.sync).map((line) => `  ${line}`));
+  for (const reason of stopping(p)) lines.push(`  ${reason}`);
+  if (told.sync && !p.backfill) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
@@ -55,10 +57,25 @@ export function text(told: Told): string {
   return lines.join('\n');
 }
 
-const routeOf = (p: Preview): string =>
-  ({ initial: 'initial load', changes: 'changes', sending: 'finishes an interrupted run first; it has still to send' })[
-    p.route
+function routeOf({ route, backfill }: Preview): string {
+  if (route === 'sending') return 'finishes an interrupted run first; it has still to send';
+  if (backfill) return `backfill of ${backfill.from}..${backfill.to}`;
+  return route === 'initial' ? 'initial load' : 'changes';
+}
+
+/** What becomes of a sync under another name. */
+export const renamedFrom = (name: string): string =>
+  `renamed from ${name}: state and ids are kept, nothing is resent for it`;
+
+/** What was so before: another name, a run that ended without a word. */
+function before({ preview: { renamedFrom: from, unreleased } }: Told): string[] {
+  return [
+    ...(from === null ? [] : [`  ${renamedFrom(from)}`]),
+    ...(unreleased
+      ? ['  an earlier run was begun and did not get to sending: it died, or still goes on; apply begins anew']
+      : []),
   ];
+}
 
 const price = (c: Pick<Preview, 'inserts' | 'updates' | 'deletes' | 'billable'>): string =>
   `${count(c.inserts, 'insert')}, ${count(c.updates, 'update')}, ${count(c.deletes, 'delete')}; ${count(c.billable, 'billable event')}`;
@@ -70,15 +87,16 @@ function headline(p: Preview): string {
   return p.billable > 0 || p.kind === 'events' ? `${changes}; ${count(p.billable, 'billable event')}` : changes;
 }
 
-/** The guards that would stop apply, each with what to do. */
+/** The guards and checks that would stop apply, each with what to do. */
 function stopping(p: Preview): string[] {
-  return p.guards
+  const guards = p.guards
     .filter((g) => g.stops)
     .map((g) =>
       g.name === 'on_empty_source'
         ? `apply will stop: the source is empty and Mixpanel shows ${count(g.value, 'row')} (guard on_empty_source). If that is meant: --allow ${p.sync}.on_empty_source`
         : `apply will stop: ${count(g.value, 'row')} where ${count(Math.floor(g.limit), 'row')} may pass (guard ${g.name}). If that is meant: --allow ${p.sync}.${g.name}=${g.value}`,
     );
+  return [...p.refusals.map((r) => `apply will ${r.code === 'guard' ? 'stop' : 'refuse'}: ${r.message}`), ...guards];
 }
 
 function sizes({ preview: p, compressed, egressPrice, sync }: Told): string {
@@ -137,7 +155,7 @@ export function markdown(head: { readonly project: string; readonly target: stri
   const table = loud.map(({ preview: p }) =>
     row([
       cell(p.sync),
-      p.undecided ? '**waits for a decision**' : p.guards.some((g) => g.stops) ? '**a guard stops it**' : routeOf(p),
+      verdictOf(p),
       ...[p.inserts, p.updates, p.deletes, sum(p.invalid), p.billable].map((n) => number.format(n)),
     ]),
   );
@@ -161,8 +179,22 @@ export function markdown(head: { readonly project: string; readonly target: stri
   return fit(title, table, details);
 }
 
+function verdictOf(p: Preview): string {
+  if (p.undecided) return '**waits for a decision**';
+  if (isRefused(p)) return '**a check refuses it**';
+  return stopping(p).length > 0 ? '**a guard stops it**' : routeOf(p);
+}
+
+/** True for what no flag lets pass. */
+const isRefused = (p: Preview): boolean => p.refusals.some((r) => r.code !== 'guard');
+
 const isQuiet = ({ preview: p, differing }: Told): boolean =>
-  p.records === 0 && p.route !== 'sending' && !p.undecided && sum(p.invalid) === 0 && (differing ?? []).length === 0;
+  p.records === 0 &&
+  p.route !== 'sending' &&
+  !p.undecided &&
+  stopping(p).length === 0 &&
+  sum(p.invalid) === 0 &&
+  (differing ?? []).length === 0;
 
 /** The table comes first, in whole rows; then as many details as fit. */
 function fit(head: readonly string[], table: readonly string[], details: readonly string[]): string {

@@ -87,10 +87,14 @@ export async function main(argv: readonly string[]): Promise<number> {
       ),
     ),
   )
+    .option('--backfill <range>', 'what `apply --backfill` would send: insert times FROM..TO')
     .option('--detailed-exitcode', 'exit 3 when there are changes')
     .option('--out <file>', 'write the preview that `syncline apply FILE` takes')
     .option('--markdown', 'as one comment of a pull request')
-    .option('--no-scan', 'only what changed in the declarations since the last compile: no connection, no credentials');
+    .option(
+      '--no-scan',
+      'only what the declarations mean otherwise than what was compiled: no connection, no credentials',
+    );
   connecting(
     selecting(command('apply', 'find what changed and send it', async () => (await import('./apply.ts')).apply)),
   )

@@ -2,6 +2,7 @@ import { readStateFile } from '../state-file.ts';
 import { realWorld } from '../world.ts';
 import { Runner } from '../run.ts';
 import type { CommonOptions } from './context.ts';
+import { explained } from './reasons.ts';
 import { err, load, openWarehouse, out, stateFile } from './context.ts';
 
 /** Records that were not sent (invalid) or not accepted (refused), with reasons. */
@@ -35,10 +36,29 @@ export async function rejects(
   }
   if (options.output === 'json') out(JSON.stringify(result, null, 2));
   else if (result.length === 0 && !options.quiet) err('Nothing is rejected.');
-  else
-    for (const r of result as Record<string, unknown>[])
-      out(
-        `${String(r['sync'])}  key ${String(r['row_key'])}  ${String(r['change'])} ${String(r['kind'])}: ${String(r['reason'])}${r['shown'] === 1 ? ' (Mixpanel may still show it)' : ''}`,
-      );
+  else for (const r of result) out(line(r));
   return 0;
 }
+
+function line(r: Readonly<Record<string, unknown>>): string {
+  const [change, kind] = [String(r['change']), String(r['kind'])];
+  const why = kind === 'invalid' ? explained(String(r['reason'])) : String(r['reason']);
+  return `${String(r['sync'])}  ${nameOf(r)}  ${change} ${kind}: ${why}${r['shown'] === 1 ? ' (Mixpanel may still show it)' : ''}`;
+}
+
+/** What finds the row in its source: its key, and without one what its record says of when and whom. */
+function nameOf(r: Readonly<Record<string, unknown>>): string {
+  const key = String(r['row_key']);
+  const isChecksum = /^~?[0-9a-f]{32}(:\d+)?$/.test(key);
+  const identity = Object.entries(r)
+    .filter(([name, value]) => value !== null && !KNOWN.has(name))
+    .map(([name, value]) =>
+      name === 'time_ms' ? `time ${timeOf(Number(value))}` : `${spaced(name)} ${String(value)}`,
+    );
+  const named = identity.length === 0 ? '' : ` (${identity.join(', ')})`;
+  return isChecksum ? `without key${named === '' ? `, checksum ${key}` : named}` : `key ${key}${named}`;
+}
+
+const KNOWN = new Set(['sync', 'row_key', 'kind', 'change', 'reason', 'shown', 'run']);
+const spaced = (name: string): string => name.replaceAll('_', ' ');
+const timeOf = (ms: number): string => (Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : String(ms));

@@ -4,6 +4,7 @@ import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { compareMapping } from '../mapping.ts';
 import { readFolder } from './compile.ts';
 import type { Loaded } from './context.ts';
+import { renamedFrom } from './preview-text.ts';
 
 /** What was reviewed: the committed compilation, beside what the project compiles to now. */
 export interface Reviewed {
@@ -13,17 +14,24 @@ export interface Reviewed {
   readonly lines: readonly string[];
 }
 
-export async function reviewed({ dir, plan }: Loaded): Promise<Reviewed> {
+export async function reviewed({ dir, plan, formerly }: Loaded): Promise<Reviewed> {
   const folder = await readFolder(path.join(dir, 'compiled', plan.target));
   const text = folder['plan.json'];
   if (text === undefined)
     return { differing: () => null, lines: [`compiled/${plan.target}/ is missing: every sync is new to a review`] };
-  const now = compiledFiles(plan);
+  const before = parse(text);
+  const was = (name: string): boolean => before.some((s) => s.name === name);
+  const renames = new Map(
+    plan.syncs.flatMap(({ name, rename }) => (rename && was(rename.from) && !was(name) ? [[name, rename.from]] : [])),
+  );
+  // Under its former name a renamed sync has the tables that were reviewed: what differs then is more than a name.
+  const former = renames.size > 0 ? formerly() : undefined;
+  const now = { ...(former ? compiledFiles(former) : {}), ...compiledFiles(plan) };
   const names = [...new Set([...Object.keys(folder), ...Object.keys(now)])].sort();
   const files = names.filter((f) => f !== 'plan.json' && folder[f] !== now[f]);
   const differing = (sync: string): readonly string[] =>
-    files.filter((f) => f.startsWith(`${sync}/`)).map((f) => path.posix.basename(f, '.sql'));
-  return { differing, lines: [...differences(parse(text), plan, differing)] };
+    files.filter((f) => f.startsWith(`${renames.get(sync) ?? sync}/`)).map((f) => path.posix.basename(f, '.sql'));
+  return { differing, lines: [...differences(before, plan, renames, differing)] };
 }
 
 type Known = Pick<SyncPlan, 'name' | 'kind' | 'mode' | 'source' | 'strategy' | 'mapping'> & Partial<SyncPlan>;
@@ -37,12 +45,18 @@ function parse(text: string): readonly Known[] {
   }
 }
 
-function* differences(before: readonly Known[], plan: Plan, differing: (sync: string) => readonly string[]) {
+function* differences(
+  before: readonly Known[],
+  plan: Plan,
+  renames: ReadonlyMap<string, string>,
+  differing: (sync: string) => readonly string[],
+) {
   const after = [...plan.syncs, ...plan.direct];
-  for (const old of before)
-    if (!after.some((s) => s.name === old.name)) yield `- ${old.name}: is not declared any more`;
+  const kept = new Set([...after.map((s) => s.name), ...renames.values()]);
+  for (const old of before) if (!kept.has(old.name)) yield `- ${old.name}: is not declared any more`;
   for (const sync of after) {
-    const old = before.find((s) => s.name === sync.name);
+    const from = renames.get(sync.name);
+    const old = before.find((s) => s.name === (from ?? sync.name));
     if (!old) {
       yield `+ ${sync.name}: ${sync.kind}, ${sync.mode}, from ${sync.source}`;
       continue;
@@ -58,6 +72,7 @@ function* differences(before: readonly Known[], plan: Plan, differing: (sync: st
       );
     if (verdict.kind === 'compatible') fields.push('mapping: columns added at the end');
     if (fields.length === 0 && files.length > 0) fields.push(`SQL of ${files.join(', ')}, with the same meaning`);
+    if (from !== undefined) fields.unshift(renamedFrom(from));
     if (fields.length > 0) yield `~ ${sync.name}: ${fields.join('; ')}`;
   }
 }

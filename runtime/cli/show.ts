@@ -10,7 +10,7 @@ export async function show(options: CommonOptions, [name]: readonly string[]): P
   const loaded = await load(options);
   const staged = loaded.plan.syncs.find((s) => s.name === name);
   const sync = staged ?? loaded.plan.direct.find((s) => s.name === name);
-  if (!sync) throw noSync(loaded.project, name);
+  if (!sync) throw noSync(loaded.project.syncs, name);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   try {
     const runner = await Runner.open(loaded.plan, warehouse);

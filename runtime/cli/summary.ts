@@ -13,7 +13,7 @@ export function summary(manifest: RunManifest): string {
       number.format(sync.runs.reduce((n, r) => n + (r.counts ? pick(r.counts) : 0), 0));
     return row([
       cell(name),
-      sync.error ? cell(`failed: ${sync.error.message}`) : sync.status,
+      sync.error ? cell(`${sync.status}: ${sync.error.message}`) : sync.status,
       total((c) => c.accepted_inserts),
       total((c) => c.accepted_updates),
       total((c) => c.accepted_deletes),

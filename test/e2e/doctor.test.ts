@@ -50,6 +50,17 @@ ok    mixpanel: The sandbox in this process; \`apply\` makes its file sandbox.du
   expect(await cli(dir, 'doctor', '--quiet')).toMatchObject({ code: 0, out: '', err: '' });
 });
 
+test('a condition that the warehouse cannot run is told, and no row is read for it', async () => {
+  for (const [where, why] of [
+    ['nothing > 1', /^fail {2}source: purchases: The warehouse cannot run the condition `where:`. .*nothing/],
+    ["item < to_days('x')", /^fail {2}source: purchases: The warehouse cannot run the condition `where:`/],
+    ["item <> 'x'", undefined],
+  ] as const) {
+    const ran = await cli(await shop({ extra: `    where: "${where}"\n` }), 'doctor');
+    expect([ran.code, trouble(ran)]).toEqual(why ? [1, [expect.stringMatching(why)]] : [0, []]);
+  }
+});
+
 test('what is not well in the warehouse: each finding is a line that says what to do', async () => {
   const dir = await shop({ extra: PROFILES });
   const file = path.join(dir, 'warehouse.duckdb');

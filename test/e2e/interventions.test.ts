@@ -101,11 +101,22 @@ test('a backfill sends the rows of a range again, its end left out, and moves no
     table: `create table orders as select i::integer as id, timestamp '2024-01-01' + to_days(i::integer) as t from range(10) as t(i)`,
   });
   await declare(dir, LOG);
-  told(await cli(dir, 'apply', '-s', 'log', '--backfill', '2024-01-01..2024-01-02'), 1, 'log has not run yet');
+  for (const command of ['plan', 'apply'])
+    told(await cli(dir, command, '-s', 'log', '--backfill', '2024-01-01..2024-01-02'), 1, 'log has not run yet');
   await cli(dir, 'apply', '-q');
   await db(dir, `insert into orders values (100, timestamp '2024-01-03'), (101, timestamp '2024-01-05')`);
   told(await cli(dir, 'apply'), 0, 'nothing changed');
-  told(await cli(dir, 'apply', '-s', 'log', '--backfill', '2024-01-03..2024-01-05'), 0, '3 inserts');
+  const range = ['--backfill', '2024-01-03..2024-01-05'] as const;
+  const planned = await cli(dir, 'plan', '-s', 'log', ...range, '--out', 'p.json');
+  expect(planned.out).toContain(
+    'log (backfill of 2024-01-03..2024-01-05): 3 inserts, 0 updates, 0 deletes; 3 billable',
+  );
+  told(await cli(dir, 'plan', ...range, '--no-scan'), 2, '--backfill needs a scan');
+  // Its preview says how it is applied.
+  told(await cli(dir, 'apply', 'p.json', ...range), 2, 'A preview says which syncs are applied and how');
+  told(await cli(dir, 'apply', 'p.json'), 0, '3 inserts');
+  told(await cli(dir, 'apply', 'p.json'), 1, 'error[preview-moved]');
+  told(await cli(dir, 'apply', '-s', 'log', ...range), 0, '3 inserts');
   const [events] = await mixpanel(dir, 'select count(*)::int as n from events');
   expect(events).toEqual({ n: 11 });
   await db(dir, `insert into orders values (102, timestamp '2024-02-01')`);
@@ -116,7 +127,7 @@ test('a backfill sends the rows of a range again, its end left out, and moves no
     ['2024-01-05', 'is not understood: write FROM..TO'],
     [`2024-01-01..2024-01-02'; drop table orders`, 'is not understood: write FROM..TO'],
   ] as const)
-    told(await cli(dir, 'apply', '-s', 'log', '--backfill', range), 2, why);
+    for (const command of ['plan', 'apply']) told(await cli(dir, command, '-s', 'log', '--backfill', range), 2, why);
   await declare(dir, LOG.replace('append', 'mirror').replace('    insert_time: t\n', ''));
   told(await cli(dir, 'apply', '--backfill', '2024-01-03..2024-01-05'), 2, 'log is a mirror', '--resend log');
 });

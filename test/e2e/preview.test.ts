@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -12,13 +13,20 @@ test('a preview is applied as it was reviewed, and refused when the plan, the lo
   const dir = await shop();
   told(await cli(dir, 'plan', '--out', 'p.json'), 0, 'syncline apply p.json');
   expect((await read(dir)).syncs).toMatchObject([
-    { sync: 'purchases', route: 'initial', version: null, inserts: 3, billable: 3, records: 3 },
+    { sync: 'purchases', route: 'initial', inserts: 3, billable: 3, records: 3 },
   ]);
   // The source may move: what guards allow is sent.
   await db(dir, `insert into orders values (3, timestamp '2024-01-02', 'new')`);
   expect((await cli(dir, 'apply', 'p.json')).code).toBe(0);
   expect(await sent(dir)).toBe(4);
-  told(await cli(dir, 'apply', 'p.json'), 1, 'error[preview-moved]: purchases: A run of purchases was begun since');
+  told(
+    await cli(dir, 'apply', 'p.json'),
+    1,
+    'error[preview-moved]: purchases: purchases ran or was reset since the preview',
+  );
+
+  // Its sync is well all the same.
+  expect((await cli(dir, 'status')).out).toMatch(/^purchases: ok, last run/);
 
   await cli(dir, 'plan', '--out', 'p.json');
   await db(dir, `alter table orders add column note varchar`);
@@ -38,7 +46,8 @@ test('a preview of another project or target, of another form, or beside flags t
   const preview = await read(dir);
   await writeFile(path.join(dir, 'p.json'), JSON.stringify({ ...preview, project: 'other' }));
   told(await cli(dir, 'apply', 'p.json'), 2, 'is of other / dev, this is shop / dev');
-  for (const text of ['{', '[]', '{"previewVersion":2}']) {
+  const unmarked = { ...preview.syncs[0]!, state: undefined };
+  for (const text of ['{', '[]', '{"previewVersion":2}', JSON.stringify({ ...preview, syncs: [unmarked] })]) {
     await writeFile(path.join(dir, 'p.json'), text);
     told(await cli(dir, 'apply', 'p.json'), 2, 'p.json is no preview of this syncline');
   }
@@ -66,6 +75,91 @@ test('a guard that would stop apply is told by plan, with the flag that lets it 
   );
   told(await cli(dir, 'apply'), 1, 'The guard max_changes stopped this run');
   expect((await cli(dir, 'apply', '--allow', 'purchases.max_changes=1')).code).toBe(0);
+});
+
+test('what a guard stopped is allowed with the same preview, and applied once; a reset makes it stale', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await db(dir, `delete from orders where id > 0`);
+  await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    guard: { max_deletes: 1 }\n`);
+  const planned = await cli(dir, 'plan', '--out', 'p.json');
+  expect([planned.code, planned.out]).toEqual([0, expect.stringContaining('--allow purchases.max_deletes=2')]);
+  for (let i = 0; i < 2; i++) told(await cli(dir, 'apply', 'p.json'), 1, 'The guard max_deletes stopped this run');
+  const allowed = ['apply', 'p.json', '--allow', 'purchases.max_deletes=2'] as const;
+  told(await cli(dir, ...allowed), 0, '0 inserts, 0 updates, 2 deletes');
+  const moved = 'error[preview-moved]: purchases: purchases ran or was reset since the preview was written';
+  told(await cli(dir, ...allowed), 1, moved);
+  // Also where nothing changed: its baseline is the same, its record is not.
+  await cli(dir, 'plan', '--out', 'p.json');
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+  told(await cli(dir, 'apply', 'p.json'), 1, moved);
+  await cli(dir, 'plan', '--out', 'p.json');
+  await cli(dir, 'reset', 'purchases');
+  told(await cli(dir, 'apply', 'p.json'), 1, moved);
+  expect(await sent(dir)).toBe(5);
+  // A failure of before stays the one that is told.
+  await writeFile(path.join(dir, 'syncs/shop.yml'), `${SYNC}    guard: { max_changes: 0 }\n`);
+  told(await cli(dir, 'apply'), 1, 'The guard max_changes stopped this run');
+  await cli(dir, 'plan', '--out', 'p.json');
+  await cli(dir, 'reset', 'purchases', '--new-epoch');
+  told(await cli(dir, 'apply', 'p.json'), 1, moved);
+  expect((await cli(dir, 'status')).out).toMatch(
+    /^purchases: failed .*\. Next: syncline plan -s purchases\n {2}guard: /,
+  );
+
+  // A sync that never ran: its setup, and a run that was stopped, leave the preview as it was.
+  const first = await shop({ extra: '    guard: { max_changes: 2 }\n' });
+  await cli(first, 'plan', '--out', 'p.json');
+  told(await cli(first, 'apply', 'p.json'), 1, 'The guard max_changes stopped this run');
+  told(await cli(first, 'apply', 'p.json', '--allow', 'purchases.max_changes=3'), 0, '3 inserts');
+});
+
+test('what a check of apply would refuse is told by plan, in the same sentence and with the rows', async () => {
+  const lookup = `syncs:
+  - { name: purchases, kind: lookup_table, mode: full, source: { relation: orders }, id: id, lookup_table_id: a1 }
+`;
+  const profiles = lookup
+    .replace('lookup_table, mode: full', 'user_profiles, mode: mirror')
+    .replace(/ id: id.*/, ' user_id: id }');
+  const strict = `${SYNC}    on_delete: fail\n    guard: { max_rejects: 0 }\n`;
+  for (const [yml, first, then, sentence] of [
+    [SYNC, `insert into orders values (null, '2024-01-02', 'x')`, '', 'check-failed: A key column is NULL.'],
+    [SYNC, `insert into orders values (1, '2024-01-02', 'x')`, '', 'check-failed: A key occurs more than once.'],
+    // The twin of a row that Mixpanel shows is no news by itself.
+    [SYNC, '', `insert into orders select * from orders where id = 1`, undefined],
+    [SYNC, '', `insert into orders values (1, '2024-01-02', 'x')`, '(key 1 occurs 2 times)'],
+    [lookup, `insert into orders values (1, '2024-01-02', 'x')`, '', 'check-failed: An id occurs more than once.'],
+    [lookup, `update orders set id = 0 where id = 1`, '', 'check-failed: A row has no id: Mixpanel takes none that is'],
+    [lookup, '', `delete from orders`, 'guard: The source of the lookup table is empty'],
+    [profiles, `update orders set id = null where id = 1`, '', 'check-failed: A row has no id. Give every row an id'],
+    [strict, '', `delete from orders where id = 1`, 'check-failed: Rows vanished from the source, and `on_delete` is'],
+    [strict, `update orders set t = null where id = 1`, '', 'guard: The guard max_rejects stopped this run'],
+    [strict, '', `update orders set t = null where id = 1`, '(new invalid rows: 1)'],
+  ] as const) {
+    const dir = await shop();
+    await db(dir, 'update orders set id = id + 1', ...(first === '' ? [] : [first]));
+    await writeFile(path.join(dir, 'syncs/shop.yml'), yml);
+    if (then !== '') {
+      expect((await cli(dir, 'apply', '-q')).code).toBe(0);
+      await db(dir, then);
+    }
+    const planned = await cli(dir, 'plan', '--output', 'json', '--out', 'p.json');
+    const [preview] = (JSON.parse(planned.out) as PreviewFile).syncs;
+    const refusals = preview!.refusals.map((r) => `${r.code}: ${r.message}`);
+    const applied = await cli(dir, 'apply');
+    if (sentence === undefined) {
+      expect([refusals, planned.code, applied.code]).toEqual([[], 0, 0]);
+      continue;
+    }
+    const [refusal] = refusals as [string];
+    expect(refusal).toContain(sentence);
+    const [code, ...message] = refusal.split(': ');
+    told(applied, 1, `error[${code}]: purchases: ${message.join(': ')}`);
+    // What no flag lets pass is no preview to apply.
+    const isGuard = code === 'guard';
+    expect([planned.code, existsSync(path.join(dir, 'p.json'))]).toEqual(isGuard ? [0, true] : [1, false]);
+    if (!isGuard) told(planned, 1, `error[${code}]: purchases: ${message.join(': ')}`);
+  }
 });
 
 test('as Markdown: one table, and details that say what the text says', async () => {

@@ -16,12 +16,24 @@ const RENAMED = `${SYNC.replace('purchases', 'sales')}    renamed_from: purchase
 
 test('a renamed sync goes on with its state, its ledger and its ids', async () => {
   const dir = await shop();
+  await cli(dir, 'compile', '-q');
   await cli(dir, 'apply', '-q');
   await db(dir, `update orders set item = 'new' where id = 1`);
   await declare(dir, RENAMED);
   // The preview reads the tables of the former name, and writes nothing.
   const planned = await cli(dir, 'plan');
-  expect(planned.out).toContain('sales (changes): 0 inserts, 1 update, 0 deletes');
+  const renamed = 'renamed from purchases: state and ids are kept, nothing is resent for it';
+  expect(planned.out).toContain(`sales (changes): 0 inserts, 1 update, 0 deletes; 1 billable event\n  ${renamed}\n`);
+  expect(planned.out).not.toContain('SQL that differs');
+  expect((await cli(dir, 'plan', '--no-scan')).out).toBe(`~ sales: ${renamed}\n`);
+  // What is more than the name is told, and no more.
+  await declare(dir, `${RENAMED}    guard: { max_changes: 5 }\n`);
+  expect((await cli(dir, 'plan')).out).toContain('SQL that differs from what was reviewed: check_max_changes\n');
+  expect((await cli(dir, 'plan', '--no-scan')).out).toBe(
+    `~ sales: ${renamed}; SQL of check_max_changes, with the same meaning\n`,
+  );
+  await declare(dir, RENAMED);
+  await cli(dir, 'compile', '-q');
   expect(planned.err).not.toContain('does not declare');
   expect(await tables(dir)).toContain('purchases__state');
   told(await cli(dir, 'apply'), 0, 'renamed from purchases', '0 inserts, 1 update, 0 deletes');
@@ -31,6 +43,8 @@ test('a renamed sync goes on with its state, its ledger and its ids', async () =
   expect([events, await sent(dir)]).toEqual([{ n: 3 }, 4]);
   // The line may stay, or go.
   await declare(dir, SYNC.replace('purchases', 'sales'));
+  await cli(dir, 'compile', '-q');
+  expect((await cli(dir, 'plan')).out).not.toContain('renamed');
   told(await cli(dir, 'apply'), 0, 'nothing changed');
 });
 
@@ -100,4 +114,42 @@ test('destroy --data of profiles, and what cannot be taken back', async () => {
   await cli(other, 'apply', '-q');
   told(await cli(other, 'destroy', 'purchases', '--data', '-y'), 1, 'mode full keeps no ledger of what Mixpanel shows');
   told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel');
+});
+
+test('a sync that is not enabled can be destroyed, and one that is declared no more', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await declare(dir, RENAMED);
+  told(await cli(dir, 'destroy', 'purchases', '-y'), 2, 'purchases goes on as sales');
+  await declare(dir, 'syncs: []\n');
+  const how = '`syncline destroy purchases` drops its tables; to take back what it sent, too, declare it as it was';
+  for (const command of ['plan', 'status']) told(await cli(dir, command), 0, 'has the state of purchases', how);
+  told(await cli(dir, 'destroy', 'purchases', '--data', '-y'), 2, 'purchases is not declared, and --data needs its');
+  told(await cli(dir, 'destroy', 'purchase', '-y'), 1, 'purchase is not declared and has no state in mixpanel');
+  told(await cli(dir, 'destroy', 'Purchases', '-y'), 2, 'There is no sync Purchases');
+  expect(await tables(dir)).toHaveLength(4);
+
+  // As the sentence says: its declaration once more, and nothing runs meanwhile.
+  await declare(dir, `${SYNC}    enabled: false\n`);
+  expect(await sent(dir)).toBe(3);
+  told(
+    await cli(dir, 'destroy', 'purchases', '--data', '-y'),
+    0,
+    '3 deletes',
+    'destroyed',
+    'Remove it from the project',
+  );
+  expect(await tables(dir)).toEqual(['runs']);
+
+  const late = SYNC.replace('mode: mirror', 'mode: append\n    insert_time: t\n    late_window: 1d');
+  for (const yml of [late, SYNC]) {
+    const other = await shop();
+    await declare(other, yml);
+    await cli(other, 'apply', '-q');
+    expect(await tables(other)).toHaveLength(4);
+    await declare(other, 'syncs: []\n');
+    told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel. Declared again it needs');
+    expect([await tables(other), await sent(other)]).toEqual([['runs'], 3]);
+    expect((await cli(other, 'plan')).err).not.toContain('has the state of');
+  }
 });

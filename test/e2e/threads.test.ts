@@ -291,3 +291,26 @@ test('Ctrl-C with several syncs: those that wait do not start, and that is said'
     { event: 'c', n: 40_000 },
   ]);
 });
+
+test('Ctrl-C ends the wait of a resumed run at once, and the run is finished later', async () => {
+  const { port } = await served();
+  const dir = await shop(port, ONE, TABLE(3));
+  told(await cli(dir, 'apply'), 0, '3 inserts');
+  const set = (state: string): Promise<unknown> =>
+    duck(path.join(dir, 'warehouse.duckdb'), `update mixpanel.s__state set ${state}`);
+  await duck(
+    path.join(dir, 'warehouse.duckdb'),
+    `create table mixpanel.s__outbox_1 as select 0::bigint as batch, row_number() over () as ordinal, 'insert' as row_change, 'insert' as change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, null::varchar as old_insert_id, json_object('event', event, 'properties', json_object('time', time_ms, 'distinct_id', '', '$insert_id', insert_id))::varchar as payload, null::varchar as reason, null::varchar as outcome, null::varchar as outcome_reason from mixpanel.s__ledger`,
+    'delete from mixpanel.s__ledger',
+  );
+  await set(
+    `phase = 'sending', run = 1, pending = baseline, next_batch = 0, names = '1 ', quiet_until = epoch_ms(now()) + 3600000`,
+  );
+  const apply = running(dir, 'apply');
+  while (!apply.err().includes('waiting 3')) await new Promise((resolve) => setTimeout(resolve, 20));
+  apply.child.kill('SIGINT');
+  expect(await apply.ended).toEqual({ code: 1, signal: null });
+  expect(apply.err()).toContain('error[interrupted]: s: Stopped. What was sent is recorded; the next apply finishes');
+  await set('quiet_until = 0');
+  told(await cli(dir, 'apply'), 0, 'finishing interrupted run 1', 'run 1 done: 3 inserts', 'nothing changed');
+});

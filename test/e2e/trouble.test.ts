@@ -250,15 +250,15 @@ describe('the database file', () => {
   test('that another process holds: the wait is told, its end too', async () => {
     const dir = await shop();
     const held = await DuckDBInstance.create(path.join(dir, 'warehouse.duckdb'));
-    const ran = await cli(dir, 'apply', '--lock-timeout', '0.3');
+    for (const command of ['apply', 'status', 'plan', 'rejects'])
+      told(
+        await cli(dir, command, '--lock-timeout', '0.3'),
+        1,
+        `is in use by another process (PID ${process.pid}); waiting`,
+        'error[file-locked]',
+        'Wait for it to end, or raise --lock-timeout.',
+      );
     held.closeSync();
-    told(
-      ran,
-      1,
-      `is in use by another process (PID ${process.pid}); waiting`,
-      'error[file-locked]',
-      'Wait for it to end, or raise --lock-timeout.',
-    );
     expect(await state(dir)).toEqual([{ n: 0 }]);
   });
 });

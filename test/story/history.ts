@@ -98,16 +98,18 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     const version = stopped < 2 ? 'first' : 'other';
     const foretold = await story.preview(version);
     const { length } = story.committed;
-    const [result] = await story.apply({ version });
+    const [result] = await story.apply({ version, previewed: foretold.state });
     s.setTime(s.now + 1000);
+    const after = await story.preview(version);
     if (result === 'ok') {
       const problem = differsFrom(foretold, story.committed.slice(length));
       if (problem !== undefined) return problem;
     }
-    const stops = foretold.guards.some((g) => g.stops);
-    // Another check may stop it first.
-    if (foretold.route !== 'sending' && (stops ? result === 'ok' : result?.startsWith('guard:') === true))
-      return `the preview said ${JSON.stringify(foretold.guards)} of guards, apply ${String(result)}`;
+    // A preview is of one run: what was stopped may be allowed, what was done is done.
+    if ((after.state === foretold.state) !== (result !== 'ok' && foretold.route !== 'sending'))
+      return `after ${String(result)} the preview is ${after.state === foretold.state ? 'as good as' : 'no better than'} before`;
+    if (foretold.route !== 'sending' && !isForetold(foretold, String(result)))
+      return `the preview said ${JSON.stringify([foretold.guards, foretold.refusals])}, apply ${String(result)}`;
     // A guard that failed stays failed; a plan without it goes on.
     const guarded = result !== undefined && (result.startsWith('guard:') || stopsFor(result));
     if (stopped === 1 && (!guarded || server.records > before)) return `the guard let it pass: ${String(result)}`;
@@ -118,7 +120,9 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
       if (problem !== undefined) return problem;
       const refuses = swaps && mode === 'mirror';
       return (
-        (refuses ? await refusesAnother(story) : undefined) ?? (mode === 'one_time' ? staysDone(story) : undefined)
+        (refuses ? await refusesAnother(story) : undefined) ??
+        (mode === 'one_time' ? await staysDone(story) : undefined) ??
+        (story.shape === 'append' ? await fillsIn(story) : undefined)
       );
     }
   }
@@ -139,12 +143,32 @@ function differsFrom(foretold: Preview, runs: readonly RunCounts[]): string | un
     : `the preview said ${JSON.stringify(said)}, apply did ${JSON.stringify(did)}`;
 }
 
+/** What stops an apply is one of what its preview names; without any it goes on. */
+function isForetold({ guards, refusals }: Preview, result: string): boolean {
+  const stopping = guards.filter((g) => g.stops).map((g) => `guard: The guard ${g.name} `);
+  // Which rows are shown may differ where there are many.
+  const refusing = refusals.map((r) => `${r.code}: ${r.message.replace(/ \([^()]*\)$/, '')}`);
+  const named = [...stopping, ...refusing];
+  if (named.length > 0) return named.some((text) => result.startsWith(text));
+  return !result.startsWith('guard:') && !result.startsWith('check-failed:');
+}
+
 async function refusesAnother(story: Story): Promise<string | undefined> {
   const before = story.server.records;
   const [refused] = await story.apply({ version: 'changed' });
   return refused?.startsWith('mapping-changed:') !== true || story.server.records > before
     ? `another mapping is not refused: ${String(refused)}`
     : undefined;
+}
+
+/** A backfill sends what its preview said, and changes nothing. */
+async function fillsIn(story: Story): Promise<string | undefined> {
+  const backfill = { from: '2023-11-01', to: '2030-01-01' };
+  const foretold = await story.preview('other', backfill);
+  const { length } = story.committed;
+  const [result] = await story.apply({ version: 'other', backfill, previewed: foretold.state });
+  if (result !== 'ok') return `a backfill in peace fails: ${String(result)}`;
+  return differsFrom(foretold, story.committed.slice(length)) ?? story.problem();
 }
 
 async function staysDone(story: Story): Promise<string | undefined> {

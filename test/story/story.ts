@@ -80,6 +80,8 @@ export interface Apply {
   readonly decision?: Decision | undefined;
   /** Insert times that an append sends again. */
   readonly backfill?: Range | undefined;
+  /** The mark of a preview that is applied. */
+  readonly previewed?: string | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
   readonly leave?: boolean;
 }
@@ -194,7 +196,7 @@ export class Story {
   }
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
-  async preview(version: Version): Promise<Preview> {
+  async preview(version: Version, backfill?: Range): Promise<Preview> {
     const plan = await planOf(this.shape, this.wide, version);
     await this.outside.run(`set variable now = make_timestamptz(${this.scheduler.now * 1000})`);
     const rows = async ({ sql, binds }: Query): Promise<readonly Row[]> => {
@@ -215,7 +217,7 @@ export class Story {
       connect: () => Promise.resolve(connection),
       close: () => Promise.resolve(),
     };
-    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!);
+    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!, backfill);
   }
 
   /** Processes that apply at once, until all have ended or died. @returns `ok` or the message of each that ended */
@@ -258,6 +260,7 @@ export class Story {
         stop: new AbortController().signal,
         decision: options.decision,
         backfill: options.backfill,
+        previewed: options.previewed,
         mayCreate,
       })
         .then(

@@ -546,12 +546,57 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
-  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact, j.left_out
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact,
+  count(distinct case when left_out = 1 then row_key end) as left_out
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_max_rejects', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- rejects that are on record already are no news
+select 'new invalid rows: ' || cast(count(distinct o.row_key) as varchar) as violation
+from measured as o
+where o.reason is not null
+having count(distinct o.row_key) > coalesce(cast($allow_max_rejects as bigint), 5)
+) as v
 order by row_change, change, reason
 
 -- purchases/preview.sql
@@ -696,12 +741,58 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
-  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact, j.left_out
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact,
+  count(distinct case when left_out = 1 then row_key end) as left_out
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_max_rejects', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- rejects that are on record already are no news
+select 'new invalid rows: ' || cast(count(distinct o.row_key) as varchar) as violation
+from measured as o
+where o.reason is not null
+  and not exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = o.row_key and j.insert_id = o.insert_id)
+having count(distinct o.row_key) > coalesce(cast($allow_max_rejects as bigint), 5)
+) as v
 order by row_change, change, reason
 
 -- purchases/preview_forward.sql
@@ -839,12 +930,64 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact,
-  count(distinct case when j.left_out = 1 then j.row_key end) as left_out
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact, j.left_out
+  from judged as j
+  union all
+  -- nothing is sent for these, and their keys are checked all the same
+  select 'forward', 'forward', null, c.syncline_key, c.syncline_checksum, null, null, 0, 0, 0, 0
+  from changes as c
+  where c.syncline_row_change = 'forward'
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact,
+  count(distinct case when left_out = 1 then row_key end) as left_out
+from measured
+where row_change <> 'forward'
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_max_rejects', v.violation, 0, 0, 0, 0, 0, 0
+from (
+-- rejects that are on record already are no news
+select 'new invalid rows: ' || cast(count(distinct o.row_key) as varchar) as violation
+from measured as o
+where o.reason is not null
+  and not exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = o.row_key and j.insert_id = o.insert_id)
+having count(distinct o.row_key) > coalesce(cast($allow_max_rejects as bigint), 5)
+) as v
 order by row_change, change, reason
 
 -- purchases/preview_pending.sql: as in mirror-keyed
@@ -854,6 +997,8 @@ order by row_change, change, reason
 -- purchases/drop_ledger.sql: as in mirror-keyed
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
+
+-- purchases/drop_seen.sql: as in mirror-keyed
 
 -- purchases/drop_state.sql: as in mirror-keyed
 

@@ -91,10 +91,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- customers/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('customers', 'customers') then run end) as last_run
 from "mixpanel"."runs"
 
 -- customers/state_read.sql
@@ -490,11 +491,27 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview.sql
@@ -601,11 +618,27 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_pending.sql
@@ -616,8 +649,14 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- customers/drop_ledger.sql
+drop table if exists "mixpanel"."customers__ledger"
+
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
+
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
 
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"

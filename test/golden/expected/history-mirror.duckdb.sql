@@ -126,10 +126,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- customers/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('customers', 'customers') then run end) as last_run
 from "mixpanel"."runs"
 
 -- customers/state_read.sql
@@ -820,11 +821,47 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select case when cast("customer_id" as varchar) is not null then coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where v."ordered_at" is not null and (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview.sql
@@ -984,11 +1021,47 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select case when cast("customer_id" as varchar) is not null then coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where v."ordered_at" is not null and (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_forward.sql
@@ -1141,11 +1214,53 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(case when insert_id not in ('set', 'unset', 'delete') then 1 end) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, case when insert_id not in ('set', 'unset', 'delete') then 1 else 0 end as billable, j.inexact
+  from judged as j
+  union all
+  -- nothing is sent for these, and their keys are checked all the same
+  select 'forward', 'forward', null, c.syncline_key, c.syncline_checksum, null, null, 0, 0, 0
+  from changes as c
+  where c.syncline_row_change = 'forward'
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+where row_change <> 'forward'
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select case when cast("customer_id" as varchar) is not null then coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."loaded_at" as "loaded_at", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'closing' as syncline_kind, v."shipped" as syncline_time, v."customer_id" as "customer_id", null as "order_id", null as "amount", null as "weight", null as "gift", null as "loaded_at", null as "tags", null as "raw", null as "photo", null as "device", null as "note" from versions as v where v."ordered_at" is not null and (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) and (v.syncline_next is null or v.syncline_next > v."shipped") union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."order_id" end as "order_id", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."amount" end as "amount", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."weight" end as "weight", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."gift" end as "gift", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."loaded_at" end as "loaded_at", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."tags" end as "tags", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."raw" end as "raw", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."photo" end as "photo", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."device" end as "device", case when not (v."shipped" is not null and v."shipped" <= cast(now() at time zone 'UTC' as date)) then v."note" end as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP)) as v where v.syncline_rank = 1) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_pending.sql
@@ -1337,6 +1452,9 @@ drop table if exists "mixpanel"."customers__ledger"
 
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
+
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
 
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"

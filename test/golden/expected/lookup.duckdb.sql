@@ -96,10 +96,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- items/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'items' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'items' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('items', 'items') then run end) as last_run
 from "mixpanel"."runs"
 
 -- items/state_read.sql
@@ -413,11 +414,52 @@ judged as (
     cast(null as varchar) as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+  -- a join key must not be falsy
+  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_lookup_size', v.violation, 0, 0, 0, 0, 0
+from (
+select 'the table would have ' || cast(coalesce(sum(bytes + 1), 0) as varchar) || ' bytes' as violation
+from measured
+having coalesce(sum(bytes + 1), 0) > 100000000
+) as v
+union all
+select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
+from (
+-- a source that was empty before is no news
+select 'no rows' as violation
+where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
+) as v
 order by row_change, change, reason
 
 -- items/preview.sql
@@ -480,11 +522,52 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+  -- a join key must not be falsy
+  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_lookup_size', v.violation, 0, 0, 0, 0, 0
+from (
+select 'the table would have ' || cast(coalesce(sum(bytes + 1), 0) as varchar) || ' bytes' as violation
+from measured
+having coalesce(sum(bytes + 1), 0) > 100000000
+) as v
+union all
+select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
+from (
+-- a source that was empty before is no news
+select 'no rows' as violation
+where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
+) as v
 order by row_change, change, reason
 
 -- items/preview_pending.sql
@@ -495,8 +578,14 @@ where batch >= cast($next_batch as bigint)
 group by row_change, change, reason
 order by row_change, change, reason
 
+-- items/drop_ledger.sql
+drop table if exists "mixpanel"."items__ledger"
+
 -- items/drop_rejects.sql
 drop table if exists "mixpanel"."items__rejects"
+
+-- items/drop_seen.sql
+drop table if exists "mixpanel"."items__seen"
 
 -- items/drop_state.sql
 drop table if exists "mixpanel"."items__state"

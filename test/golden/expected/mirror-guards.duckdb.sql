@@ -111,6 +111,8 @@ where d.changes > coalesce(cast($allow_max_changes as bigint), 1000)
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
 
+-- purchases/drop_seen.sql: as in mirror-keyed
+
 -- purchases/drop_state.sql: as in mirror-keyed
 
 -- purchases/show.sql: as in mirror-keyed

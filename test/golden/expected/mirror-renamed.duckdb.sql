@@ -24,7 +24,13 @@
 
 -- purchases/state_exists.sql: as in mirror-keyed
 
--- purchases/state_owner.sql: as in mirror-keyed
+-- purchases/state_owner.sql
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
+select
+  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
+  coalesce(max(case when sync = 'purchases' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('purchases', 'orders_paid') then run end) as last_run
+from "mixpanel"."runs"
 
 -- purchases/state_read.sql: as in mirror-keyed
 
@@ -101,6 +107,8 @@
 -- purchases/drop_ledger.sql: as in mirror-keyed
 
 -- purchases/drop_rejects.sql: as in mirror-keyed
+
+-- purchases/drop_seen.sql: as in mirror-keyed
 
 -- purchases/drop_state.sql: as in mirror-keyed
 
@@ -261,11 +269,47 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- purchases/rename_preview_forward.sql
@@ -395,11 +439,53 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+  union all
+  -- nothing is sent for these, and their keys are checked all the same
+  select 'forward', 'forward', null, c.syncline_key, c.syncline_checksum, null, null, 0, 0, 0
+  from changes as c
+  where c.syncline_row_change = 'forward'
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+where row_change <> 'forward'
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- purchases/rename_preview_pending.sql

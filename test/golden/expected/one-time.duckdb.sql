@@ -219,10 +219,14 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
 order by row_change, change, reason
 
@@ -300,16 +304,24 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
 order by row_change, change, reason
 
 -- purchases/preview_pending.sql: as in mirror-keyed
 
+-- purchases/drop_ledger.sql: as in mirror-keyed
+
 -- purchases/drop_rejects.sql: as in mirror-keyed
+
+-- purchases/drop_seen.sql: as in mirror-keyed
 
 -- purchases/drop_state.sql: as in mirror-keyed
 

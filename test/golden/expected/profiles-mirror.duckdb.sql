@@ -122,10 +122,11 @@ select
   case when exists (select 1 from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and table_name = 'runs') then 1 else 0 end as runs_exists
 
 -- customers/state_owner.sql
--- another project or target that uses this staging schema, and whether this sync has ever run here
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
 select
   max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
-  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('customers', 'customers') then run end) as last_run
 from "mixpanel"."runs"
 
 -- customers/state_read.sql
@@ -678,11 +679,47 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("customer_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview.sql
@@ -790,11 +827,47 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("customer_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_forward.sql
@@ -895,11 +968,53 @@ settled as (
   where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
     and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+  union all
+  -- nothing is sent for these, and their keys are checked all the same
+  select 'forward', 'forward', null, c.syncline_key, c.syncline_checksum, null, null, 0, 0, 0
+  from changes as c
+  where c.syncline_row_change = 'forward'
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+where row_change <> 'forward'
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("customer_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason
 
 -- customers/preview_pending.sql
@@ -1040,6 +1155,9 @@ drop table if exists "mixpanel"."customers__ledger"
 
 -- customers/drop_rejects.sql
 drop table if exists "mixpanel"."customers__rejects"
+
+-- customers/drop_seen.sql
+drop table if exists "mixpanel"."customers__seen"
 
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"

@@ -98,9 +98,45 @@ judged as (
     end as reason
   from records as r
 )
-
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, count(*) as billable, coalesce(sum(strlen(j.payload)), 0) as bytes,
-  count(distinct case when j.inexact = 1 then j.row_key end) as inexact
-from judged as j
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
 group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
 order by row_change, change, reason

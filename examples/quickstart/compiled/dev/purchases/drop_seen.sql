@@ -1,0 +1,1 @@
+drop table if exists "mixpanel"."purchases__seen"
