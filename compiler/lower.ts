@@ -440,10 +440,7 @@ function contextOf(
     lines: dialect.lines(sql('payload'), sql('ordinal')),
     digest: dialect.digest(sql('r.syncline_checksum'), sql('r.syncline_key, r.syncline_checksum')),
     outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
-    refusals: dialect.refusals(bind('refusals')),
-    positions: sql(
-      `(select b.ordinal, row_number() over (order by b.ordinal) as position from ${outbox} as b where b.batch = ${bind('batch')})`,
-    ),
+    refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
     columns_query: dialect.columns(sync.relation),
     locked: source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),

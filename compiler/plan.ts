@@ -133,7 +133,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     }
     check(sync, sync.deliver.restart, plus(['next_batch']));
     check(sync, sync.deliver.abandon, plus(['next_batch']));
-    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
+    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals', 'more']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
     for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
     for (const s of sync.cleanup) for (const file of s.run) check(sync, file, bare);

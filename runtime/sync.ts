@@ -398,8 +398,8 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     try {
       const port: DeliverPort = {
         pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
-        outcome: (batch, outcome, refusals) =>
-          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals })),
+        outcome: (batch, outcome, refusals, more) =>
+          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals, more })),
         checkpoint: (next_batch) =>
           outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
       };

@@ -113,8 +113,8 @@ export interface Dialect {
   /** JSON text of an object; `more` is a text of members, each with a comma before it. The first member is not optional. */
   jsonObject(members: readonly Member[], more?: Sql): Sql;
   jsonValid(text: Sql): Sql;
-  /** A table expression with the columns position and reason from a JSON text `[{"position":1,"reason":"…"}]`. */
-  refusals(text: Sql): Sql;
+  /** The text that a JSON object `{"1":"…"}` has under an integer, or null. */
+  jsonAt(text: Sql, key: Sql): Sql;
   /** Text aggregate: values joined by newline in the given order. */
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation. */

@@ -216,10 +216,7 @@ export const duckdb: Dialect = {
     const bare = `regexp_replace(${value}, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')`;
     return sql(`(json_valid(${value}) and not regexp_matches(${bare}, '(?i)nan|inf|,\\s*[\\]}]'))`);
   },
-  refusals: (value) =>
-    sql(
-      `(select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(${value}) as r)`,
-    ),
+  jsonAt: (value, key) => sql(`json_extract_string(${value}, '$."' || ${key} || '"')`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {
     const [table, schema, database] = [...parts].reverse();

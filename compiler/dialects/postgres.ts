@@ -237,10 +237,7 @@ export const postgres: Dialect = {
   },
   // Only columns of JSON types reach a payload as they are, and their type has proved them.
   jsonValid: () => sql('true'),
-  refusals: (value) =>
-    sql(
-      `(select cast(r.refusal ->> 'position' as bigint) as position, r.refusal ->> 'reason' as reason from json_array_elements(cast(${value} as json)) as r(refusal))`,
-    ),
+  jsonAt: (value, key) => sql(`(cast(${value} as json) ->> cast(${key} as text))`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {
     const [table, schema, database] = [...parts].reverse();
