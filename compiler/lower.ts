@@ -1,12 +1,12 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
 import { checksOf, guardsOf, probeChecks } from './checks.ts';
-import type { Dialect, Sql } from './dialects/dialect.ts';
+import type { Dialect, Grantee, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
-import { closings, historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
+import { closings, historyColumns, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
-import { joined } from './mapping/mapping.ts';
+import { keyOf } from './mapping/key.ts';
 import { mappingList } from './mapping/list.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
@@ -71,12 +71,12 @@ export function lowerShared(
 ) {
   const isStaged = place.staging !== 'none';
   const runs = dialect.relation([place.staging, 'runs']);
+  const owner = handedTo(dialect, place);
   const shared = {
     staging: dialect.ident(place.staging),
     runs,
     states: dialect.tablesEnding(place.staging, '__state'),
-    granted: handedTo(dialect, place) !== null,
-    grantee: handedTo(dialect, place) ?? sql(''),
+    ...ownerContext(owner),
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,
@@ -93,7 +93,14 @@ export function lowerShared(
     setup: [
       ...grantSteps(dialect, place.grants, syncs, add),
       ...(isStaged
-        ? [step([add('create_schema'), add('create_runs'), ...(shared.granted ? [add('hand_over')] : [])])]
+        ? [
+            step([
+              add('create_schema'),
+              ...(owner?.owns === false ? [add('grant_staging')] : []),
+              add('create_runs'),
+              ...(owner === null ? [] : [add('hand_over')]),
+            ]),
+          ]
         : []),
     ],
     privileges: dialect.grantee === null ? '' : add('privileges'),
@@ -102,9 +109,11 @@ export function lowerShared(
   };
 }
 
-/** Who owns what setup makes, where that is not who runs it. */
-const handedTo = (dialect: Dialect, { grants }: Place): Sql | null =>
+/** Who gets what setup makes, where that is not who runs it. */
+const handedTo = (dialect: Dialect, { grants }: Place): Grantee | null =>
   grants === null || dialect.grantee === null ? null : dialect.grantee(grants.to);
+
+const ownerContext = (owner: Grantee | null) => ({ owned: owner?.owns ?? false, grantee: owner?.to ?? sql('') });
 
 const ENDPOINTS = {
   events: 'import',
@@ -155,7 +164,7 @@ export function lowerSync(
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
       template: 'hand_over',
-      context: { table: base[name] as Sql, grantee: owner ?? sql('') },
+      context: { table: base[name] as Sql, ...ownerContext(owner) },
     });
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
@@ -243,6 +252,7 @@ export function lowerSync(
     commit: [
       step(
         [
+          ...(dialect.takesTurns ? [add('lock_runs')] : []),
           add('check_accounts', {
             expect: {
               rows: 0,
@@ -434,7 +444,10 @@ function contextOf(
     identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
     payload_bytes: dialect.bytes(sql('j.payload')),
     // History sends to two endpoints: each has its own batches.
-    batch_of: sql(sync.history ? `partition by ${String(mapping.billable)} order by j.row_key, j.insert_id ` : ''),
+    batch_of: sql(
+      (sync.history ? `partition by ${String(mapping.billable)} ` : '') +
+        (sync.history || dialect.ordersTotals ? 'order by j.row_key, j.insert_id ' : ''),
+    ),
     batch_records: place.limits.records,
     batch_bytes: place.limits.bytes,
     lines: dialect.lines(sql('payload'), sql('ordinal')),
@@ -442,7 +455,10 @@ function contextOf(
     outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
     refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
     columns_query: dialect.columns(sync.relation),
-    locked: source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
+    locked: source.columns.map((c) => ({
+      name: dialect.typed(dialect.text(c.name)),
+      native: dialect.typed(dialect.text(c.native)),
+    })),
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
@@ -495,33 +511,5 @@ function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
       return 'full reads every row in each run';
     case 'one_time':
       return 'one_time reads every row, once';
-  }
-}
-
-/** What names a row among the sync's rows; null where it has no name. */
-function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source, checksum: Sql = sql('r.syncline_checksum')): Sql {
-  const text = (name: string | null): Sql => dialect.keyText(source.column(name));
-  const twins = sql(
-    `${checksum} || ':' || cast(row_number() over (partition by ${checksum}) as ${dialect.types.text})`,
-  );
-  switch (sync.kind) {
-    case 'events': {
-      if (!sync.key) return twins;
-      const parts = sync.key.map(text);
-      const [only] = parts;
-      if (parts.length === 1 && only !== undefined) return only;
-      // A list with a null in it is no key: the check for null keys must see it.
-      const anyNull = parts.map((p) => `${p} is null`).join(' or ');
-      return sql(`case when ${anyNull} then null else ${joined(dialect, parts)} end`);
-    }
-    case 'user_profiles':
-    case 'group_profiles': {
-      if (sync.history) return historyKey(dialect, sync, source);
-      const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
-      // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
-      return sync.mode === 'mirror' ? id : sql(`coalesce(${id}, '~' || r.syncline_checksum)`);
-    }
-    case 'lookup_table':
-      return text(sync.id);
   }
 }

@@ -127,7 +127,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     for (const s of sync.destroy.drop) for (const file of s.run) check(sync, file, bare);
     if (sync.rename) {
       const { exists, read, outbox, steps, preview } = sync.rename;
-      for (const file of [exists, read, outbox, ...steps]) check(sync, file, new Set(RUN));
+      for (const file of [exists, read, ...outbox, ...steps]) check(sync, file, new Set(RUN));
       check(sync, preview.changes, run);
       check(sync, preview.pending, plus(['next_batch']));
     }

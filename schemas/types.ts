@@ -338,7 +338,10 @@ export interface SyncPlan {
     from: string;
     exists: string;
     read: string;
-    outbox: string;
+    /**
+     * Once for each name in the state
+     */
+    outbox: string[];
     steps: string[];
     preview: {
       changes: string;

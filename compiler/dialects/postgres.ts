@@ -1,5 +1,6 @@
 import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
+import { jsonText } from './json.ts';
 
 /** Native type names as `format_type` writes them (documentation: Data Types), without their parameters. */
 const TYPES: Readonly<Record<string, LogicalType>> = {
@@ -143,6 +144,8 @@ const isReadable = (column: Column): string => `position(${NUL} in cast(${asJson
 const concatenated = (texts: readonly string[], between: string): Sql =>
   sql(texts.length === 0 ? "''" : `array_to_string(array[${texts.join(', ')}], '${between}')`);
 
+const sizeOf = (value: Sql): Sql => sql(`octet_length(${value})`);
+
 /** PostgreSQL 12 and later (documentation: postgresql.org/docs). */
 export const postgres: Dialect = {
   name: 'postgres',
@@ -161,7 +164,16 @@ export const postgres: Dialect = {
   embedded: false,
   fileLock: false,
   readsText: false,
-  grantee: ident,
+  flattens: true,
+  ordersTotals: false,
+  takesTurns: false,
+  renamesIfThere: true,
+  grantee: (name) => ({
+    to: ident(name),
+    created: sql(`role ${ident(name)} login`),
+    found: sql(`pg_roles where rolname = ${text(name)}`),
+    owns: true,
+  }),
   types: { text: sql('text'), integer: sql('bigint') },
   logicalType(native) {
     if (native.endsWith('[]') || native.startsWith('composite ')) return 'nested';
@@ -171,6 +183,10 @@ export const postgres: Dialect = {
   ident,
   relation,
   text,
+  typed: (literal) => literal,
+  exact: (value) => value,
+  concat: (texts) => sql(texts.join(' || ')),
+  oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
   bind: (_, position) => sql(`$${position}`),
   keyText,
@@ -182,7 +198,7 @@ export const postgres: Dialect = {
       )}, '~'))`,
     ),
   md5: (value) => sql(`md5(${value})`),
-  bytes: (value) => sql(`octet_length(${value})`),
+  bytes: sizeOf,
   epochMs: (column) =>
     sql(`case when ${isDated(column)} then cast(floor(extract(epoch from ${inUtc(column)}) * 1000) as bigint) end`),
   nowMs: () => sql('cast(floor(extract(epoch from now()) * 1000) as bigint)'),
@@ -231,7 +247,8 @@ export const postgres: Dialect = {
     // A null piece is left out, so a null member disappears with its name and comma.
     const pieces = members.map((m, i) => {
       const head = text(`${i === 0 ? '' : ','}${JSON.stringify(m.name)}:`);
-      return m.optional ? `${head} || ${m.value}` : `${head}, ${m.value}`;
+      const value = jsonText(postgres, m.value);
+      return m.optional ? `${head} || ${value}` : `${head}, ${value}`;
     });
     return concatenated([`'{'`, ...pieces, ...(more === undefined ? [] : [more]), `'}'`], '');
   },

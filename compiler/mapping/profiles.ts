@@ -1,4 +1,4 @@
-import type { Dialect, Sql } from '../dialects/dialect.ts';
+import type { Dialect, Json, Sql } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import { mayBreak } from './events.ts';
@@ -15,7 +15,7 @@ const MAX_UPDATE_BYTES = 1_000_000;
  */
 export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source, again: Sql): Mapping {
   const isGroup = sync.kind === 'group_profiles';
-  const update = (id: string, operation: string, value: Sql): Sql =>
+  const update = (id: string, operation: string, value: Json): Sql =>
     dialect.jsonObject([
       ...(isGroup
         ? [
@@ -28,16 +28,15 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
           ]),
       { name: operation, value, optional: false },
     ]);
-  const names = (list: Sql): Sql => sql(`'[' || ${list} || ']'`);
   const values = source.properties.map((p) => ({
     name: p.name,
     value: dialect.jsonValue(p.column),
     quoted: dialect.text(JSON.stringify(p.name)),
   }));
-  const missing = dialect.listed(values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)));
+  const missing = values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`));
+  const isMissing = `${dialect.listed(missing)} <> ''`;
   const all = dialect.text(`[${values.map((v) => JSON.stringify(v.name)).join(',')}]`);
   const isDeleted = sync.onDelete === 'delete';
-  const set = dialect.listed(values.map((v) => sql(`${v.quoted} || ':' || ${v.value}`)));
   const marks =
     sync.insertTime === null
       ? []
@@ -50,7 +49,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
   const rules: [string, string][] = [
     ...(marks.length === 0 ? [] : [['r.insert_time_missing = 1', 'insert-time-missing'] as [string, string]]),
     ["r.profile_id is null or trim(r.profile_id) = ''", 'id-missing'],
-    [`${dialect.bytes(sql('r.payload'))} > ${MAX_UPDATE_BYTES}`, 'too-large'],
+    [dialect.oversized(sql('r.payload'), MAX_UPDATE_BYTES), 'too-large'],
     ...(source.properties.some((p) => mayBreak(p.column))
       ? [[`not ${dialect.jsonValid(sql('r.payload'))}`, 'payload-not-json'] as [string, string]]
       : []),
@@ -64,8 +63,8 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
       },
     ],
     image: {
-      insertId: sql("'set'"),
-      payload: update('syncline_profile_id', '$set', sql(`'{' || ${set} || '}'`)),
+      insertId: dialect.typed(sql("'set'")),
+      payload: update('syncline_profile_id', '$set', { optional: values }),
       change: sql('i.syncline_row_change'),
     },
     partial:
@@ -75,11 +74,11 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
             // A row that Mixpanel never showed has nothing to unset, unless the ledger was forgotten.
             when: sql(
               sync.mode === 'mirror'
-                ? `${missing} <> '' and (i.syncline_row_change = 'update' or ${again} = 1)`
-                : `${missing} <> ''`,
+                ? `${isMissing} and (i.syncline_row_change = 'update' or ${again} = 1)`
+                : isMissing,
             ),
             insertId: sql("'unset'"),
-            payload: update('syncline_profile_id', '$unset', names(missing)),
+            payload: update('syncline_profile_id', '$unset', { list: missing }),
           },
     vanished:
       sync.onDelete === 'ignore'

@@ -28,7 +28,7 @@ select 'a row has no value in its key' as violation
 from "mixpanel"."items__outbox_${run}"
 where row_key is null
   -- a join key must not be falsy
-  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
 limit 1
 
 -- items/check_twin_keys.sql

@@ -209,7 +209,7 @@ changes as (
   where n.syncline_rank = 1 and (
     n."loaded_at" is null
     or case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key)
+    or n.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j)
   )
 )
 ,
@@ -482,7 +482,7 @@ changes as (
   where n.syncline_rank = 1 and (
     n."loaded_at" is null
     or case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key)
+    or n.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j)
   )
 )
 ,
