@@ -35,26 +35,26 @@ const TYPES: Readonly<Record<string, LogicalType>> = {
   interval: 'interval',
 };
 
-const ident = (name: string): Sql => sql(`"${name.replaceAll('"', '""')}"`);
+export const ident = (name: string): Sql => sql(`"${name.replaceAll('"', '""')}"`);
 
 /** A backslash is an escape or none by a setting of the session, so none stands in a literal. */
-function text(value: string): Sql {
+export function text(value: string): Sql {
   const quoted = value.split('\\').map((part) => `'${part.replaceAll("'", "''")}'`);
   return sql(quoted.length === 1 ? (quoted[0] ?? '') : `(${quoted.join(' || chr(92) || ')})`);
 }
 
 const col = (column: Column): Sql => ident(column.name);
-const relation = (parts: readonly string[]): Sql => sql(parts.map(ident).join('.'));
+export const relation = (parts: readonly string[]): Sql => sql(parts.map(ident).join('.'));
 
 /** Years that an ISO date of four digits can name; infinities have none either. */
 const inCalendar = (c: string, type: 'date' | 'timestamp'): string =>
   `${c} between ${type} '0001-01-01' and ${type} '9999-12-31${type === 'date' ? '' : ' 23:59:59.999999'}'`;
 
 /** The zone of a naive timestamp; a date is its midnight in UTC. */
-const zoneOf = (column: Column): string => (column.type === 'timestamp' ? (column.zone ?? 'UTC') : 'UTC');
+export const zoneOf = (column: Column): string => (column.type === 'timestamp' ? (column.zone ?? 'UTC') : 'UTC');
 
 /** A timestamp column as a naive one in UTC. */
-function inUtc(column: Column): string {
+export function inUtc(column: Column): string {
   const c = col(column);
   if (column.type === 'timestamp_utc') return `(${c} at time zone 'UTC')`;
   if (column.type === 'date') return `cast(${c} as timestamp)`;
@@ -62,7 +62,7 @@ function inUtc(column: Column): string {
 }
 
 /** A zone's offset cannot move what has four digits of year out of the range of a timestamp. */
-const isDated = (column: Column): string =>
+export const isDated = (column: Column): string =>
   column.type === 'timestamp_utc'
     ? inCalendar(inUtc(column), 'timestamp')
     : inCalendar(col(column), column.type === 'date' ? 'date' : 'timestamp');

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
 import { compileFiles, lock, profiles, PROJECT, sync } from './project.ts';
+import { NEUTRAL, onRedshift } from './redshift.ts';
 
 /** Each case is one file with every statement in order; the commit that accepts one says what was checked in it. */
-const CASES = {
+export const CASES = {
   'mirror-keyed': sync('    key: order_id\n'),
   'mirror-key-list': sync('    key: [customer_id, order_id]\n'),
   'mirror-unkeyed': sync(),
@@ -65,6 +66,31 @@ describe('compiled SQL', () => {
       await expect(statements.join('\n')).toMatchFileSnapshot(`expected/${name}.duckdb.sql`);
     });
   }
+
+  test.each(['mirror-keyed', 'profiles-mirror', 'lookup'] as const)('%s on Redshift', async (name) => {
+    const of = async (files: Readonly<Record<string, string>>, options = {}) =>
+      compiledFiles((await compileFiles(files, options)).plan!);
+    const files = onRedshift(CASES[name]);
+    const [real, neutral, keyed] = [
+      await of(files),
+      await of(files, { dialect: NEUTRAL }),
+      await of(onRedshift(CASES['mirror-keyed'])),
+    ];
+    const duck = await of({
+      'syncline.yml': PROJECT,
+      'syncs/shop.yml': CASES[name],
+      'syncline.lock.json': lock(),
+    });
+    const said = (file: string): string => {
+      if (name !== 'mirror-keyed' && real[file] === keyed[file]) return `-- ${file}: as in mirror-keyed\n`;
+      if (neutral[file] === duck[file]) return `-- ${file}: as on DuckDB, but for binds, types and the clock\n`;
+      if (/\/(capture_forward|preview\w*|destroy|show)\.sql$/.test(file))
+        return `-- ${file}: made of the parts of capture\n`;
+      return `-- ${file}\n${real[file] ?? ''}`;
+    };
+    const statements = Object.keys(real).filter((file) => file.endsWith('.sql'));
+    await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.redshift.sql`);
+  });
 
   test('the plan of the keyed mirror', async () => {
     const files = { 'syncline.yml': PROJECT, 'syncs/shop.yml': CASES['mirror-keyed'], 'syncline.lock.json': lock() };
