@@ -20,6 +20,8 @@ const SERVER = 'host: h, user: u, dbname: d';
 test.each([
   ['duckdb', 'type: duckdb, path: w.duckdb', 'VARIANT'],
   ['postgres', `type: postgres, ${SERVER}`, 'tsvector'],
+  ['redshift', `type: redshift, ${SERVER}`, 'geometry'],
+  ['redshift', `type: redshift, ${SERVER}`, 'binary varying'],
 ])(
   '%s: a column whose type cannot be synced is refused by name, unless it is excluded',
   async (_, warehouse, native) => {
@@ -32,3 +34,10 @@ test.each([
     expect(await codes('    key: odd\n    properties: { exclude: [odd] }\n', native, warehouse)).toHaveLength(1);
   },
 );
+
+test('redshift: keys of an object are no properties, and that is told', async () => {
+  expect(await codes('    json_properties: odd\n', 'super', `type: redshift, ${SERVER}`)).toEqual([
+    'column-type: column `odd` is super; json_properties needs another warehouse: the SQL of redshift cannot list the keys of an object. Select them as columns in a view, or send the object as one property ()',
+  ]);
+  expect(await codes('', 'super', `type: redshift, ${SERVER}`)).toEqual([]);
+});

@@ -1,7 +1,9 @@
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import type { Dialect } from '../../compiler/dialects/dialect.ts';
 import { redshift } from '../../compiler/dialects/redshift.ts';
-import { PROJECT, COLUMNS, lock } from './project.ts';
+import { statementText } from '../../compiler/render.ts';
+import { CASES } from './cases.ts';
+import { COLUMNS, compileFiles, lock, PROJECT } from './project.ts';
 
 /** The types of the other goldens' columns, as SVV_COLUMNS names them. A BLOB has no counterpart that can be synced. */
 const TYPES: Readonly<Record<string, string>> = {
@@ -36,3 +38,19 @@ export const NEUTRAL: Dialect = {
   types: duckdb.types,
   nowMs: () => duckdb.nowMs(),
 };
+
+/** Every compiled statement of the golden cases, with and without rights and write access. */
+export async function compiledOnRedshift(): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  const grants = ', grantee: "role:sync", creator: dbt, statement_timeout: 30m';
+  for (const [name, text] of Object.entries(CASES)) {
+    const isDirect = name.startsWith('direct');
+    const yml = text.replace(/ {4}json_properties: raw\n/, '');
+    const settings = isDirect ? ', staging: none' : name === 'mirror-keyed' ? grants : '';
+    const { plan, diagnostics } = await compileFiles(onRedshift(yml, settings));
+    if (!plan) throw new Error(JSON.stringify(diagnostics));
+    for (const [file, { sql }] of Object.entries(plan.statements)) found.set(`${name}: ${file}`, statementText(sql));
+    plan.session.forEach((sql, i) => found.set(`${name}: session ${i}`, sql));
+  }
+  return found;
+}
