@@ -19,6 +19,7 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
         },
       },
+      { extends: true, test: { name: 'engines', include: ['test/engines/**/*.test.ts'], testTimeout: 600_000 } },
       { extends: true, test: { name: 'e2e', include: ['test/e2e/*.test.ts'], testTimeout: 600_000 } },
     ],
   },

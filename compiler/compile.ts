@@ -1,8 +1,9 @@
 import type { Plan } from '../schemas/types.ts';
 import type { Diagnostic } from './diagnostics.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
-import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerShared, lowerSync } from './lower.ts';
+import { BATCH_BYTES, BATCH_RECORDS, lowerDirect, lowerSync } from './lower.ts';
 import { parseLock, writeLock } from './lock.ts';
+import { lowerShared } from './shared.ts';
 import type { Override } from './overrides.ts';
 import {
   checkParents,

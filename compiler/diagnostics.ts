@@ -137,7 +137,7 @@ const TEXTS = {
   }),
   'column-type-unknown': (p: { column: string; native: string }): Text => ({
     message: `column \`${p.column}\` has type ${p.native}, which cannot be synced`,
-    hint: 'exclude it (`properties: { exclude: […] }`), or cast it in a view',
+    hint: `leave it out, \`properties: { exclude: [${p.column}] }\`, or cast it in a view`,
   }),
   'mode-unavailable': (p: { kind: string; mode: string; use: string }): Text => ({
     message: `kind ${p.kind} has no mode ${p.mode}`,

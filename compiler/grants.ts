@@ -1,5 +1,5 @@
 import type { SqlStep } from '../schemas/types.ts';
-import type { Dialect, Sql } from './dialects/dialect.ts';
+import type { Dialect, Grantee, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
 import type { Context } from './render.ts';
@@ -17,18 +17,19 @@ const steps = (run: readonly string[], unless?: string): SqlStep => ({
 
 /** What the statements about rights name: the grantee, the sources and their schemas, each once and in order. */
 function contextOf(
-  grantee: (name: string) => Sql,
+  grantee: (name: string) => Grantee,
   dialect: Dialect,
   grants: Grants,
   syncs: readonly ResolvedSync[],
 ): Context {
   const listed = (names: Iterable<string>): Sql => sql([...new Set(names)].sort().join(', '));
   return {
-    grantee: grantee(grants.to),
-    grantee_name: dialect.text(grants.to),
+    grantee: grantee(grants.to).to,
+    created: grantee(grants.to).created,
+    found: grantee(grants.to).found,
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
     schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
-    creator: grants.creator === null ? sql('') : grantee(grants.creator),
+    creator: grants.creator === null ? sql('') : dialect.ident(grants.creator),
   };
 }
 

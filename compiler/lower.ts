@@ -3,10 +3,10 @@ import { checksOf, foretold, guardsOf, probeChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
-import { closings, historyColumns, historyKey, historyRows, mapHistory } from './mapping/history.ts';
+import { closings, historyColumns, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
-import { joined } from './mapping/mapping.ts';
+import { keyOf } from './mapping/key.ts';
 import { mappingList } from './mapping/list.ts';
 import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
@@ -16,7 +16,7 @@ import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName, Rendered, Renderer } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
-import { grantSteps } from './grants.ts';
+import { handedTo, ownerContext } from './shared.ts';
 import { destroyOf, renameOf } from './removal.ts';
 import { indexOf, stagingTables } from './tables.ts';
 import { windowContext } from './window.ts';
@@ -61,52 +61,6 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
   };
   return { add, overridden };
 }
-
-/** Steps and statements that every sync of a target shares. */
-export function lowerShared(
-  dialect: Dialect,
-  renderer: Renderer,
-  place: Place,
-  syncs: readonly ResolvedSync[],
-  statements: Statements,
-) {
-  const isStaged = place.staging !== 'none';
-  const runs = dialect.relation([place.staging, 'runs']);
-  const shared = {
-    staging: dialect.ident(place.staging),
-    runs,
-    states: dialect.tablesEnding(place.staging, '__state'),
-    granted: handedTo(dialect, place) !== null,
-    grantee: handedTo(dialect, place) ?? sql(''),
-    table: runs,
-    staging_name: dialect.text(place.staging),
-    is_staged: isStaged,
-    sources: [...new Set(syncs.map((s) => dialect.relation(s.relation)))]
-      .sort()
-      .map((r) => ({ text: dialect.text(r) })),
-  };
-  const add = (name: string, context: Context = shared): string => {
-    const file = `shared/${name}.sql`;
-    statements[file] = renderer.render(name, context);
-    return file;
-  };
-  return {
-    setup: [
-      ...grantSteps(dialect, place.grants, syncs, add),
-      ...(isStaged
-        ? [step([add('create_schema'), add('create_runs'), ...(shared.granted ? [add('hand_over')] : [])])]
-        : []),
-    ],
-    privileges: renderer.has('privileges') ? add('privileges') : '',
-    cancel: renderer.has('cancel') ? add('cancel') : '',
-    runs: isStaged ? add('runs') : '',
-    states: isStaged ? add('states') : '',
-  };
-}
-
-/** Who owns what setup makes, where that is not who runs it. */
-const handedTo = (dialect: Dialect, { grants }: Place): Sql | null =>
-  grants === null || dialect.grantee === null ? null : dialect.grantee(grants.to);
 
 const ENDPOINTS = {
   events: 'import',
@@ -166,7 +120,7 @@ export function lowerSync(
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
       template: 'hand_over',
-      context: { table: base[name] as Sql, grantee: owner ?? sql('') },
+      context: { table: base[name] as Sql, ...ownerContext(owner) },
     });
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
@@ -256,6 +210,7 @@ export function lowerSync(
     commit: [
       step(
         [
+          ...(dialect.takesTurns ? [add('lock_runs')] : []),
           add('check_accounts', {
             expect: {
               rows: 0,
@@ -464,18 +419,21 @@ function contextOf(
     identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
     payload_bytes: dialect.bytes(sql('j.payload')),
     // History sends to two endpoints: each has its own batches.
-    batch_of: sql(sync.history ? `partition by ${String(mapping.billable)} order by j.row_key, j.insert_id ` : ''),
+    batch_of: sql(
+      (sync.history ? `partition by ${String(mapping.billable)} ` : '') +
+        (sync.history || dialect.ordersTotals ? 'order by j.row_key, j.insert_id ' : ''),
+    ),
     batch_records: place.limits.records,
     batch_bytes: place.limits.bytes,
     lines: dialect.lines(sql('payload'), sql('ordinal')),
     digest: dialect.digest(sql('r.syncline_checksum'), sql('r.syncline_key, r.syncline_checksum')),
     outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
-    refusals: dialect.refusals(bind('refusals')),
-    positions: sql(
-      `(select b.ordinal, row_number() over (order by b.ordinal) as position from ${outbox} as b where b.batch = ${bind('batch')})`,
-    ),
+    refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
     columns_query: dialect.columns(sync.relation),
-    locked: source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
+    locked: source.columns.map((c) => ({
+      name: dialect.typed(dialect.text(c.name)),
+      native: dialect.typed(dialect.text(c.native)),
+    })),
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
@@ -531,35 +489,5 @@ function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
       return 'full reads every row in each run';
     case 'one_time':
       return 'one_time reads every row, once';
-  }
-}
-
-/** What names a row among the sync's rows; null where it has no name. */
-function keyOf(dialect: Dialect, sync: ResolvedSync, source: Source, checksum: Sql = sql('r.syncline_checksum')): Sql {
-  const text = (name: string | null): Sql => dialect.keyText(source.column(name));
-  const twins = sql(
-    `${checksum} || ':' || cast(row_number() over (partition by ${checksum}) as ${dialect.types.text})`,
-  );
-  switch (sync.kind) {
-    case 'events': {
-      if (!sync.key) return twins;
-      const parts = sync.key.map(text);
-      const [only] = parts;
-      if (parts.length === 1 && only !== undefined) return only;
-      // A list with a null in it is no key: the check for null keys must see it.
-      const anyNull = parts.map((p) => `${p} is null`).join(' or ');
-      return sql(`case when ${anyNull} then null else ${joined(dialect, parts)} end`);
-    }
-    case 'user_profiles':
-    case 'group_profiles': {
-      if (sync.history) return historyKey(dialect, sync, source);
-      const id = text(sync.kind === 'user_profiles' ? sync.userId : sync.groupId);
-      // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
-      return sync.mode === 'mirror'
-        ? id
-        : sql(`coalesce(case when trim(${id}) <> '' then ${id} end, '~' || r.syncline_checksum)`);
-    }
-    case 'lookup_table':
-      return text(sync.id);
   }
 }

@@ -129,13 +129,13 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     for (const s of sync.destroy.drop) for (const file of s.run) check(sync, file, bare);
     if (sync.rename) {
       const { exists, read, outbox, steps, preview } = sync.rename;
-      for (const file of [exists, read, outbox, ...steps]) check(sync, file, new Set(RUN));
+      for (const file of [exists, read, ...outbox, ...steps]) check(sync, file, new Set(RUN));
       check(sync, preview.changes, run);
       check(sync, preview.pending, plus(['next_batch']));
     }
     check(sync, sync.deliver.restart, plus(['next_batch']));
     check(sync, sync.deliver.abandon, plus(['next_batch']));
-    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals']));
+    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals', 'more']));
     check(sync, sync.deliver.checkpoint, plus(['next_batch']));
     for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
     for (const s of sync.cleanup) for (const file of s.run) check(sync, file, bare);

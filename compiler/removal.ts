@@ -59,7 +59,13 @@ export function renameOf(
       context: { state_exists: dialect.tableExists(staging, dialect.text(`${from}__state`)) },
     }),
     read: add('rename_read', { template: 'state_read', context: old }),
-    outbox: rename('outbox', old['outbox'] as Sql, sql(outbox)),
+    outbox: [
+      // An attempt that ended before it made its outbox has none.
+      ...(dialect.renamesIfThere
+        ? []
+        : [add('create_missing', { context: { table: old['outbox'] as Sql }, repeatable: false })]),
+      rename('outbox', old['outbox'] as Sql, sql(outbox)),
+    ],
     steps: tables.map((t) => rename(t, old[t] as Sql, dialect.ident(`${sync.name}__${t}`))),
     preview: {
       changes: add('rename_preview', { template: 'preview', context: { ...old, ...more } }),

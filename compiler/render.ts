@@ -26,6 +26,7 @@ export const LATE = {
   next_batch: 'integer',
   outcome: 'text',
   refusals: 'text',
+  more: 'integer',
   watermark_from: 'text',
   watermark_to: 'text',
   seen_from: 'text',

@@ -6,10 +6,17 @@ import type { Row } from './warehouses/warehouse.ts';
 
 /** Batches read ahead of the senders; one holds at most 8 MB. */
 const PAGES = 4;
+/** Bytes of refusals in one statement: a text of some warehouses holds no more than 64 KB. */
+const REFUSALS = 60_000;
 
 export interface DeliverPort {
+  /** Rows of batch, records and body, in the order of the batches; a batch may come in several rows. */
   pages(from: number, to: number): Promise<readonly Row[]>;
-  outcome(batch: number, outcome: 'refused' | 'maybe', refusals: string): Promise<void>;
+  /**
+   * Records what a batch was refused of, in place of what was recorded before; with `more` in addition to it.
+   * @param refusals a JSON object of reasons by the record's position in its batch
+   */
+  outcome(batch: number, outcome: 'refused' | 'maybe', refusals: string, more: 0 | 1): Promise<void>;
   checkpoint(next: number): Promise<void>;
 }
 
@@ -44,7 +51,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
   let prefix = d.next;
   let written = d.next;
   const done = new Set<number>();
-  const queue: Row[] = [];
+  const queue: Page[] = [];
   let reading: Promise<void> | undefined;
   let checkpointing: Promise<void> = Promise.resolve();
   let failure: unknown;
@@ -52,8 +59,8 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
   const fill = async (): Promise<void> => {
     const from = read;
     read = Math.min(d.batches, from + PAGES);
-    const pages = await port.pages(from, read);
-    const present = new Set(pages.map((p) => Number(p['batch'])));
+    const pages = whole(await port.pages(from, read));
+    const present = new Set(pages.map((p) => p.batch));
     for (let b = from; b < read; b++) if (!present.has(b)) done.add(b);
     queue.push(...pages);
   };
@@ -64,7 +71,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
         failure ??= error;
       })
       .finally(() => (reading = undefined)));
-  const next = async (): Promise<Row | undefined> => {
+  const next = async (): Promise<Page | undefined> => {
     while (failure === undefined && queue.length === 0 && (reading || read < d.batches)) await ahead();
     if (failure !== undefined) return undefined;
     const page = queue.shift();
@@ -88,8 +95,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
     while (failure === undefined && !d.stop.aborted) {
       const page = await next();
       if (page === undefined) return;
-      const batch = Number(page['batch']);
-      const body = { body: String(page['body']), records: Number(page['records']) };
+      const { batch, ...body } = page;
       const result = await send(
         body,
         {
@@ -101,7 +107,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
       );
       result.notes.forEach(d.note);
       if (result.refused.length > 0)
-        await port.outcome(batch, result.maybe || d.resumed ? 'maybe' : 'refused', refusals(result.refused));
+        await record(port, batch, result.maybe || d.resumed ? 'maybe' : 'refused', result.refused);
       done.add(batch);
       d.progress(body.records);
       await advance();
@@ -118,8 +124,48 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
   await advance();
 }
 
-function refusals(refused: readonly Refusal[]): string {
-  return JSON.stringify(refused.map((r) => ({ position: r.index + 1, reason: r.reason.slice(0, 500) })));
+interface Page {
+  readonly batch: number;
+  readonly records: number;
+  readonly body: string;
+}
+
+/** Batches whole again: a warehouse that joins no long texts gives them in pieces. */
+function whole(rows: readonly Row[]): readonly Page[] {
+  const pages: { batch: number; records: number; bodies: string[] }[] = [];
+  for (const row of rows) {
+    const [batch, records, body] = [Number(row['batch']), Number(row['records']), String(row['body'])];
+    const last = pages.at(-1);
+    if (last?.batch === batch) {
+      last.records += records;
+      last.bodies.push(body);
+    } else pages.push({ batch, records, bodies: [body] });
+  }
+  return pages.map(({ bodies, ...page }) => ({ ...page, body: bodies.join('\n') }));
+}
+
+/** Records the refusals of a batch, in as many statements as they need; the checkpoint passes it after the last one. */
+async function record(
+  port: DeliverPort,
+  batch: number,
+  outcome: 'refused' | 'maybe',
+  refused: readonly Refusal[],
+): Promise<void> {
+  let more: 0 | 1 = 0;
+  let members: string[] = [];
+  let bytes = 0;
+  const flush = async (): Promise<void> => {
+    await port.outcome(batch, outcome, `{${members.join(',')}}`, more);
+    [more, members, bytes] = [1, [], 0];
+  };
+  for (const { index, reason } of refused) {
+    const member = `"${index + 1}":${JSON.stringify(reason.slice(0, 500) || 'refused')}`;
+    const size = Buffer.byteLength(member) + 1;
+    if (bytes + size > REFUSALS) await flush();
+    members.push(member);
+    bytes += size;
+  }
+  await flush();
 }
 
 /**
@@ -137,9 +183,9 @@ export async function deliverTable(
   async function* csv(): AsyncGenerator<string> {
     yield `${table.header}\n`;
     for (let from = 0; from < d.batches; from += PAGES)
-      for (const page of await port.pages(from, Math.min(d.batches, from + PAGES))) {
-        records.set(Number(page['batch']), Number(page['records']));
-        yield `${String(page['body'])}\n`;
+      for (const page of whole(await port.pages(from, Math.min(d.batches, from + PAGES)))) {
+        records.set(page.batch, page.records);
+        yield `${page.body}\n`;
       }
   }
   const result = await mixpanel.replaceLookup(table.id, csv(), {
@@ -152,7 +198,7 @@ export async function deliverTable(
     const outcome = result.maybe || d.resumed ? 'maybe' : 'refused';
     for (const [batch, count] of records) {
       const all = Array.from({ length: count }, (_, index) => ({ index, reason: result.reason }));
-      await port.outcome(batch, outcome, refusals(all));
+      await record(port, batch, outcome, all);
     }
   }
   await lease.write(() => port.checkpoint(d.batches));

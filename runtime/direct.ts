@@ -326,12 +326,18 @@ const recordOf = (row: Row): FileReject => ({
   row_key: String(row['row_key']),
   change: String(row['change']),
   reason: String(row['reason'] ?? ''),
-  payload: String(row['payload']),
+  payload: textOf(row['payload']),
 });
 
 async function* csv(header: string, pieces: AsyncIterable<readonly Row[]>): AsyncGenerator<string> {
   yield `${header}\n`;
-  for await (const rows of pieces) yield rows.map((row) => `${String(row['payload'])}\n`).join('');
+  for await (const rows of pieces) {
+    if (rows.some((row) => row['payload'] === null))
+      throw new RunError('check-failed', 'A row is longer than a text of the warehouse. Send fewer columns of it.', {
+        retryable: false,
+      });
+    yield rows.map((row) => `${String(row['payload'])}\n`).join('');
+  }
 }
 
 function counts(result: Delivered): RunCounts {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Plan, SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
 import { isSameMapping } from './mapping.ts';
@@ -78,8 +79,8 @@ export function toState(row: Row): State {
     quietLeftMs: integer('quiet_left_ms'),
     phase: text('phase') === 'sending' ? 'sending' : 'idle',
     run: row['run'] === null ? null : integer('run'),
-    baseline: row['baseline'] === null ? null : text('baseline'),
-    pending: row['pending'] === null ? null : text('pending'),
+    baseline: row['baseline'] === null ? null : unpacked(text('baseline')),
+    pending: row['pending'] === null ? null : unpacked(text('pending')),
     nextBatch: integer('next_batch'),
     idSpace: text('id_space'),
     epoch: integer('epoch'),
@@ -90,6 +91,15 @@ export function toState(row: Row): State {
     names: text('names').split(' ').filter(Boolean).map(Number),
   };
 }
+
+const PACKED = 'gzip:';
+
+/** A baseline as the state keeps it: one of a wide table is packed, since a text of some warehouses holds 64 KB. */
+export const packed = (json: string): string =>
+  Buffer.byteLength(json) <= 60_000 ? json : PACKED + gzipSync(json).toString('base64');
+
+const unpacked = (text: string): string =>
+  text.startsWith(PACKED) ? gunzipSync(Buffer.from(text.slice(PACKED.length), 'base64')).toString() : text;
 
 /** Refuses a state that belongs to someone else or to a newer syncline. */
 export function verifyState(

@@ -9,7 +9,7 @@ import { routeOf } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
-import { baselineOf, markOf, toState, valuesOf, verifyState } from './state.ts';
+import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
 import type { Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
@@ -122,7 +122,7 @@ async function takesName(
   const state = toState(row);
   verifyState(rename.from, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   await runner.atomic([
-    ...state.names.map((n) => [rename.outbox, { run: n }] as const),
+    ...state.names.flatMap((n) => rename.outbox.map((file) => [file, { run: n }] as const)),
     ...rename.steps.map((file) => [file, {}] as const),
   ]);
   run.emit?.({
@@ -353,7 +353,7 @@ async function fresh(story: Story): Promise<void> {
   const invalid = Number(totals?.['invalid'] ?? 0);
   // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
   if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
-  const pending = JSON.stringify({ ...baselineOf(sync, values), ...(adopted === 1 ? { adopted } : {}) });
+  const pending = packed(JSON.stringify({ ...baselineOf(sync, values), ...(adopted === 1 ? { adopted } : {}) }));
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({
@@ -429,8 +429,8 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     try {
       const port: DeliverPort = {
         pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
-        outcome: (batch, outcome, refusals) =>
-          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals })),
+        outcome: (batch, outcome, refusals, more) =>
+          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals, more })),
         checkpoint: (next_batch) =>
           outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
       };

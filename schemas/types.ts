@@ -342,7 +342,10 @@ export interface SyncPlan {
     from: string;
     exists: string;
     read: string;
-    outbox: string;
+    /**
+     * Once for each name in the state
+     */
+    outbox: string[];
     steps: string[];
     preview: {
       changes: string;
@@ -594,7 +597,7 @@ export type Tags = string[];
 export type WarehouseSettings = {
   type: string;
 } & WarehouseSettings1;
-export type WarehouseSettings1 = DuckDBSettings | PostgresSettings;
+export type WarehouseSettings1 = DuckDBSettings | PostgresSettings | RedshiftSettings;
 
 /**
  * syncline.yml
@@ -820,6 +823,104 @@ export interface PostgresSettings {
   grant_scope?: 'table' | 'schema';
   /**
    * The role that makes the sources anew, such as the one of dbt
+   */
+  creator?: string;
+}
+/**
+ * Named as in a dbt-redshift profile, besides what syncline adds
+ */
+export interface RedshiftSettings {
+  type: 'redshift';
+  host: string;
+  port?: number;
+  /**
+   * iam: temporary credentials of AWS instead of a password
+   */
+  method?: 'database' | 'iam';
+  user?: string;
+  password?: string;
+  dbname: string;
+  /**
+   * dbt's own; not used
+   */
+  schema?: string;
+  /**
+   * dbt's own; not used
+   */
+  threads?: number;
+  /**
+   * For `method: iam`; the first part of the host where it is left out
+   */
+  cluster_id?: string;
+  /**
+   * For `method: iam`; the first part of a serverless host where it is left out
+   */
+  serverless_work_group?: string;
+  /**
+   * A profile of the AWS configuration; where it is left out, what the environment gives
+   */
+  iam_profile?: string;
+  /**
+   * Of AWS; the one in the host where it is left out
+   */
+  region?: string;
+  access_key_id?: string;
+  secret_access_key?: string;
+  /**
+   * Makes the user where there is none, for `method: iam`
+   */
+  autocreate?: boolean;
+  /**
+   * Groups of the user for the session, for `method: iam`
+   */
+  db_groups?: string[];
+  /**
+   * dbt's own; not used
+   */
+  ra3_node?: boolean;
+  /**
+   * dbt's own; not used
+   */
+  autocommit?: boolean;
+  /**
+   * dbt's own; not used
+   */
+  retries?: number;
+  /**
+   * Seconds
+   */
+  keepalives_idle?: number;
+  /**
+   * Seconds
+   */
+  connect_timeout?: number;
+  sslmode?: 'verify-full' | 'verify-ca' | 'require' | 'disable';
+  /**
+   * File of the certificate authority
+   */
+  sslrootcert?: string;
+  /**
+   * none: no write access
+   */
+  staging?: string;
+  /**
+   * Of a gigabyte that leaves the warehouse, for `plan`
+   */
+  egress_price?: number;
+  /**
+   * What one statement may take, such as 30m
+   */
+  statement_timeout?: string;
+  /**
+   * The user that `apply` connects as, or `role:name` or `group:name`, for the SQL of `setup`
+   */
+  grantee?: string;
+  /**
+   * What the grantee may read: the sources, or all of their schemas
+   */
+  grant_scope?: 'table' | 'schema';
+  /**
+   * The user that makes the sources anew, such as the one of dbt
    */
   creator?: string;
 }

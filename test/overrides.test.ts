@@ -266,16 +266,16 @@ test('the lock knows the parents, and a parent that changed is told', () => {
   const files = {
     ...BASE,
     ...table(GOOD),
-    'templates/postgres/create_table.sql.njk': GOOD,
+    'templates/snowflake/create_table.sql.njk': GOOD,
     'templates/default/x.sql.njk': '',
   };
   const digests = parentDigests(files, templates);
-  expect(Object.keys(digests)).toEqual([AT, 'templates/postgres/create_table.sql.njk']);
+  expect(Object.keys(digests)).toEqual([AT, 'templates/snowflake/create_table.sql.njk']);
   expect(digests[AT]).toMatch(/^[0-9a-f]{64}$/);
   const parent = 'default/create_table.sql.njk';
   const changed = { ...templates, [parent]: `${templates[parent]!} ` };
   expect(parentDigests(files, changed)[AT]).not.toBe(digests[AT]);
-  expect(digests['templates/postgres/create_table.sql.njk']).toBe(
+  expect(digests['templates/snowflake/create_table.sql.njk']).toBe(
     createHash('sha256').update(templates[parent]!).digest('hex'),
   );
 });

@@ -42,8 +42,29 @@ export interface Column {
 /** A member of a JSON object; an optional one is left out when its value is null. */
 export interface Member {
   readonly name: string;
-  readonly value: Sql;
+  readonly value: Json;
   readonly optional: boolean;
+}
+
+/**
+ * A JSON value: SQL of its text; an object, whose `more` is a text of members, each with a comma before it; an object
+ * of optional members only; or a list of the texts that are not null.
+ */
+export type Json =
+  | Sql
+  | { readonly members: readonly Member[]; readonly more?: Sql | undefined }
+  | { readonly optional: readonly { readonly name: string; readonly value: Sql }[] }
+  | { readonly list: readonly Sql[] };
+
+/** Whom a grant names, as the SQL of rights says it. */
+export interface Grantee {
+  readonly to: Sql;
+  /** What follows `create`. */
+  readonly created: Sql;
+  /** Where it is found: what follows `from`. */
+  readonly found: Sql;
+  /** True for who can own tables. */
+  readonly owns: boolean;
 }
 
 export interface Dialect {
@@ -62,15 +83,31 @@ export interface Dialect {
   readonly fileLock: boolean;
   /** True where a text can be read as JSON without failing on one that is none. */
   readonly readsText: boolean;
+  /** True where the members of a JSON object can be listed inside an expression. */
+  readonly flattens: boolean;
+  /** True where a running total needs an order of its rows. */
+  readonly ordersTotals: boolean;
+  /** True where two transactions that read and write one table at once fail each other: commits then take turns. */
+  readonly takesTurns: boolean;
+  /** True where a table is renamed only if it is there. */
+  readonly renamesIfThere: boolean;
   /** Column types of our own tables. */
   readonly types: Readonly<Record<'text' | 'integer', Sql>>;
   /** The logical type of a native type; undefined when it cannot be synced. */
   logicalType(native: string): LogicalType | undefined;
   /** Whom a grant names; null where a warehouse gives no rights. Where it does, it has templates `grant_*` and `privileges`. */
-  readonly grantee: ((name: string) => Sql) | null;
+  readonly grantee: ((name: string) => Grantee) | null;
   ident(name: string): Sql;
   relation(parts: readonly string[]): Sql;
   text(value: string): Sql;
+  /** A text literal as a column of a subquery: with a type, where it has none by itself. */
+  typed(literal: Sql): Sql;
+  /** A text that differs from another one's exactly when the texts do, also where comparing ignores trailing blanks. */
+  exact(text: Sql): Sql;
+  /** The texts one after the other; null where one is, or where a text of the warehouse holds no so long one. */
+  concat(texts: readonly Sql[]): Sql;
+  /** A condition that a text has more bytes than that, or that it could not be made because it has too many. */
+  oversized(text: Sql, bytes: number): Sql;
   /** A relation's rows under a condition that people wrote and review; it was checked to be one condition. */
   filtered(relation: Sql, condition: string): Sql;
   /** A placeholder of the driver. */
@@ -110,11 +147,11 @@ export interface Dialect {
   digest(text: Sql, order: Sql): Sql;
   /** JSON text of a text expression. */
   jsonString(text: Sql): Sql;
-  /** JSON text of an object; `more` is a text of members, each with a comma before it. The first member is not optional. */
+  /** JSON text of an object, or null where that is longer than a text holds. The first member is not optional. */
   jsonObject(members: readonly Member[], more?: Sql): Sql;
   jsonValid(text: Sql): Sql;
-  /** A table expression with the columns position and reason from a JSON text `[{"position":1,"reason":"…"}]`. */
-  refusals(text: Sql): Sql;
+  /** The text that a JSON object `{"1":"…"}` has under an integer, or null. */
+  jsonAt(text: Sql, key: Sql): Sql;
   /** Text aggregate: values joined by newline in the given order. */
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation. */

@@ -1,8 +1,9 @@
 import type { Dialect, WarehouseKind } from './dialect.ts';
 import { duckdb } from './duckdb.ts';
 import { postgres } from './postgres.ts';
+import { redshift } from './redshift.ts';
 
 /** The dialects that there are. */
-export const DIALECTS = { duckdb, postgres } as const satisfies Partial<Record<WarehouseKind, Dialect>>;
+export const DIALECTS = { duckdb, postgres, redshift } as const satisfies Partial<Record<WarehouseKind, Dialect>>;
 
 export const dialectOf = (kind: keyof typeof DIALECTS): Dialect => DIALECTS[kind];

@@ -1,5 +1,6 @@
 import type { Column, Dialect, LogicalType, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
+import { jsonText } from './json.ts';
 
 /** Native type names of DuckDB (documentation: Data Types) without their parameters. */
 const TYPES: Readonly<Record<string, LogicalType>> = {
@@ -131,6 +132,8 @@ function jsonValue(column: Column): Sql {
   }
 }
 
+const sizeOf = (value: Sql): Sql => sql(`strlen(${value})`);
+
 /** DuckDB, the embedded default (documentation: duckdb.org/docs/stable). */
 export const duckdb: Dialect = {
   name: 'duckdb',
@@ -144,6 +147,10 @@ export const duckdb: Dialect = {
   embedded: true,
   fileLock: true,
   readsText: true,
+  flattens: true,
+  ordersTotals: false,
+  takesTurns: false,
+  renamesIfThere: true,
   grantee: null,
   types: { text: sql('varchar'), integer: sql('bigint') },
   logicalType(native) {
@@ -153,13 +160,17 @@ export const duckdb: Dialect = {
   ident,
   relation,
   text,
+  typed: (literal) => literal,
+  exact: (value) => value,
+  concat: (texts) => sql(texts.join(' || ')),
+  oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
   bind: (name) => sql(`$${name}`),
   keyText,
   checksum: (columns) =>
     sql(`md5(regexp_replace(cast(json_array(${columns.map(keyText).join(', ')}) as varchar), '(,null)+\\]$', ']'))`),
   md5: (value) => sql(`md5(${value})`),
-  bytes: (value) => sql(`strlen(${value})`),
+  bytes: sizeOf,
   epochMs(column) {
     const c = col(column);
     const stamp = column.type === 'timestamp_utc' ? c : inUtc(column);
@@ -207,7 +218,8 @@ export const duckdb: Dialect = {
     // concat() takes a null piece as empty, so a null member disappears with its name and comma.
     const pieces = members.map((m, i) => {
       const head = text(`${i === 0 ? '' : ','}${JSON.stringify(m.name)}:`);
-      return m.optional ? `${head} || ${m.value}` : `${head}, ${m.value}`;
+      const value = jsonText(duckdb, m.value);
+      return m.optional ? `${head} || ${value}` : `${head}, ${value}`;
     });
     return sql(`concat('{', ${[...pieces, ...(more === undefined ? [] : [more])].join(', ')}, '}')`);
   },
@@ -216,10 +228,7 @@ export const duckdb: Dialect = {
     const bare = `regexp_replace(${value}, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')`;
     return sql(`(json_valid(${value}) and not regexp_matches(${bare}, '(?i)nan|inf|,\\s*[\\]}]'))`);
   },
-  refusals: (value) =>
-    sql(
-      `(select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(${value}) as r)`,
-    ),
+  jsonAt: (value, key) => sql(`json_extract_string(${value}, '$."' || ${key} || '"')`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {
     const [table, schema, database] = [...parts].reverse();

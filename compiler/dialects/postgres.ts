@@ -1,5 +1,6 @@
 import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
+import { jsonText } from './json.ts';
 
 /** Native type names as `format_type` writes them (documentation: Data Types), without their parameters. */
 const TYPES: Readonly<Record<string, LogicalType>> = {
@@ -34,26 +35,26 @@ const TYPES: Readonly<Record<string, LogicalType>> = {
   interval: 'interval',
 };
 
-const ident = (name: string): Sql => sql(`"${name.replaceAll('"', '""')}"`);
+export const ident = (name: string): Sql => sql(`"${name.replaceAll('"', '""')}"`);
 
 /** A backslash is an escape or none by a setting of the session, so none stands in a literal. */
-function text(value: string): Sql {
+export function text(value: string): Sql {
   const quoted = value.split('\\').map((part) => `'${part.replaceAll("'", "''")}'`);
   return sql(quoted.length === 1 ? (quoted[0] ?? '') : `(${quoted.join(' || chr(92) || ')})`);
 }
 
 const col = (column: Column): Sql => ident(column.name);
-const relation = (parts: readonly string[]): Sql => sql(parts.map(ident).join('.'));
+export const relation = (parts: readonly string[]): Sql => sql(parts.map(ident).join('.'));
 
 /** Years that an ISO date of four digits can name; infinities have none either. */
 const inCalendar = (c: string, type: 'date' | 'timestamp'): string =>
   `${c} between ${type} '0001-01-01' and ${type} '9999-12-31${type === 'date' ? '' : ' 23:59:59.999999'}'`;
 
 /** The zone of a naive timestamp; a date is its midnight in UTC. */
-const zoneOf = (column: Column): string => (column.type === 'timestamp' ? (column.zone ?? 'UTC') : 'UTC');
+export const zoneOf = (column: Column): string => (column.type === 'timestamp' ? (column.zone ?? 'UTC') : 'UTC');
 
 /** A timestamp column as a naive one in UTC. */
-function inUtc(column: Column): string {
+export function inUtc(column: Column): string {
   const c = col(column);
   if (column.type === 'timestamp_utc') return `(${c} at time zone 'UTC')`;
   if (column.type === 'date') return `cast(${c} as timestamp)`;
@@ -61,7 +62,7 @@ function inUtc(column: Column): string {
 }
 
 /** A zone's offset cannot move what has four digits of year out of the range of a timestamp. */
-const isDated = (column: Column): string =>
+export const isDated = (column: Column): string =>
   column.type === 'timestamp_utc'
     ? inCalendar(inUtc(column), 'timestamp')
     : inCalendar(col(column), column.type === 'date' ? 'date' : 'timestamp');
@@ -143,6 +144,8 @@ const isReadable = (column: Column): string => `position(${NUL} in cast(${asJson
 const concatenated = (texts: readonly string[], between: string): Sql =>
   sql(texts.length === 0 ? "''" : `array_to_string(array[${texts.join(', ')}], '${between}')`);
 
+const sizeOf = (value: Sql): Sql => sql(`octet_length(${value})`);
+
 /** PostgreSQL 12 and later (documentation: postgresql.org/docs). */
 export const postgres: Dialect = {
   name: 'postgres',
@@ -161,7 +164,16 @@ export const postgres: Dialect = {
   embedded: false,
   fileLock: false,
   readsText: false,
-  grantee: ident,
+  flattens: true,
+  ordersTotals: false,
+  takesTurns: false,
+  renamesIfThere: true,
+  grantee: (name) => ({
+    to: ident(name),
+    created: sql(`role ${ident(name)} login`),
+    found: sql(`pg_roles where rolname = ${text(name)}`),
+    owns: true,
+  }),
   types: { text: sql('text'), integer: sql('bigint') },
   logicalType(native) {
     if (native.endsWith('[]') || native.startsWith('composite ')) return 'nested';
@@ -171,6 +183,10 @@ export const postgres: Dialect = {
   ident,
   relation,
   text,
+  typed: (literal) => literal,
+  exact: (value) => value,
+  concat: (texts) => sql(texts.join(' || ')),
+  oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
   bind: (_, position) => sql(`$${position}`),
   keyText,
@@ -182,7 +198,7 @@ export const postgres: Dialect = {
       )}, '~'))`,
     ),
   md5: (value) => sql(`md5(${value})`),
-  bytes: (value) => sql(`octet_length(${value})`),
+  bytes: sizeOf,
   epochMs: (column) =>
     sql(`case when ${isDated(column)} then cast(floor(extract(epoch from ${inUtc(column)}) * 1000) as bigint) end`),
   nowMs: () => sql('cast(floor(extract(epoch from now()) * 1000) as bigint)'),
@@ -231,16 +247,14 @@ export const postgres: Dialect = {
     // A null piece is left out, so a null member disappears with its name and comma.
     const pieces = members.map((m, i) => {
       const head = text(`${i === 0 ? '' : ','}${JSON.stringify(m.name)}:`);
-      return m.optional ? `${head} || ${m.value}` : `${head}, ${m.value}`;
+      const value = jsonText(postgres, m.value);
+      return m.optional ? `${head} || ${value}` : `${head}, ${value}`;
     });
     return concatenated([`'{'`, ...pieces, ...(more === undefined ? [] : [more]), `'}'`], '');
   },
   // Only columns of JSON types reach a payload as they are, and their type has proved them.
   jsonValid: () => sql('true'),
-  refusals: (value) =>
-    sql(
-      `(select cast(r.refusal ->> 'position' as bigint) as position, r.refusal ->> 'reason' as reason from json_array_elements(cast(${value} as json)) as r(refusal))`,
-    ),
+  jsonAt: (value, key) => sql(`(cast(${value} as json) ->> cast(${key} as text))`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {
     const [table, schema, database] = [...parts].reverse();

@@ -48,7 +48,10 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     {
       name: 'event',
       type: 'text',
-      sql: event && 'column' in event ? text(dialect.ident(event.column)) : dialect.text(event?.literal ?? ''),
+      sql:
+        event && 'column' in event
+          ? text(dialect.ident(event.column))
+          : dialect.typed(dialect.text(event?.literal ?? '')),
     },
     { name: 'user_id', type: 'text', sql: id(sync.userId) },
     { name: 'device_id', type: 'text', sql: id(sync.deviceId) },
@@ -70,15 +73,15 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     const [user, device] = [`${prefix}user_id`, `${prefix}device_id`];
     const devices = sync.deviceId !== null;
     // Simplified: distinct_id is the user, else the device with its prefix. Original links neither by itself.
-    const other = space.idManagement === 'simplified' ? `'$device:' || ${device}` : device;
+    const other = space.idManagement === 'simplified' ? dialect.concat([sql("'$device:'"), sql(device)]) : device;
     const distinct = devices ? `coalesce(${user}, ${other}, '')` : `coalesce(${user}, '')`;
     return dialect.jsonObject([
       { name: 'event', value: dialect.jsonString(sql(`coalesce(${prefix}event, '')`)), optional: false },
       {
         name: 'properties',
         optional: false,
-        value: dialect.jsonObject(
-          [
+        value: {
+          members: [
             { name: 'time', value: sql(`coalesce(${text(sql(`${prefix}time_ms`))}, 'null')`), optional: false },
             { name: 'distinct_id', value: dialect.jsonString(sql(distinct)), optional: false },
             { name: '$insert_id', value: dialect.jsonString(sql(insert)), optional: false },
@@ -90,7 +93,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
             ...rest,
           ],
           more,
-        ),
+        },
       },
     ]);
   };
@@ -176,7 +179,7 @@ function rules(
     ...(sync.deviceId === null
       ? []
       : [[`lower(trim(r.device_id)) in (${banned})`, 'device-banned'] as [string, string]]),
-    [`${dialect.bytes(sql('r.payload'))} > ${MAX_EVENT_BYTES}`, 'too-large'],
+    [dialect.oversized(sql('r.payload'), MAX_EVENT_BYTES), 'too-large'],
   ];
   if (sync.insertTime !== null) list.unshift(['r.insert_time_missing = 1', 'insert-time-missing']);
   if (json) list.push(['r.json_not_object = 1', 'json-not-object']);

@@ -25,6 +25,7 @@ export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source
   const { history } = sync;
   if (!history) return relation;
   const [id, start] = [dialect.ident(idOf(sync)), dialect.ident(history.startTime)];
+  const who = source.column(idOf(sync)).type === 'text' ? dialect.exact(id) : id;
   const end = history.endTime === null ? null : dialect.ident(history.endTime);
   const nowOf = (name: string): Sql => dialect.watermark(source.column(name)).now;
   const ended = end && `(v.${end} is not null and v.${end} <= ${nowOf(history.endTime ?? '')})`;
@@ -32,7 +33,7 @@ export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source
   const names = source.properties.map((p) => dialect.ident(p.column.name));
   const row = (kind: string, time: string, stamp: string, value: (name: Sql) => string): string =>
     [
-      `select '${kind}' as syncline_kind`,
+      `select ${dialect.typed(sql(`'${kind}'`))} as syncline_kind`,
       `${time} as syncline_time`,
       `v.${id} as ${id}`,
       ...(inserted === null ? [] : [`${stamp} as ${inserted}`]),
@@ -42,13 +43,13 @@ export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source
   // A version that an append does not send yet, or never, neither shows nor holds back its profile.
   const isIn = inserted === null ? '' : ` and ${inserted} <= ${nowOf(sync.insertTime ?? '')}`;
   return sql(
-    `(with versions as (select t.*, lead(${start}) over (partition by ${id} order by ${start}) as syncline_next from ${relation} as t)` +
+    `(with versions as (select t.*, lead(${start}) over (partition by ${who} order by ${start}) as syncline_next from ${relation} as t)` +
       ` ${row('version', `v.${start}`, own, (name) => `v.${name}`)} from versions as v` +
       (end === null
         ? ''
         : ` union all ${row('closing', `v.${end}`, own, () => 'null')} from versions as v where v.${start} is not null and ${ended} and (v.syncline_next is null or v.syncline_next > v.${end})`) +
       ` union all ${row('profile', 'null', 'v.syncline_inserted', (name) => (ended ? `case when not ${ended} then v.${name} end` : `v.${name}`))}` +
-      ` from (select n.*, row_number() over (partition by ${id} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${id}) as syncline_inserted`} from versions as n where ${start} <= ${nowOf(history.startTime)}${isIn}) as v where v.syncline_rank = 1)`,
+      ` from (select n.*, row_number() over (partition by ${who} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${who}) as syncline_inserted`} from versions as n where ${start} <= ${nowOf(history.startTime)}${isIn}) as v where v.syncline_rank = 1)`,
   );
 }
 

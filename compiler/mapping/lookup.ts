@@ -14,7 +14,11 @@ export function mapLookup(dialect: Dialect, sync: ResolvedSync, source: Source):
   const fields = [id, ...source.properties.map((p) => p.column)].map((c) => dialect.csvField(c));
   return {
     identity: [{ name: 'row_id', type: 'text', sql: dialect.keyText(id) }],
-    image: { insertId: sql("'row'"), payload: sql(fields.join(` || ',' || `)), change: sql('i.syncline_row_change') },
+    image: {
+      insertId: dialect.typed(sql("'row'")),
+      payload: dialect.concat(fields.flatMap((field, i) => (i === 0 ? [field] : [sql("','"), field]))),
+      change: sql('i.syncline_row_change'),
+    },
     partial: null,
     vanished: null,
     leftovers: null,

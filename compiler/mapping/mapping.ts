@@ -45,7 +45,7 @@ export interface Mapping {
 
 /** Length-prefixed, so that no two lists of parts give one text; null differs from the empty text. */
 const prefixed = (dialect: Dialect, part: Sql): string =>
-  `coalesce(cast(length(${part}) as ${dialect.types.text}) || ':' || ${part}, '~')`;
+  `coalesce(cast(length(${part}) as ${dialect.types.text}) || ':' || ${dialect.exact(part)}, '~')`;
 
 /** Joins parts so that different lists never give equal text. */
 export function joined(dialect: Dialect, parts: readonly Sql[]): Sql {

@@ -1,4 +1,4 @@
-import type { Dialect, Sql } from '../dialects/dialect.ts';
+import type { Dialect, Json, Sql } from '../dialects/dialect.ts';
 import { sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 import { mayBreak } from './events.ts';
@@ -31,7 +31,7 @@ export interface Earlier {
  */
 export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source, { again, names }: Earlier): Mapping {
   const isGroup = sync.kind === 'group_profiles';
-  const update = (id: string, operation: string, value: Sql): Sql =>
+  const update = (id: string, operation: string, value: Json): Sql =>
     dialect.jsonObject([
       ...(isGroup
         ? [
@@ -44,7 +44,6 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
           ]),
       { name: operation, value, optional: false },
     ]);
-  const array = (list: Sql): Sql => sql(`'[' || ${list} || ']'`);
   const values = source.properties.map((p) => ({
     name: p.name,
     value: dialect.jsonValue(p.column),
@@ -61,14 +60,11 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
   // What a forward left on profiles stays there until a resend: somebody else may own the name by then.
   const kept = sync.mode === 'full' ? '' : `when ${names?.resend ?? ''} = 0 then null`;
   const retired = earlier('i.syncline_key', kept);
-  const missing = dialect.listed([
-    ...values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)),
-    ...retired,
-  ]);
+  const missing = [...values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)), ...retired];
+  const isMissing = `${dialect.listed(missing)} <> ''`;
   const own = dialect.text(values.map((v) => JSON.stringify(v.name)).join(','));
-  const all = names === null ? own : dialect.listed([own, ...earlier('c.syncline_old_key', '')]);
+  const all = [own, ...earlier('c.syncline_old_key', '')];
   const isDeleted = sync.onDelete === 'delete';
-  const set = dialect.listed(values.map((v) => sql(`${v.quoted} || ':' || ${v.value}`)));
   const marks =
     sync.insertTime === null
       ? []
@@ -81,7 +77,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
   const rules: [string, string][] = [
     ...(marks.length === 0 ? [] : [['r.insert_time_missing = 1', 'insert-time-missing'] as [string, string]]),
     ["r.profile_id is null or trim(r.profile_id) = ''", 'id-missing'],
-    [`${dialect.bytes(sql('r.payload'))} > ${MAX_UPDATE_BYTES}`, 'too-large'],
+    [dialect.oversized(sql('r.payload'), MAX_UPDATE_BYTES), 'too-large'],
     ...(source.properties.some((p) => mayBreak(p.column))
       ? [[`not ${dialect.jsonValid(sql('r.payload'))}`, 'payload-not-json'] as [string, string]]
       : []),
@@ -95,8 +91,8 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
       },
     ],
     image: {
-      insertId: sql("'set'"),
-      payload: update('syncline_profile_id', '$set', sql(`'{' || ${set} || '}'`)),
+      insertId: dialect.typed(sql("'set'")),
+      payload: update('syncline_profile_id', '$set', { optional: values }),
       change: sql('i.syncline_row_change'),
     },
     partial:
@@ -106,11 +102,11 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
             // A row that Mixpanel never showed has nothing to unset, unless the ledger was forgotten.
             when: sql(
               sync.mode === 'mirror'
-                ? `${missing} <> '' and (i.syncline_row_change = 'update' or ${again} = 1)`
-                : `${missing} <> ''`,
+                ? `${isMissing} and (i.syncline_row_change = 'update' or ${again} = 1)`
+                : isMissing,
             ),
             insertId: sql("'unset'"),
-            payload: update('syncline_profile_id', '$unset', array(missing)),
+            payload: update('syncline_profile_id', '$unset', { list: missing }),
           },
     vanished:
       sync.onDelete === 'ignore'
@@ -121,7 +117,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
             oldInsertId: sql("'set'"),
             payload: isDeleted
               ? update('c.syncline_old_profile_id', '$delete', sql(`'""'`))
-              : update('c.syncline_old_profile_id', '$unset', array(all)),
+              : update('c.syncline_old_profile_id', '$unset', { list: all }),
           },
     leftovers: null,
     billable: false,

@@ -4,7 +4,7 @@ import type { Dialect } from '../dialects/dialect.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
 import { isReservedEvent } from '../mapping/reserved.ts';
-import { propertyNames } from '../mapping/wire.ts';
+import { mappedColumns, propertyNames } from '../mapping/wire.ts';
 import type { Key } from './kinds.ts';
 import { COMMON, KINDS, ON_DELETE } from './kinds.ts';
 import { isRecord } from './parse.ts';
@@ -13,7 +13,7 @@ import { STRATEGIES } from './resolve.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'name'>;
+type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'name'>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -259,8 +259,8 @@ const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
       : isControl(property ?? '')
         ? diagnostic('control-character', { key: `property \`${property ?? ''}\`` }, span)
         : undefined,
-  ({ name, native, type, isExcluded, span }) =>
-    type === undefined && !isExcluded ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
+  ({ name, native, type, isRead, span }) =>
+    isRead && type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
 ];
 
 interface LockedColumn {
@@ -270,8 +270,8 @@ interface LockedColumn {
   /** The property that it becomes; null for a mapped or excluded column. */
   readonly property: string | null;
   readonly isReserved: boolean;
-  /** Not even read. */
-  readonly isExcluded: boolean;
+  /** False for what is excluded: no statement names it. */
+  readonly isRead: boolean;
   readonly span: Span;
 }
 
@@ -316,6 +316,11 @@ export function joinLock(
         continue;
       }
       const type = dialect.logicalType(found.type);
+      if (role === 'json_properties' && !dialect.flattens) {
+        const wants = `another warehouse: the SQL of ${dialect.name} cannot list the keys of an object. Select them as columns in a view, or send the object as one property`;
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
+        continue;
+      }
       const isText = type === 'text' && !dialect.readsText;
       if (isText && (role === 'json_properties' || sync.properties.types[column] === 'json')) {
         const wants = `a JSON type: ${dialect.name} cannot tell whether a text is JSON before it reads it`;
@@ -361,6 +366,7 @@ export function joinLock(
   if (failures > 0) return undefined;
   const span = sync.locate(['source']);
   const names = propertyNames(joined);
+  const roles = new Set([...mappedColumns(joined), ...(joined.key ?? [])]);
   const owners = new Map<string, string>();
   for (const { name, type: native } of locked) {
     const property = names.get(name) ?? null;
@@ -373,7 +379,7 @@ export function joinLock(
           type: dialect.logicalType(native),
           property,
           isReserved: property !== null && isReserved(property),
-          isExcluded: property === null && joined.properties.exclude.includes(name),
+          isRead: property !== null || roles.has(name),
           span,
         }),
       );

@@ -2,7 +2,7 @@
 const KEYS = new Set(['exports', 'dbt', 'dbt_profile', 'dbt_target', 'attach']);
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   strategy: ['snapshot', 'stream', 'change_feed'],
-  type: ['bigquery', 'snowflake', 'databricks', 'redshift'],
+  type: ['bigquery', 'snowflake', 'databricks'],
 };
 
 export const isLater = (key: string): boolean => KEYS.has(key);

@@ -29,5 +29,9 @@ export async function openWarehouse(
       const { openPostgres } = await import('./postgres.ts');
       return openPostgres(settings, options);
     }
+    case 'redshift': {
+      const { openRedshift } = await import('./redshift.ts');
+      return openRedshift(world, settings, options);
+    }
   }
 }

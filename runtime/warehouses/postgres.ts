@@ -17,7 +17,7 @@ interface Drivers {
 /** Rows of one fetch from a cursor. */
 const FETCH = 2000;
 /** What people wait for a server that does not answer. */
-const CONNECT_TIMEOUT_S = 10;
+export const CONNECT_TIMEOUT_S = 10;
 
 export interface PostgresOptions {
   /** Files are named relative to it. */
@@ -28,8 +28,25 @@ export interface PostgresOptions {
 
 /** Opens a database; that it can be reached is proven by the first connection. */
 export async function openPostgres(settings: PostgresSettings, options: PostgresOptions): Promise<Warehouse> {
+  const config = await configOf(settings, options);
+  return openServer({ name: nameOf(settings), config: () => Promise.resolve(config) });
+}
+
+/** A server that speaks PostgreSQL's protocol. */
+export interface Server {
+  readonly name: string;
+  /** How to connect: asked for each connection, since credentials may be short-lived. */
+  readonly config: () => Promise<ClientConfig>;
+  /** Throws for a statement that the server would not take as it is meant. */
+  readonly check?: (query: Query) => void;
+  /** What an error of a statement means that only this server has. */
+  readonly explain?: (query: Query, message: string) => RunError | undefined;
+}
+
+/** Loads the drivers; that the server can be reached is proven by the first connection. */
+export async function openServer(server: Server): Promise<Warehouse> {
   const [{ default: pg }, { default: Cursor }] = await Promise.all([import('pg'), import('pg-cursor')]);
-  return new PostgresWarehouse({ pg, Cursor }, nameOf(settings), await configOf(settings, options));
+  return new PostgresWarehouse({ pg, Cursor }, server);
 }
 
 const nameOf = ({ dbname, host, port = 5432 }: PostgresSettings): string => `${dbname} on ${host}:${port}`;
@@ -59,7 +76,10 @@ async function configOf(settings: PostgresSettings, { dir, readOnly }: PostgresO
 }
 
 /** Modes as libpq names them (documentation: SSL Support). A socket of this machine has no TLS. */
-async function tlsOf(settings: PostgresSettings, dir: string): Promise<ConnectionOptions | false> {
+export async function tlsOf(
+  settings: Pick<PostgresSettings, 'host' | 'sslmode' | 'sslrootcert' | 'sslcert' | 'sslkey'>,
+  dir: string,
+): Promise<ConnectionOptions | false> {
   const { sslmode = 'verify-full', host, sslrootcert, sslcert, sslkey } = settings;
   if (sslmode === 'disable' || host.startsWith('/')) return false;
   const read = (file: string): Promise<Buffer> =>
@@ -80,18 +100,18 @@ async function tlsOf(settings: PostgresSettings, dir: string): Promise<Connectio
 class PostgresWarehouse implements Warehouse {
   readonly name: string;
   readonly #drivers: Drivers;
-  readonly #config: ClientConfig;
+  readonly #server: Server;
   readonly #open = new Set<PostgresConnection>();
 
-  constructor(drivers: Drivers, name: string, config: ClientConfig) {
+  constructor(drivers: Drivers, server: Server) {
     this.#drivers = drivers;
-    this.name = name;
-    this.#config = config;
+    this.name = server.name;
+    this.#server = server;
   }
 
   async connect(): Promise<Connection> {
-    const client = new this.#drivers.pg.Client(this.#config);
-    const connection = new PostgresConnection(this.#drivers.Cursor, client, this.name);
+    const client = new this.#drivers.pg.Client(await this.#server.config());
+    const connection = new PostgresConnection(this.#drivers.Cursor, client, this.#server);
     await client.connect().catch((error: unknown) => {
       throw unreachable(this.name, error);
     });
@@ -108,15 +128,15 @@ class PostgresWarehouse implements Warehouse {
 class PostgresConnection implements Connection {
   readonly #Cursor: typeof CursorClass;
   readonly #client: Client;
-  readonly #name: string;
+  readonly #server: Server;
   #lost = false;
   /** Rejects when the connection ends, whoever ends it. */
   readonly #end: Promise<never>;
 
-  constructor(Cursor: typeof CursorClass, client: Client, name: string) {
+  constructor(Cursor: typeof CursorClass, client: Client, server: Server) {
     this.#Cursor = Cursor;
     this.#client = client;
-    this.#name = name;
+    this.#server = server;
     // Between statements nobody waits for it; the next statement says that it is gone.
     this.#end = new Promise((_, reject) => {
       const lose = (error?: Error): void => {
@@ -150,6 +170,7 @@ class PostgresConnection implements Connection {
   }
 
   async *stream(query: Query): AsyncGenerator<readonly Row[]> {
+    this.#server.check?.(query);
     const cursor = this.#client.query(new this.#Cursor<Row>(query.sql, values(query), { types: PLAIN }));
     try {
       for (;;) {
@@ -169,11 +190,13 @@ class PostgresConnection implements Connection {
   }
 
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
+    this.#server.check?.(query);
     try {
       // A cursor between two fetches is not told, and its next fetch would wait for ever.
       return await Promise.race([this.#lost ? this.#end : run(), this.#end]);
     } catch (error) {
-      throw failed(this.#name, query, error, this.#lost);
+      const known = this.#lost ? undefined : this.#server.explain?.(query, `${messageOf(error)} ${detailOf(error)}`);
+      throw known ?? failed(this.#server.name, query, error, this.#lost);
     }
   }
 }
@@ -192,6 +215,8 @@ const PLAIN: CustomTypesConfig = {
 
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+const detailOf = (error: unknown): string =>
+  error instanceof Error && 'detail' in error && typeof error.detail === 'string' ? error.detail : '';
 const messageOf = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/[.!\s]+$/, '');
 const unavailable = (message: string, retryable = false): RunError =>

@@ -53,7 +53,9 @@ onEngine(missing(), 'PostgreSQL', () => {
     for (const [a, b] of EQUAL) expect(await value(`select ${sum(a)} = ${sum(b)}`), a.join()).toBe(1);
     for (const [a, b] of UNEQUAL) expect(await value(`select ${sum(a)} = ${sum(b)}`), a.join()).toBe(0);
     // The digest is stored in ledgers: another one would resend every table.
-    expect(await value(`select ${sum(["'12345'", "'One Dance'", "'Drake'"])}`)).toBe('e53a722a518e56c8e74b482ccf0f0449');
+    expect(await value(`select ${sum(["'12345'", "'One Dance'", "'Drake'"])}`)).toBe(
+      'e53a722a518e56c8e74b482ccf0f0449',
+    );
   });
 
   test.each([

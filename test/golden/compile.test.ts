@@ -1,45 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
-import { compileFiles, lock, profiles, PROJECT, sync } from './project.ts';
-
-/** Each case is one file with every statement in order; the commit that accepts one says what was checked in it. */
-const CASES = {
-  'mirror-keyed': sync('    key: order_id\n'),
-  'mirror-key-list': sync('    key: [customer_id, order_id]\n'),
-  'mirror-unkeyed': sync(),
-  'mirror-renamed': sync('    key: order_id\n    renamed_from: orders_paid\n    initial: skip\n'),
-  'mirror-guards': sync(
-    '    key: order_id\n    guard: { max_deletes: 10%, max_changes: 1000, on_empty_source: fail }\n',
-  ),
-  append: sync('    insert_time: loaded_at\n').replace('mirror', 'append'),
-  'append-late-window': sync('    insert_time: loaded_at\n    late_window: 6h\n').replace('mirror', 'append'),
-  'one-time': sync().replace('mirror', 'one_time'),
-  'event-options': sync(`    key: order_id
-    device_id: device
-    json_properties: raw
-    timezone: Europe/Berlin
-    where: "amount > 0 or note = 'it''s'"
-    properties: { exclude: [photo], rename: { weight: Weight in kg }, types: { gift: string, note: json }, case: upper }
-    on_delete: ignore
-    on_new_column: fail
-    guard: { max_rejects: 5 }
-`),
-  'profiles-mirror': profiles('    properties: { rename: { amount: $name } }\n    guard: { max_deletes: 5 }\n'),
-  'profiles-append': profiles('    insert_time: loaded_at\n').replace('mirror', 'append'),
-  'groups-mirror': profiles('    on_delete: delete\n')
-    .replace('user_profiles', 'group_profiles')
-    .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
-  'history-mirror': profiles('    history: { start_time: ordered_at, end_time: shipped }\n'),
-  'history-groups-append': profiles('    insert_time: loaded_at\n    history: { start_time: ordered_at }\n')
-    .replace('mirror', 'append')
-    .replace('user_profiles', 'group_profiles')
-    .replace('user_id: customer_id', 'group_key: company\n    group_id: customer_id'),
-  'profiles-full': profiles().replace('mirror', 'full'),
-  'direct-append': sync('    insert_time: loaded_at\n').replace('mirror', 'append'),
-  lookup: `syncs:
-  - { name: items, kind: lookup_table, mode: full, source: { relation: main.orders }, id: order_id, lookup_table_id: abc-1, properties: { exclude: [tags, raw, photo] } }
-`,
-};
+import { CASES } from './cases.ts';
+import { compileFiles, lock, PROJECT } from './project.ts';
+import { NEUTRAL, onRedshift } from './redshift.ts';
 
 /** The keyed mirror: the case that the others are read beside. */
 async function base(): Promise<Readonly<Record<string, string>>> {
@@ -65,6 +28,31 @@ describe('compiled SQL', () => {
       await expect(statements.join('\n')).toMatchFileSnapshot(`expected/${name}.duckdb.sql`);
     });
   }
+
+  test.each(['mirror-keyed', 'profiles-mirror', 'lookup'] as const)('%s on Redshift', async (name) => {
+    const of = async (files: Readonly<Record<string, string>>, options = {}) =>
+      compiledFiles((await compileFiles(files, options)).plan!);
+    const files = onRedshift(CASES[name]);
+    const [real, neutral, keyed] = [
+      await of(files),
+      await of(files, { dialect: NEUTRAL }),
+      await of(onRedshift(CASES['mirror-keyed'])),
+    ];
+    const duck = await of({
+      'syncline.yml': PROJECT,
+      'syncs/shop.yml': CASES[name],
+      'syncline.lock.json': lock(),
+    });
+    const said = (file: string): string => {
+      if (name !== 'mirror-keyed' && real[file] === keyed[file]) return `-- ${file}: as in mirror-keyed\n`;
+      if (neutral[file] === duck[file]) return `-- ${file}: as on DuckDB, but for binds, types and the clock\n`;
+      if (/\/(capture_forward|preview\w*|destroy|show)\.sql$/.test(file))
+        return `-- ${file}: made of the parts of capture\n`;
+      return `-- ${file}\n${real[file] ?? ''}`;
+    };
+    const statements = Object.keys(real).filter((file) => file.endsWith('.sql'));
+    await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.redshift.sql`);
+  });
 
   test('the plan of the keyed mirror', async () => {
     const files = { 'syncline.yml': PROJECT, 'syncs/shop.yml': CASES['mirror-keyed'], 'syncline.lock.json': lock() };

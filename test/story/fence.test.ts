@@ -37,7 +37,8 @@ test('what a holder writes into an interrupted run changes nothing under another
       outcome: 'refused',
       adopted: 0,
     },
-    refusals: '[{"position":1,"reason":"x"}]',
+    refusals: '{"1":"x"}',
+    more: 0,
   };
   const writes = [
     ...[deliver.restart, deliver.abandon, deliver.outcome, deliver.checkpoint],

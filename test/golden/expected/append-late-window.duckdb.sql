@@ -99,7 +99,7 @@ changes as (
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) - to_milliseconds(21600000)) and (cast($seen_from as varchar) is null or n."loaded_at" > cast(cast($seen_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
+    or n.syncline_key in (select j.row_key from "mixpanel"."purchases__rejects" as j))
     and not exists (select 1 from "mixpanel"."purchases__seen" as x where x.row_key = n.syncline_key)
 )
 ,
@@ -318,7 +318,7 @@ changes as (
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz) - to_milliseconds(21600000)) and (cast($seen_from as varchar) is null or n."loaded_at" > cast(cast($seen_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key))
+    or n.syncline_key in (select j.row_key from "mixpanel"."purchases__rejects" as j))
     and not exists (select 1 from "mixpanel"."purchases__seen" as x where x.row_key = n.syncline_key)
 )
 ,

@@ -226,7 +226,7 @@ changes as (
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
+    or n.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j))
 )
 ,
 identified as (
@@ -352,9 +352,17 @@ where batch >= cast($next_batch as bigint)
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."customers__outbox_${run}"
 set
-  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
-  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."customers__outbox_${run}".ordinal)
-where batch = cast($batch as bigint)
+  outcome = case when p.refusal is not null then cast($outcome as varchar) when cast($more as bigint) = 1 then outcome end,
+  outcome_reason = case when p.refusal is not null then p.refusal when cast($more as bigint) = 1 then outcome_reason end
+from (
+  select n.ordinal as place, json_extract_string(cast($refusals as varchar), '$."' || n.position || '"') as refusal
+  from (
+    select b.ordinal, row_number() over (order by b.ordinal) as position
+    from "mixpanel"."customers__outbox_${run}" as b
+    where b.batch = cast($batch as bigint)
+  ) as n
+) as p
+where batch = cast($batch as bigint) and ordinal = p.place
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/checkpoint.sql
@@ -542,7 +550,7 @@ changes as (
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
   where (case when cast($backfill as bigint) = 1 then n."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and n."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and n."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or n."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and n."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
     or n."loaded_at" is null
-    or exists (select 1 from "mixpanel"."customers__rejects" as j where j.row_key = n.syncline_key))
+    or n.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j))
 )
 ,
 identified as (

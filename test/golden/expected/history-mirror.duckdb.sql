@@ -610,9 +610,17 @@ where batch >= cast($next_batch as bigint)
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."customers__outbox_${run}"
 set
-  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
-  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."customers__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."customers__outbox_${run}".ordinal)
-where batch = cast($batch as bigint)
+  outcome = case when p.refusal is not null then cast($outcome as varchar) when cast($more as bigint) = 1 then outcome end,
+  outcome_reason = case when p.refusal is not null then p.refusal when cast($more as bigint) = 1 then outcome_reason end
+from (
+  select n.ordinal as place, json_extract_string(cast($refusals as varchar), '$."' || n.position || '"') as refusal
+  from (
+    select b.ordinal, row_number() over (order by b.ordinal) as position
+    from "mixpanel"."customers__outbox_${run}" as b
+    where b.batch = cast($batch as bigint)
+  ) as n
+) as p
+where batch = cast($batch as bigint) and ordinal = p.place
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/checkpoint.sql
@@ -799,7 +807,7 @@ records as (
     c.syncline_old_profile_id,
     case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
     0,
-    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || '"order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"' || ']', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', '"order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"') || ']', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
   where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))
@@ -1557,7 +1565,7 @@ records as (
     c.syncline_old_device_id,
     c.syncline_old_profile_id,
     case when c.syncline_old_insert_id = 'set' then 'delete' else c.syncline_old_insert_id end, case when c.syncline_old_insert_id = 'set' then 'set' else c.syncline_old_insert_id end,
-    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || '"order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"' || ']', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
+    case when c.syncline_old_insert_id = 'set' then concat('{', '"$distinct_id":', cast(to_json(coalesce(c.syncline_old_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', '"order_id","amount","weight","gift","loaded_at","tags","raw","photo","device","note"') || ']', '}') else concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}') end
   from changes as c
   left join images as i on i.syncline_key = c.syncline_old_key
   where (c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete')) or (not c.syncline_old_insert_id = 'set' and (c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)))

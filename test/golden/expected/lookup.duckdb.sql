@@ -28,7 +28,7 @@ select 'a row has no value in its key' as violation
 from "mixpanel"."items__outbox_${run}"
 where row_key is null
   -- a join key must not be falsy
-  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
 limit 1
 
 -- items/check_twin_keys.sql
@@ -313,9 +313,17 @@ where batch >= cast($next_batch as bigint)
 -- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
 update "mixpanel"."items__outbox_${run}"
 set
-  outcome = case when ordinal in (select p.ordinal from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."items__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position) then cast($outcome as varchar) end,
-  outcome_reason = (select max(x.reason) from (select b.ordinal, row_number() over (order by b.ordinal) as position from "mixpanel"."items__outbox_${run}" as b where b.batch = cast($batch as bigint)) as p join (select cast(r.value ->> 'position' as bigint) as position, r.value ->> 'reason' as reason from json_each(cast($refusals as varchar)) as r) as x on x.position = p.position where p.ordinal = "mixpanel"."items__outbox_${run}".ordinal)
-where batch = cast($batch as bigint)
+  outcome = case when p.refusal is not null then cast($outcome as varchar) when cast($more as bigint) = 1 then outcome end,
+  outcome_reason = case when p.refusal is not null then p.refusal when cast($more as bigint) = 1 then outcome_reason end
+from (
+  select n.ordinal as place, json_extract_string(cast($refusals as varchar), '$."' || n.position || '"') as refusal
+  from (
+    select b.ordinal, row_number() over (order by b.ordinal) as position
+    from "mixpanel"."items__outbox_${run}" as b
+    where b.batch = cast($batch as bigint)
+  ) as n
+) as p
+where batch = cast($batch as bigint) and ordinal = p.place
   and exists (select 1 from "mixpanel"."items__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- items/checkpoint.sql
@@ -431,7 +439,7 @@ select 'a row has no value in its key' as violation
 from measured
 where row_key is null
   -- a join key must not be falsy
-  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
 limit 1
 ) as v
 union all
@@ -539,7 +547,7 @@ select 'a row has no value in its key' as violation
 from measured
 where row_key is null
   -- a join key must not be falsy
-  or trim(row_key) in ('', '0') or lower(trim(row_key)) = 'false'
+  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
 limit 1
 ) as v
 union all

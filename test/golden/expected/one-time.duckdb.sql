@@ -60,7 +60,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($done as bigint) = 0 or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key)
+  where cast($done as bigint) = 0 or n.syncline_key in (select j.row_key from "mixpanel"."purchases__rejects" as j)
 )
 ,
 identified as (
@@ -251,7 +251,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($done as bigint) = 0 or exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_key = n.syncline_key)
+  where cast($done as bigint) = 0 or n.syncline_key in (select j.row_key from "mixpanel"."purchases__rejects" as j)
 )
 ,
 identified as (

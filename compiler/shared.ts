@@ -1,0 +1,64 @@
+import type { SqlStep } from '../schemas/types.ts';
+import type { Dialect, Grantee } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import { grantSteps } from './grants.ts';
+import type { Place } from './lower.ts';
+import type { ResolvedSync } from './project/resolve.ts';
+import type { Context, Rendered, Renderer } from './render.ts';
+
+const steps = (run: readonly string[]): SqlStep => ({ kind: 'sql', run: [...run], atomic: false });
+
+/** Steps and statements that every sync of a target shares. */
+export function lowerShared(
+  dialect: Dialect,
+  renderer: Renderer,
+  place: Place,
+  syncs: readonly ResolvedSync[],
+  statements: Record<string, Rendered>,
+) {
+  const isStaged = place.staging !== 'none';
+  const runs = dialect.relation([place.staging, 'runs']);
+  const owner = handedTo(dialect, place);
+  const shared = {
+    staging: dialect.ident(place.staging),
+    runs,
+    states: dialect.tablesEnding(place.staging, '__state'),
+    ...ownerContext(owner),
+    table: runs,
+    staging_name: dialect.text(place.staging),
+    is_staged: isStaged,
+    sources: [...new Set(syncs.map((s) => dialect.relation(s.relation)))]
+      .sort()
+      .map((r) => ({ text: dialect.text(r) })),
+  };
+  const add = (name: string, context: Context = shared): string => {
+    const file = `shared/${name}.sql`;
+    statements[file] = renderer.render(name, context);
+    return file;
+  };
+  return {
+    setup: [
+      ...grantSteps(dialect, place.grants, syncs, add),
+      ...(isStaged
+        ? [
+            steps([
+              add('create_schema'),
+              ...(owner?.owns === false ? [add('grant_staging')] : []),
+              add('create_runs'),
+              ...(owner === null ? [] : [add('hand_over')]),
+            ]),
+          ]
+        : []),
+    ],
+    privileges: renderer.has('privileges') ? add('privileges') : '',
+    cancel: renderer.has('cancel') ? add('cancel') : '',
+    runs: isStaged ? add('runs') : '',
+    states: isStaged ? add('states') : '',
+  };
+}
+
+/** Who gets what setup makes, where that is not who runs it. */
+export const handedTo = (dialect: Dialect, { grants }: Place): Grantee | null =>
+  grants === null || dialect.grantee === null ? null : dialect.grantee(grants.to);
+
+export const ownerContext = (owner: Grantee | null) => ({ owned: owner?.owns ?? false, grantee: owner?.to ?? sql('') });

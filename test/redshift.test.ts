@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest';
+import { compiledOnRedshift } from './golden/redshift.ts';
+
+/** Without comments, and with nothing of what quotes hold. */
+const bare = (text: string): string =>
+  text
+    .replace(/--[^\n]*/g, '')
+    .replace(/'(?:[^']|'')*'/g, "''")
+    .replace(/"(?:[^"]|"")*"/g, '""')
+    .toLowerCase();
+
+/** What PostgreSQL runs and Redshift does not (documentation: Unsupported PostgreSQL features, functions, data types). */
+const DENIED: Readonly<Record<string, RegExp>> = {
+  'is distinct from': /\bdistinct\s+from\b/,
+  'distinct on': /\bdistinct\s+on\b/,
+  filter: /\bfilter\s*\(/,
+  lateral: /\blateral\b|\bwith\s+ordinality\b/,
+  returning: /\breturning\b/,
+  'on conflict': /\bon\s+conflict\b/,
+  arrays: /\barray\b|\[|\bunnest\b/,
+  jsonb: /jsonb|->/,
+  'values as a table': /\bvalues\b/,
+  'truncate commits': /\btruncate\b/,
+  savepoints: /\bsavepoint\b/,
+  'row locks': /\bfor\s+(update|share)\b/,
+  materialized: /\bmaterialized\b/,
+  'a cast that cuts at 256': /\bvarchar\b(?!\s*\()|\bas\s+(text|char|character varying)\s*\)|::/,
+  'rename if exists': /alter\s+table\s+if\s+exists/,
+  'constraints that nothing checks': /\bunique\b|\bprimary\s+key\b/,
+  'a frame without an order': /over\s*\((?:(?!order\s+by)[^()])*\brows\b/,
+  now: /\bcurrent_timestamp\b|\blocaltimestamp\b/,
+  'create or replace': /\bor\s+replace\b/,
+  'a table made of a query': /\bcreate\s+table\b[^;]*\bas\s+select\b/,
+};
+/** Functions of Redshift that run beside user tables, and words that stand before a parenthesis. */
+const FUNCTIONS =
+  'can_json_parse cast chr coalesce count extract farmfingerprint64 floor getdate greatest json_extract_path_text json_serialize json_serialize_to_varbyte json_size lead left length lower max md5 nullif object octet_length repeat replace right row_number rtrim substring sum to_char trim date_trunc decimal varchar numeric'.split(
+    ' ',
+  );
+/** Functions of the leader node: only beside catalogs. */
+const LEADER = ['has_table_privilege', 'has_schema_privilege', 'current_schema'];
+const WORDS =
+  'and as by case distkey else exists from in join not on or over select sortkey then union all when where table with columns'.split(
+    ' ',
+  );
+/** Names that need quotes (documentation: Reserved words), as far as ours could be one. */
+const RESERVED =
+  'aes128 all analyse analyze and any array as asc backup between binary both case cast check collate column connect constraint create cross current_date current_time current_timestamp current_user default deferrable deflate defrag delta desc disable distinct do else emptyasnull enable encode encrypt end except explicit false for foreign freeze from full grant group having identity ignore ilike in initially inner intersect interval into is isnull join leading left like limit localtime localtimestamp minus natural new not notnull null nulls off offline offset oid old on only open or order outer overlaps parallel partition percent permissions pivot placing primary raw recover references respect rejectlog resort restore right select session_user similar snapshot some sysdate system table tag then timestamp to top trailing true truncatecolumns union unique unnest unpivot user using verbose wallet when where with without'.split(
+    ' ',
+  );
+
+describe('compiled SQL on Redshift', async () => {
+  const statements = await compiledOnRedshift();
+
+  test('has nothing that only PostgreSQL knows', () => {
+    const found: string[] = [];
+    for (const [name, text] of statements)
+      for (const [what, pattern] of Object.entries(DENIED))
+        if (pattern.test(bare(text))) found.push(`${name}: ${what}`);
+    expect(found).toEqual([]);
+    expect(statements.size).toBeGreaterThan(500);
+  });
+
+  test.each([
+    ['a is distinct from b', 'is distinct from'],
+    ['select distinct on (a) a', 'distinct on'],
+    ['count(*) filter (where a)', 'filter'],
+    ['delete from a returning b', 'returning'],
+    ['insert into a select 1 on conflict do nothing', 'on conflict'],
+    ['array_agg(a) = array[1]', 'arrays'],
+    ["a ->> 'b'", 'jsonb'],
+    ['from (values (1)) as v', 'values as a table'],
+    ['cast(a as varchar)', 'a cast that cuts at 256'],
+    ['cast(a as text)', 'a cast that cuts at 256'],
+    ['sum(a) over (partition by b rows unbounded preceding)', 'a frame without an order'],
+  ])('%s is found', (text, what) => {
+    expect(DENIED[what]!.test(bare(text))).toBe(true);
+  });
+
+  test('calls no function but those that were looked up, and those of the leader node only beside catalogs', () => {
+    const unknown = new Set<string>();
+    for (const [name, text] of statements) {
+      // What stands after a name and before its columns is no call.
+      const code = bare(text)
+        .replace(/\binsert into [^\s(]*\s*\(/, '')
+        .replace(/\bcreate table (if not exists )?[^\s(]*\s*\(/, '');
+      const called = [...code.matchAll(/\b([a-z_][a-z_0-9]*)\s*\(/g)].map((m) => m[1]!);
+      for (const f of called)
+        if (!FUNCTIONS.includes(f) && !WORDS.includes(f) && !(LEADER.includes(f) && !code.includes('""."')))
+          unknown.add(`${name}: ${f}`);
+    }
+    expect([...unknown].slice(0, 20)).toEqual([]);
+  });
+
+  test('names nothing by a reserved word', () => {
+    const named = new Set<string>();
+    for (const text of statements.values())
+      for (const [, name] of bare(text).matchAll(/\bas\s+([a-z_]\w*)\b(?!\s*\()/g)) named.add(name!);
+    for (const type of ['bigint', 'timestamp', 'timestamptz', 'date', 'double']) named.delete(type);
+    expect([...named].filter((name) => RESERVED.includes(name))).toEqual([]);
+    expect([...named]).toContain('syncline_key');
+  });
+});
