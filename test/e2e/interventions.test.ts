@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, duck, sent, shop, start, SYNC, told, YML } from './cli.ts';
@@ -154,4 +154,35 @@ test('initial: skip is refused where every run sends every row, and without stag
   await writeFile(path.join(dir, 'syncline.yml'), YML.replace('duckdb }', 'duckdb, staging: none }'));
   await declare(dir, `${LOG}    initial: skip\n`);
   told(await cli(dir, 'validate'), 2, 'error[staging-needed]');
+});
+
+test('what the README says of a lost state and of a restored database: equal ids, one event each', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await db(dir, 'drop table mixpanel.purchases__state');
+  told(await cli(dir, 'apply'), 1, 'error[state-missing]', 'starting anew would resend the table');
+  told(await cli(dir, 'setup', '--execute'), 1, 'error[state-missing]');
+  await db(dir, 'drop table mixpanel.purchases__ledger', 'drop table mixpanel.purchases__rejects');
+  told(await cli(dir, 'apply'), 1, 'error[state-missing]');
+  told(await cli(dir, 'setup', '--execute'), 0, 'Set up 1 sync');
+  told(await cli(dir, 'apply'), 0, '3 inserts');
+  const events = async (): Promise<unknown> =>
+    (
+      await mixpanel(
+        dir,
+        `select count(*)::int as n, count(properties ->> 'syncline_deleted')::int as gone from events`,
+      )
+    )[0];
+  expect([await events(), await sent(dir)]).toEqual([{ n: 3, gone: 0 }, 6]);
+
+  // A backup, a delete that was sent, and the day of the backup once more.
+  const file = path.join(dir, 'warehouse.duckdb');
+  await copyFile(file, `${file}.backup`);
+  await db(dir, 'delete from orders where id = 1');
+  told(await cli(dir, 'apply'), 0, '1 delete');
+  await copyFile(`${file}.backup`, file);
+  told(await cli(dir, 'apply'), 0, 'nothing changed');
+  expect(await events()).toEqual({ n: 3, gone: 1 });
+  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 updates');
+  expect(await events()).toEqual({ n: 3, gone: 0 });
 });
