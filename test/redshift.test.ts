@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { compiledOnRedshift } from './golden/redshift.ts';
+import { compiledOnRedshift } from './golden/warehouses.ts';
 
 /** Without comments, and with nothing of what quotes hold. */
 const bare = (text: string): string =>

@@ -2,13 +2,17 @@ import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
 import { CASES } from './cases.ts';
 import { compileFiles, lock, PROJECT } from './project.ts';
-import { NEUTRAL, onRedshift } from './redshift.ts';
+import type { OtherWarehouse } from './warehouses.ts';
+import { onWarehouse, WAREHOUSES } from './warehouses.ts';
 
 /** The keyed mirror: the case that the others are read beside. */
 async function base(): Promise<Readonly<Record<string, string>>> {
   const files = { 'syncline.yml': PROJECT, 'syncs/shop.yml': CASES['mirror-keyed'], 'syncline.lock.json': lock() };
   return compiledFiles((await compileFiles(files)).plan!);
 }
+
+/** Statements that put together what others show. */
+const PARTS = /\/(capture_forward|preview_\w+|rename_preview\w*|destroy|show)\.sql$/;
 
 describe('compiled SQL', () => {
   for (const [name, text] of Object.entries(CASES)) {
@@ -23,20 +27,25 @@ describe('compiled SQL', () => {
       const statements = Object.keys(plan!.statements).map((file) =>
         name !== 'mirror-keyed' && known[file] === compiled[file]
           ? `-- ${file}: as in mirror-keyed\n`
-          : `-- ${file}\n${compiled[file] ?? ''}`,
+          : name !== 'mirror-keyed' && PARTS.test(file)
+            ? `-- ${file}: made of the parts of capture\n`
+            : `-- ${file}\n${compiled[file] ?? ''}`,
       );
       await expect(statements.join('\n')).toMatchFileSnapshot(`expected/${name}.duckdb.sql`);
     });
   }
 
-  test.each(['mirror-keyed', 'profiles-mirror', 'lookup'] as const)('%s on Redshift', async (name) => {
+  const others = (Object.keys(WAREHOUSES) as OtherWarehouse[]).flatMap((kind) =>
+    (['mirror-keyed', 'profiles-mirror', 'lookup'] as const).map((name) => [name, kind] as const),
+  );
+  test.each(others)('%s on %s', async (name, kind) => {
     const of = async (files: Readonly<Record<string, string>>, options = {}) =>
       compiledFiles((await compileFiles(files, options)).plan!);
-    const files = onRedshift(CASES[name]);
+    const files = onWarehouse(kind, CASES[name]);
     const [real, neutral, keyed] = [
       await of(files),
-      await of(files, { dialect: NEUTRAL }),
-      await of(onRedshift(CASES['mirror-keyed'])),
+      await of(files, { dialect: WAREHOUSES[kind].neutral }),
+      await of(onWarehouse(kind, CASES['mirror-keyed'])),
     ];
     const duck = await of({
       'syncline.yml': PROJECT,
@@ -46,12 +55,11 @@ describe('compiled SQL', () => {
     const said = (file: string): string => {
       if (name !== 'mirror-keyed' && real[file] === keyed[file]) return `-- ${file}: as in mirror-keyed\n`;
       if (neutral[file] === duck[file]) return `-- ${file}: as on DuckDB, but for binds, types and the clock\n`;
-      if (/\/(capture_forward|preview\w*|destroy|show)\.sql$/.test(file))
-        return `-- ${file}: made of the parts of capture\n`;
+      if (PARTS.test(file)) return `-- ${file}: made of the parts of capture\n`;
       return `-- ${file}\n${real[file] ?? ''}`;
     };
     const statements = Object.keys(real).filter((file) => file.endsWith('.sql'));
-    await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.redshift.sql`);
+    await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.${kind}.sql`);
   });
 
   test('the plan of the keyed mirror', async () => {

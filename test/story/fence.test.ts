@@ -62,5 +62,21 @@ test('what a holder writes into an interrupted run changes nothing under another
     expect([file, await changed(file, { ...mine, holder: 'another' })]).toEqual([file, 0]);
     expect([file, await changed(file, { ...mine, version: mine.version - 1 })]).toEqual([file, 0]);
   }
+
+  // What is recorded of a batch stands for what was recorded before; with `more` it is added to that.
+  const query = (refusals: string, more: number) =>
+    toQuery(plan.statements[deliver.outcome]!, { ...mine, refusals, more }, deliver.outcome);
+  const recorded = async (refusals: string, more: number): Promise<unknown[]> => {
+    const { sql, binds: values } = query(refusals, more);
+    await outside.run(sql, binds(values));
+    const rows = await story.rows(
+      'select outcome_reason as r from mixpanel.s__outbox_3 where batch = 0 order by ordinal',
+    );
+    expect(rows.length).toBeGreaterThan(1);
+    return rows.slice(0, 2).map((row) => row['r']);
+  };
+  expect(await recorded('{"1":"x"}', 0)).toEqual(['x', null]);
+  expect(await recorded('{"2":"y"}', 1)).toEqual(['x', 'y']);
+  expect(await recorded('{"2":"z"}', 0)).toEqual([null, 'z']);
   story.close();
 });

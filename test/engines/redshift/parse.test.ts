@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { compiledOnRedshift } from '../../golden/redshift.ts';
+import { compiledOnRedshift } from '../../golden/warehouses.ts';
 import { onEngine } from '../engine.ts';
 import { missing, parseAll } from './sqlglot.ts';
 

@@ -371,104 +371,7 @@ select captured_inserts, captured_updates, captured_deletes, accepted_inserts, a
 from "mixpanel"."runs"
 where project = 'shop' and target = 'dev' and sync = 'items' and run = cast($run as bigint)
 
--- items/preview_initial.sql
-with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
-  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
-),
-source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-),
-newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
-),
-changes as (
-  select n.*,
-    cast(null as varchar) as syncline_old_insert_id,
-    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
-  from newer as n
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($content as varchar) <> coalesce(cast($content_from as varchar), '') and cast($done as bigint) = 0
-)
-,
-identified as (
-  select c.*,
-    cast("order_id" as varchar) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
-),
-images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
-),
-records as (
-  select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
-    coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
-  from images as i
-),
-judged as (
-  select r.*,
-    cast(null as varchar) as reason
-  from records as r
-)
-,
-measured as (
-  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
-  from judged as j
-)
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
-  count(distinct case when inexact = 1 then row_key end) as inexact
-from measured
-group by row_change, change, reason
-union all
--- what a check of the capture will say, under its name
-select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
-from (
-select 'a row has no value in its key' as violation
-from measured
-where row_key is null
-  -- a join key must not be falsy
-  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
-limit 1
-) as v
-union all
-select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
-from (
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
-from measured as o
-where o.row_checksum is not null
-  -- rows without an id are named by their content, and may all be equal
-  and (o.reason is null or o.reason <> 'id-missing')
-group by o.row_key
-having count(*) > 1
-limit 5
-) as v
-union all
-select null, 'check_lookup_size', v.violation, 0, 0, 0, 0, 0
-from (
-select 'the table would have ' || cast(coalesce(sum(bytes + 1), 0) as varchar) || ' bytes' as violation
-from measured
-having coalesce(sum(bytes + 1), 0) > 100000000
-) as v
-union all
-select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
-from (
--- a source that was empty before is no news
-select 'no rows' as violation
-where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
-) as v
-order by row_change, change, reason
+-- items/preview_initial.sql: made of the parts of capture
 
 -- items/preview.sql
 with known as (
@@ -578,13 +481,7 @@ where not exists (select 1 from "main"."orders" as t) and cast($content as varch
 ) as v
 order by row_change, change, reason
 
--- items/preview_pending.sql
--- what an interrupted run has still to send
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
-from "mixpanel"."items__outbox_${run}" as j
-where batch >= cast($next_batch as bigint)
-group by row_change, change, reason
-order by row_change, change, reason
+-- items/preview_pending.sql: made of the parts of capture
 
 -- items/drop_ledger.sql
 drop table if exists "mixpanel"."items__ledger"
@@ -598,61 +495,7 @@ drop table if exists "mixpanel"."items__seen"
 -- items/drop_state.sql
 drop table if exists "mixpanel"."items__state"
 
--- items/show.sql
-with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
-  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
-),
-source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-),
-newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
-),
-changes as (
-  select n.*,
-    cast(null as varchar) as syncline_old_insert_id,
-    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
-  from newer as n
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($content as varchar) <> coalesce(cast($content_from as varchar), '') and cast($done as bigint) = 0
-)
-,
-identified as (
-  select c.*,
-    cast("order_id" as varchar) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
-),
-images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
-),
-records as (
-  select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
-  from images as i
-),
-judged as (
-  select r.*,
-    cast(null as varchar) as reason
-  from records as r
-)
-
-select payload
-from judged
-where reason is null and change <> 'delete'
-limit 10
+-- items/show.sql: made of the parts of capture
 
 -- items/rejects.sql
 select row_key, kind, change, reason, row_id, shown, run

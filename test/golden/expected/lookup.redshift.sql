@@ -247,7 +247,116 @@ lock table "mixpanel"."runs"
 
 -- items/preview_initial.sql: made of the parts of capture
 
--- items/preview.sql: made of the parts of capture
+-- items/preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."items__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('')
+),
+source_rows as (
+  select t.*, cast(cast(0 as decimal(38,0)) + case when "order_id" is null then 0 else cast(farmfingerprint64('1:' || cast(farmfingerprint64(cast("order_id" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "ordered_at" is null then 0 else cast(farmfingerprint64('2:' || cast(farmfingerprint64(cast("ordered_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "customer_id" is null then 0 else cast(farmfingerprint64('3:' || cast(farmfingerprint64("customer_id") as varchar(20))) as decimal(38,0)) end + case when "amount" is null then 0 else cast(farmfingerprint64('4:' || cast(farmfingerprint64(cast("amount" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "weight" is null then 0 else cast(farmfingerprint64('5:' || cast(farmfingerprint64(cast(cast("weight" as double precision) as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "gift" is null then 0 else cast(farmfingerprint64('6:' || cast(farmfingerprint64(case when "gift" then 'true' when not "gift" then 'false' end) as varchar(20))) as decimal(38,0)) end + case when "shipped" is null then 0 else cast(farmfingerprint64('7:' || cast(farmfingerprint64(cast("shipped" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "loaded_at" is null then 0 else cast(farmfingerprint64('8:' || cast(farmfingerprint64(cast("loaded_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "device" is null then 0 else cast(farmfingerprint64('9:' || cast(farmfingerprint64("device") as varchar(20))) as decimal(38,0)) end + case when "note" is null then 0 else cast(farmfingerprint64('10:' || cast(farmfingerprint64("note") as varchar(20))) as decimal(38,0)) end as varchar(65535)) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as varchar(65535)) as syncline_key
+  from source_rows as r
+),
+changes as (
+  select n.*,
+    cast(null as varchar(65535)) as syncline_old_insert_id,
+    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
+  from newer as n
+  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
+  where cast($1 as varchar(65535)) <> coalesce(cast($2 as varchar(65535)), '') and cast($3 as bigint) = 0
+)
+,
+identified as (
+  select c.*,
+    cast("order_id" as varchar(65535)) as syncline_row_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, cast('row' as varchar(65535)) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    i.syncline_row_change as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_row_id as row_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
+    case when 9 + octet_length(coalesce(cast("order_id" as varchar(65535)), '')) + octet_length(case when case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end is null then '' when octet_length(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) + octet_length(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) - octet_length(replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '')) + 2 <= 65535 then '"' || replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '""') || '"' else repeat('x', 65535) end) + octet_length(case when "customer_id" is null then '' when octet_length("customer_id") + octet_length("customer_id") - octet_length(replace("customer_id", '"', '')) + 2 <= 65535 then '"' || replace("customer_id", '"', '""') || '"' else repeat('x', 65535) end) + octet_length(coalesce(cast("amount" as varchar(65535)), '')) + octet_length(coalesce(nullif(nullif(nullif(cast(cast("weight" as double precision) as varchar(65535)), 'NaN'), 'Infinity'), '-Infinity'), '')) + octet_length(coalesce(case when "gift" then 'true' when not "gift" then 'false' end, '')) + octet_length(case when case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end is null then '' when octet_length(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end) + octet_length(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end) - octet_length(replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '')) + 2 <= 65535 then '"' || replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '""') || '"' else repeat('x', 65535) end) + octet_length(case when case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end is null then '' when octet_length(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) + octet_length(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) - octet_length(replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '')) + 2 <= 65535 then '"' || replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '""') || '"' else repeat('x', 65535) end) + octet_length(case when "device" is null then '' when octet_length("device") + octet_length("device") - octet_length(replace("device", '"', '')) + 2 <= 65535 then '"' || replace("device", '"', '""') || '"' else repeat('x', 65535) end) + octet_length(case when "note" is null then '' when octet_length("note") + octet_length("note") - octet_length(replace("note", '"', '')) + 2 <= 65535 then '"' || replace("note", '"', '""') || '"' else repeat('x', 65535) end) <= 65535 then coalesce(cast("order_id" as varchar(65535)), '') || ',' || case when case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end is null then '' when octet_length(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) + octet_length(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) - octet_length(replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '')) + 2 <= 65535 then '"' || replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', "ordered_at") = "ordered_at" then to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS') else to_char("ordered_at", 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '""') || '"' else repeat('x', 65535) end || ',' || case when "customer_id" is null then '' when octet_length("customer_id") + octet_length("customer_id") - octet_length(replace("customer_id", '"', '')) + 2 <= 65535 then '"' || replace("customer_id", '"', '""') || '"' else repeat('x', 65535) end || ',' || coalesce(cast("amount" as varchar(65535)), '') || ',' || coalesce(nullif(nullif(nullif(cast(cast("weight" as double precision) as varchar(65535)), 'NaN'), 'Infinity'), '-Infinity'), '') || ',' || coalesce(case when "gift" then 'true' when not "gift" then 'false' end, '') || ',' || case when case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end is null then '' when octet_length(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end) + octet_length(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end) - octet_length(replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '')) + 2 <= 65535 then '"' || replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '""') || '"' else repeat('x', 65535) end || ',' || case when case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end is null then '' when octet_length(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) + octet_length(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end) - octet_length(replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '')) + 2 <= 65535 then '"' || replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS') else to_char(("loaded_at" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.US') end end, '"', '""') || '"' else repeat('x', 65535) end || ',' || case when "device" is null then '' when octet_length("device") + octet_length("device") - octet_length(replace("device", '"', '')) + 2 <= 65535 then '"' || replace("device", '"', '""') || '"' else repeat('x', 65535) end || ',' || case when "note" is null then '' when octet_length("note") + octet_length("note") - octet_length(replace("note", '"', '')) + 2 <= 65535 then '"' || replace("note", '"', '""') || '"' else repeat('x', 65535) end end as payload
+  from images as i
+),
+judged as (
+  select r.*,
+    cast(null as varchar(65535)) as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."items__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, octet_length(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+  -- a join key must not be falsy
+  or trim(row_id) in ('', '0') or lower(trim(row_id)) = 'false'
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar(65535)) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+union all
+select null, 'check_lookup_size', v.violation, 0, 0, 0, 0, 0
+from (
+select case
+    when count(*) > count(bytes) then 'a row has more than 65,535 bytes, which no text of Redshift holds'
+    else 'the table would have ' || cast(coalesce(sum(bytes + 1), 0) as varchar(65535)) || ' bytes'
+  end as violation
+from measured
+having coalesce(sum(bytes + 1), 0) > 100000000 or count(*) > count(bytes)
+) as v
+union all
+select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
+from (
+-- a source that was empty before is no news
+select 'no rows' as violation
+where not exists (select 1 from "main"."orders" as t) and cast($1 as varchar(65535)) <> cast($2 as varchar(65535))
+) as v
+order by row_change, change, reason
 
 -- items/preview_pending.sql: made of the parts of capture
 

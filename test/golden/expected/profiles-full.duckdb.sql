@@ -361,91 +361,7 @@ select captured_inserts, captured_updates, captured_deletes, accepted_inserts, a
 from "mixpanel"."runs"
 where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast($run as bigint)
 
--- customers/preview_initial.sql
-with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
-  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
-),
-source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-),
-newer as (
-  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
-  from source_rows as r
-),
-changes as (
-  select n.*,
-    cast(null as varchar) as syncline_old_insert_id,
-    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
-  from newer as n
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-)
-,
-identified as (
-  select c.*,
-    cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
-),
-images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
-),
-records as (
-  select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
-  from images as i
-  union all
-  -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
-  from images as i
-  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> ''
-),
-judged as (
-  select r.*,
-    case
-      when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
-      when strlen(r.payload) > 1000000 then 'too-large'
-      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
-    end as reason
-  from records as r
-)
-,
-measured as (
-  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, strlen(j.payload) as bytes, 0 as billable, j.inexact
-  from judged as j
-)
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
-  count(distinct case when inexact = 1 then row_key end) as inexact
-from measured
-group by row_change, change, reason
-union all
-select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
-from (
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
-from measured as o
-where o.row_checksum is not null
-  -- rows without an id are named by their content, and may all be equal
-  and (o.reason is null or o.reason <> 'id-missing')
-group by o.row_key
-having count(*) > 1
-limit 5
-) as v
-order by row_change, change, reason
+-- customers/preview_initial.sql: made of the parts of capture
 
 -- customers/preview.sql
 with known as (
@@ -542,13 +458,7 @@ limit 5
 ) as v
 order by row_change, change, reason
 
--- customers/preview_pending.sql
--- what an interrupted run has still to send
-select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, 0 as billable, coalesce(sum(strlen(j.payload)), 0) as bytes
-from "mixpanel"."customers__outbox_${run}" as j
-where batch >= cast($next_batch as bigint)
-group by row_change, change, reason
-order by row_change, change, reason
+-- customers/preview_pending.sql: made of the parts of capture
 
 -- customers/drop_ledger.sql
 drop table if exists "mixpanel"."customers__ledger"
@@ -562,72 +472,7 @@ drop table if exists "mixpanel"."customers__seen"
 -- customers/drop_state.sql
 drop table if exists "mixpanel"."customers__state"
 
--- customers/show.sql
-with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
-  select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
-),
-source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-),
-newer as (
-  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
-  from source_rows as r
-),
-changes as (
-  select n.*,
-    cast(null as varchar) as syncline_old_insert_id,
-    case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
-  from newer as n
-  left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-)
-,
-identified as (
-  select c.*,
-    cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
-),
-images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
-),
-records as (
-  select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
-  from images as i
-  union all
-  -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
-  from images as i
-  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> ''
-),
-judged as (
-  select r.*,
-    case
-      when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
-      when strlen(r.payload) > 1000000 then 'too-large'
-      when not (json_valid(r.payload) and not regexp_matches(regexp_replace(r.payload, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'payload-not-json'
-    end as reason
-  from records as r
-)
-
-select payload
-from judged
-where reason is null and change <> 'delete'
-limit 10
+-- customers/show.sql: made of the parts of capture
 
 -- customers/rejects.sql
 select row_key, kind, change, reason, profile_id, shown, run

@@ -1,0 +1,643 @@
+-- shared/create_schema.sql: as on DuckDB, but for binds, types and the clock
+
+-- shared/create_runs.sql: as on DuckDB, but for binds, types and the clock
+
+-- shared/privileges.sql
+-- what the role may not do although a run needs it, and what it may do although none does
+select 'fail' as verdict, 'it may not read ' || w.name as text
+from (
+  select '"main"."orders"' as name
+) as w
+where not has_table_privilege(to_regclass(w.name), 'select')
+union all
+select 'warn', 'it may write ' || w.name || ', and only reads it'
+from (
+  select '"main"."orders"' as name
+) as w
+where has_table_privilege(to_regclass(w.name), 'insert') or has_table_privilege(to_regclass(w.name), 'update') or has_table_privilege(to_regclass(w.name), 'delete') or has_table_privilege(to_regclass(w.name), 'truncate')
+union all
+select 'fail', 'it may not create tables in the schema ' || n.nspname
+from pg_namespace as n
+where n.nspname = 'mixpanel' and not (has_schema_privilege(n.oid, 'create') and has_schema_privilege(n.oid, 'usage'))
+union all
+select 'warn', 'it is a superuser'
+from pg_roles as r
+where r.rolname = current_user and r.rolsuper
+order by 1, 2
+
+-- shared/cancel.sql
+-- ends what another session of the same role runs
+select pg_cancel_backend(cast(cast($1 as bigint) as integer))
+
+-- shared/runs.sql: as on DuckDB, but for binds, types and the clock
+
+-- shared/states.sql
+-- every sync that has a state here, whether the project still declares it or not
+select left(tablename, length(tablename) - 7) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 7) = '__state' order by 1
+
+-- purchases/check_columns.sql
+select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
+from (
+  select 'order_id' as name, 'integer' as native union all
+  select 'ordered_at' as name, 'timestamp without time zone' as native union all
+  select 'customer_id' as name, 'character varying' as native union all
+  select 'amount' as name, 'numeric(9,2)' as native union all
+  select 'weight' as name, 'double precision' as native union all
+  select 'gift' as name, 'boolean' as native union all
+  select 'shipped' as name, 'date' as native union all
+  select 'loaded_at' as name, 'timestamp with time zone' as native union all
+  select 'tags' as name, 'text[]' as native union all
+  select 'raw' as name, 'jsonb' as native union all
+  select 'photo' as name, 'bytea' as native union all
+  select 'device' as name, 'character varying' as native union all
+  select 'note' as name, 'character varying' as native
+) as w
+left join (select cast(a.attname as text) as name, case t.typtype when 'e' then 'enum ' || format_type(a.atttypid, null) when 'c' then 'composite ' || format_type(a.atttypid, null) when 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(a.atttypid, a.atttypmod) end as native from pg_attribute as a join pg_class as c on c.oid = a.attrelid join pg_namespace as n on n.oid = c.relnamespace join pg_type as t on t.oid = a.atttypid where c.relname = 'orders' and n.nspname = 'main' and c.relkind in ('r', 'v', 'm', 'f', 'p') and a.attnum > 0 and not a.attisdropped order by a.attnum) as c on c.name = w.name
+where c.name is null or c.native <> w.native
+
+-- purchases/check_null_key.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/check_twin_keys.sql
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as text) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as text) || ' times' as violation
+from "mixpanel"."purchases__outbox_${run}" as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+
+-- purchases/check_max_deletes.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/check_on_empty_source.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/create_outbox.sql
+create table "mixpanel"."purchases__outbox_${run}" (
+  batch bigint,
+  ordinal bigint,
+  row_change text,
+  change text,
+  row_key text,
+  row_checksum text,
+  time_ms bigint,
+  event text,
+  user_id text,
+  device_id text,
+  insert_id text,
+  old_insert_id text,
+  payload text,
+  reason text,
+  outcome text,
+  outcome_reason text
+  -- what a run looks up by; a statement may pass through twins
+  , unique (batch, ordinal) deferrable
+)
+
+-- purchases/run_record.sql
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+select 'shop', 'dev', 'purchases', cast($1 as bigint), cast(floor(extract(epoch from now()) * 1000) as bigint),
+  count(case when o.change = 'insert' then 1 end),
+  count(case when o.change = 'update' then 1 end),
+  count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($2 as bigint) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.outcome is not null then 1 end),
+  count(case when o.reason is not null then 1 end),
+count(case when o.change not in ('settled', 'forward') and o.reason is null and o.outcome is null and cast($2 as bigint) = 0 then 1 end)
+from "mixpanel"."purchases__outbox_${run}" as o
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($3 as bigint) and f.holder = cast($4 as text) for share)
+
+having not exists (select 1 from "mixpanel"."runs" as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'purchases' and r.run = cast($1 as bigint))
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($3 as bigint) and f.holder = cast($4 as text) for share)
+
+-- purchases/columns.sql
+select cast(a.attname as text) as name, case t.typtype when 'e' then 'enum ' || format_type(a.atttypid, null) when 'c' then 'composite ' || format_type(a.atttypid, null) when 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(a.atttypid, a.atttypmod) end as native from pg_attribute as a join pg_class as c on c.oid = a.attrelid join pg_namespace as n on n.oid = c.relnamespace join pg_type as t on t.oid = a.atttypid where c.relname = 'orders' and n.nspname = 'main' and c.relkind in ('r', 'v', 'm', 'f', 'p') and a.attnum > 0 and not a.attisdropped order by a.attnum
+
+-- purchases/state_exists.sql
+select
+  case when exists (select 1 from pg_tables as t where t.schemaname = 'mixpanel' and t.tablename = 'purchases__state') then 1 else 0 end as state_exists,
+  case when exists (select 1 from pg_tables as t where t.schemaname = 'mixpanel' and t.tablename = 'purchases__ledger') then 1 else 0 end as ledger_exists,
+  case when exists (select 1 from pg_tables as t where t.schemaname = 'mixpanel' and t.tablename = 'runs') then 1 else 0 end as runs_exists
+
+-- purchases/state_owner.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_read.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_lease.sql
+update "mixpanel"."purchases__state"
+set
+  version = version + 1,
+  holder = cast($1 as text),
+  lease_until = cast(floor(extract(epoch from now()) * 1000) as bigint) + cast($2 as bigint),
+  quiet_until = case when holder is null then quiet_until else greatest(quiet_until, lease_until + cast($3 as bigint)) end,
+  mixpanel = case when mixpanel = '' then cast($4 as text) else mixpanel end,
+  source = case when source = '' then 'main.orders' else source end,
+  names = names || cast(version + 1 as text) || ' '
+where version = cast($5 as bigint)
+  and coalesce(holder, '') = cast($6 as text)
+  and (holder is null or lease_until <= cast(floor(extract(epoch from now()) * 1000) as bigint))
+
+-- purchases/state_renew.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_release.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_unlock.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_forget.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_settle.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/create_state.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/create_ledger.sql
+create table "mixpanel"."purchases__ledger" (
+  row_key text,
+  row_checksum text,
+  time_ms bigint,
+  event text,
+  user_id text,
+  device_id text,
+  insert_id text
+  -- what a run looks up by; a statement may pass through twins
+  , unique (row_key) deferrable
+)
+
+-- purchases/create_rejects.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_insert.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/capture.sql
+insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as text) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($1 as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as text) as syncline_user_id,
+    cast(null as text) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($2 as text)) as text) || ':' || cast($2 as text), '~') || coalesce(cast(length(cast(cast($3 as bigint) as text)) as text) || ':' || cast(cast($3 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"order_id":' || cast("order_id" as text), ',"amount":' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"weight":' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"gift":' || cast("gift" as text), ',"shipped":' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', ',"loaded_at":' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', ',"tags":' || replace(cast(to_json("tags") as text), chr(10), ' '), ',"raw":' || nullif(trim(replace(cast("raw" as text), chr(10), ' ')), 'null'), ',"photo":' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', ',"device":' || cast(to_json(cast("device" as text)) as text), ',"note":' || cast(to_json(cast("note" as text)) as text), '}'], ''), '}'], '') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > cast(floor(extract(epoch from now()) * 1000) as bigint) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when octet_length(r.payload) > 1000000 then 'too-large'
+      when not true then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+numbered as (
+  select j.*,
+    row_number() over () as ordinal,
+    sum(case when j.reason is null then 1 else 0 end) over (rows unbounded preceding) as syncline_count,
+    sum(case when j.reason is null then octet_length(j.payload) else 0 end) over (rows unbounded preceding) as syncline_bytes
+  from judged as j
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((j.syncline_count - 1) / 2000.0) + floor((j.syncline_bytes - octet_length(j.payload)) / 7000000.0) as bigint) end,
+  j.ordinal, j.row_change, j.change, j.row_key, j.row_checksum, time_ms, event, user_id, device_id, j.insert_id, j.old_insert_id, j.payload, j.reason, null, null
+from numbered as j
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- purchases/capture_forward.sql: made of the parts of capture
+
+-- purchases/totals.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/state_flip.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/deliver_pages.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/deliver_restart.sql
+-- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = null, outcome_reason = null
+where batch >= cast($1 as bigint) and outcome is not null
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($2 as bigint) and f.holder = cast($3 as text) for share)
+
+-- purchases/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update "mixpanel"."purchases__outbox_${run}"
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast($1 as bigint)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($2 as bigint) and f.holder = cast($3 as text) for share)
+
+-- purchases/deliver_outcome.sql
+-- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
+update "mixpanel"."purchases__outbox_${run}"
+set
+  outcome = case when p.refusal is not null then cast($1 as text) when cast($2 as bigint) = 1 then outcome end,
+  outcome_reason = case when p.refusal is not null then p.refusal when cast($2 as bigint) = 1 then outcome_reason end
+from (
+  select n.ordinal as place, (cast(cast($3 as text) as json) ->> cast(n.position as text)) as refusal
+  from (
+    select b.ordinal, row_number() over (order by b.ordinal) as position
+    from "mixpanel"."purchases__outbox_${run}" as b
+    where b.batch = cast($4 as bigint)
+  ) as n
+) as p
+where batch = cast($4 as bigint) and ordinal = p.place
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($5 as bigint) and f.holder = cast($6 as text) for share)
+
+-- purchases/checkpoint.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/check_accounts.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/ledger_forward.sql
+-- rows that are as they were sent, under a mapping that was decided to hold for them too
+update "mixpanel"."purchases__ledger" as l
+set row_key = o.row_key, row_checksum = o.row_checksum
+from "mixpanel"."purchases__outbox_${run}" as o
+where o.change = 'forward' and o.payload = l.row_key
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/ledger_remove.sql
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
+delete from "mixpanel"."purchases__ledger"
+where row_key in (
+  select i.row_key
+  from "mixpanel"."purchases__outbox_${run}" as i
+  left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
+  where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
+  union all
+  select d.row_key
+  from "mixpanel"."purchases__outbox_${run}" as d
+  where d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null
+)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/ledger_insert.sql
+-- an image that is only maybe shown has no known checksum, so it differs from every row
+insert into "mixpanel"."purchases__ledger" (row_key, row_checksum, time_ms, event, user_id, device_id, insert_id)
+select i.row_key, case when i.outcome is null then i.row_checksum end, i.time_ms, i.event, i.user_id, i.device_id, i.insert_id
+from "mixpanel"."purchases__outbox_${run}" as i
+left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
+where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/ledger_unknown.sql
+update "mixpanel"."purchases__ledger" as l
+set row_checksum = null
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as d where d.row_key = l.row_key and d.change = 'delete' and d.outcome = 'maybe' and d.insert_id = l.insert_id)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/rejects_remove.sql
+delete from "mixpanel"."purchases__rejects"
+where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_key = "mixpanel"."purchases__rejects".row_key and o.insert_id = "mixpanel"."purchases__rejects".insert_id)
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/rejects_insert.sql
+insert into "mixpanel"."purchases__rejects" (row_key, insert_id, kind, change, reason, row_checksum, time_ms, event, user_id, device_id, shown, run)
+-- equal rows without an id are one reject
+select distinct row_key, insert_id,
+  case when reason is not null then 'invalid' else 'refused' end,
+  change,
+  coalesce(reason, outcome_reason, 'refused'),
+  row_checksum, time_ms, event, user_id, device_id,
+  case when reason is null and (change = 'delete' or outcome = 'maybe') then 1 else 0 end,
+  cast($1 as bigint)
+from "mixpanel"."purchases__outbox_${run}"
+where (reason is not null or outcome is not null) and change <> 'settled'
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($2 as bigint) and f.holder = cast($3 as text) for share)
+
+-- purchases/state_commit.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/drop_outbox.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/run_read.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/preview_initial.sql: made of the parts of capture
+
+-- purchases/preview.sql
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from "mixpanel"."purchases__rejects" as j
+  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+),
+source_rows as (
+  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as t
+),
+newer as (
+  select r.*, cast("order_id" as text) as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from "mixpanel"."purchases__ledger"
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast($1 as bigint) = 1
+),
+shown as (
+  select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
+  from "mixpanel"."purchases__ledger"
+),
+changes as (
+  select d.*,
+    o.time_ms as syncline_old_time_ms,
+    o.event as syncline_old_event,
+    o.user_id as syncline_old_user_id,
+    o.device_id as syncline_old_device_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+,
+identified as (
+  select c.*,
+    case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
+    'Purchase Completed' as syncline_event,
+    cast("customer_id" as text) as syncline_user_id,
+    cast(null as text) as syncline_device_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, md5(coalesce(cast(length(cast($2 as text)) as text) || ':' || cast($2 as text), '~') || coalesce(cast(length(cast(cast($3 as bigint) as text)) as text) || ':' || cast(cast($3 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_time_ms as time_ms,
+    i.syncline_event as event,
+    i.syncline_user_id as user_id,
+    i.syncline_device_id as device_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"order_id":' || cast("order_id" as text), ',"amount":' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"weight":' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"gift":' || cast("gift" as text), ',"shipped":' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', ',"loaded_at":' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', ',"tags":' || replace(cast(to_json("tags") as text), chr(10), ' '), ',"raw":' || nullif(trim(replace(cast("raw" as text), chr(10), ' ')), 'null'), ',"photo":' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', ',"device":' || cast(to_json(cast("device" as text)) as text), ',"note":' || cast(to_json(cast("note" as text)) as text), '}'], ''), '}'], '') as payload
+  from images as i
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, c.syncline_old_insert_id,
+    0,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  union all
+  -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
+  select c.syncline_old_key, 'delete', 'delete', null,
+    c.syncline_old_time_ms,
+    c.syncline_old_event,
+    c.syncline_old_user_id,
+    c.syncline_old_device_id,
+    c.syncline_old_insert_id, null,
+    0,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from (
+    select j.row_key as syncline_old_key,
+      j.time_ms as syncline_old_time_ms,
+      j.event as syncline_old_event,
+      j.user_id as syncline_old_user_id,
+      j.device_id as syncline_old_device_id,
+      j.insert_id as syncline_old_insert_id
+    from "mixpanel"."purchases__rejects" as j
+    where j.shown = 1
+  ) as c
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+),
+judged as (
+  select r.*,
+    case
+      when r.time_ms is null then 'time-missing'
+      when r.time_ms < 31536000000 then 'time-before-1971'
+      when r.time_ms > cast(floor(extract(epoch from now()) * 1000) as bigint) + 3600000 then 'time-in-future'
+      when r.event is null or trim(r.event) = '' then 'event-missing'
+      when lower(trim(r.user_id)) in ('00000000-0000-0000-0000-000000000000', 'anon', 'anonymous', 'nil', 'none', 'null', 'n/a', 'na', 'undefined', 'unknown', '<nil>', '0', '-1', 'true', 'false', '[]', '{}') then 'user-banned'
+      when octet_length(r.payload) > 1000000 then 'too-large'
+      when not true then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from "mixpanel"."purchases__rejects" as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, octet_length(j.payload) as bytes, 1 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select cast("order_id" as text) as syncline_key from "main"."orders" as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as text) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+order by row_change, change, reason
+
+-- purchases/preview_forward.sql: made of the parts of capture
+
+-- purchases/preview_pending.sql: made of the parts of capture
+
+-- purchases/preview_shown.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/destroy.sql: made of the parts of capture
+
+-- purchases/drop_ledger.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/drop_rejects.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/drop_seen.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/drop_state.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/show.sql: made of the parts of capture
+
+-- purchases/rejects.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/reset_ledger.sql
+delete from "mixpanel"."purchases__ledger"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/reset_rejects.sql
+delete from "mixpanel"."purchases__rejects"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
+
+-- purchases/reset_state.sql: as on DuckDB, but for binds, types and the clock

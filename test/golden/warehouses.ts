@@ -1,0 +1,71 @@
+import { duckdb } from '../../compiler/dialects/duckdb.ts';
+import type { Dialect } from '../../compiler/dialects/dialect.ts';
+import { postgres } from '../../compiler/dialects/postgres.ts';
+import { redshift } from '../../compiler/dialects/redshift.ts';
+import { statementText } from '../../compiler/render.ts';
+import { CASES } from './cases.ts';
+import { COLUMNS, compileFiles, lock, PROJECT } from './project.ts';
+
+/** A warehouse with DuckDB's binds, type names and clock: what reads alike then differs in nothing else. */
+const neutral = (dialect: Dialect): Dialect => ({
+  ...dialect,
+  bind: (name, position) => duckdb.bind(name, position),
+  types: duckdb.types,
+  nowMs: () => duckdb.nowMs(),
+});
+
+const SHARED: Readonly<Record<string, string>> = {
+  INTEGER: 'integer',
+  TIMESTAMP: 'timestamp without time zone',
+  VARCHAR: 'character varying',
+  'DECIMAL(9,2)': 'numeric(9,2)',
+  DOUBLE: 'double precision',
+  BOOLEAN: 'boolean',
+  DATE: 'date',
+  'TIMESTAMP WITH TIME ZONE': 'timestamp with time zone',
+};
+
+/** Warehouses besides DuckDB, with the types of the goldens' columns as they name them; a type that is missing has no counterpart that can be synced. */
+export const WAREHOUSES = {
+  postgres: {
+    neutral: neutral(postgres),
+    types: { ...SHARED, 'VARCHAR[]': 'text[]', JSON: 'jsonb', BLOB: 'bytea' } as Readonly<Record<string, string>>,
+  },
+  redshift: {
+    neutral: neutral(redshift),
+    types: { ...SHARED, 'VARCHAR[]': 'super', JSON: 'super' } as Readonly<Record<string, string>>,
+  },
+} as const;
+export type OtherWarehouse = keyof typeof WAREHOUSES;
+
+/** A project as the goldens have it, on another warehouse. */
+export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''): Readonly<Record<string, string>> {
+  const { types } = WAREHOUSES[kind];
+  const hasBlob = types['BLOB'] !== undefined;
+  return {
+    'syncline.yml': PROJECT.replace(
+      'type: duckdb, path: warehouse.duckdb',
+      `type: ${kind}, host: h, user: u, dbname: d${settings}`,
+    ),
+    'syncs/shop.yml': hasBlob ? syncs : syncs.replaceAll(', photo]', ']').replaceAll('[photo]', '[device]'),
+    'syncline.lock.json': lock(
+      COLUMNS.filter(([, type]) => types[type] !== undefined).map(([name, type]) => [name, types[type]!]),
+    ),
+  };
+}
+
+/** Every compiled statement of the golden cases, with and without rights and write access. */
+export async function compiledOnRedshift(): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  const grants = ', grantee: "role:sync", creator: dbt, statement_timeout: 30m';
+  for (const [name, text] of Object.entries(CASES)) {
+    const isDirect = name.startsWith('direct');
+    const yml = text.replace(/ {4}json_properties: raw\n/, '');
+    const settings = isDirect ? ', staging: none' : name === 'mirror-keyed' ? grants : '';
+    const { plan, diagnostics } = await compileFiles(onWarehouse('redshift', yml, settings));
+    if (!plan) throw new Error(JSON.stringify(diagnostics));
+    for (const [file, { sql }] of Object.entries(plan.statements)) found.set(`${name}: ${file}`, statementText(sql));
+    plan.session.forEach((sql, i) => found.set(`${name}: session ${i}`, sql));
+  }
+  return found;
+}
