@@ -408,6 +408,7 @@ function contextOf(
     old_checksum: hole('old_checksum'),
     old_key: hole('old_key'),
     windowed: sync.mode === 'append',
+    pruned: sync.mode === 'append' && sync.kind === 'events',
     newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
     history: sync.history !== null,
     closings: closings(sql('row_key')),

@@ -15,24 +15,34 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
   const lateMs = sync.lateWindowMs;
   const [since, seen] = [bind('watermark_from'), bind('seen_from')];
   const after = (stamp: string, bound: Sql, limit: Sql): string => `(${bound} is null or ${stamp} > ${limit})`;
-  const inWindow = (row: string): Sql => {
+  const partsOf = (row: string) => {
     const stamp = `${row}.${column}`;
     const lower =
       lateMs === null
         ? after(stamp, since, from)
         : `${after(stamp, since, minus(from, lateMs))} and ${after(stamp, seen, fromText(seen))}`;
     // A backfill's range is a person's: its start belongs to it, its end does not. What lies after the position is the next run's.
-    const isBackfill = `${bind('backfill')} = 1`;
-    return sql(
-      `case when ${isBackfill} then ${stamp} >= ${from} and ${stamp} < ${to} and ${stamp} <= ${fromText(bind('position'))} else ${lower} and ${stamp} <= ${to} end`,
-    );
+    const again = `${stamp} >= ${from} and ${stamp} < ${to} and ${stamp} <= ${fromText(bind('position'))}`;
+    return { again, next: `${lower} and ${stamp} <= ${to}` };
   };
+  const isBackfill = `${bind('backfill')} = 1`;
+  const inWindow = (row: string): Sql => {
+    const { again, next } = partsOf(row);
+    return sql(`case when ${isBackfill} then ${again} else ${next} end`);
+  };
+  const { again, next } = partsOf('t');
   return {
     insert_time: column,
     watermark: { toText: watermark.toText, now: watermark.now },
     watermark_to: to,
     in_window: inWindow('r'),
     in_window_n: inWindow('n'),
+    in_window_t: inWindow('t'),
+    // What is read at all: plain comparisons of the column where only such leave blocks of a table unread.
+    parts: (dialect.prunesPlainly
+      ? [`not ${isBackfill} and ${next}`, `${isBackfill} and ${again}`, `t.${column} is null`]
+      : [`t.${column} is null or ${inWindow('t')}`]
+    ).map((condition) => ({ condition: sql(condition) })),
     ...(lateMs === null
       ? {}
       : {

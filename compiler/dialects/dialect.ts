@@ -85,6 +85,8 @@ export interface Dialect {
   readonly readsText: boolean;
   /** True where the members of a JSON object can be listed inside an expression. */
   readonly flattens: boolean;
+  /** True where only a plain comparison with a column lets a scan leave blocks out. */
+  readonly prunesPlainly: boolean;
   /** True where a running total needs an order of its rows. */
   readonly ordersTotals: boolean;
   /** True where two transactions that read and write one table at once fail each other: commits then take turns. */

@@ -148,6 +148,7 @@ export const duckdb: Dialect = {
   fileLock: true,
   readsText: true,
   flattens: true,
+  prunesPlainly: false,
   ordersTotals: false,
   takesTurns: false,
   renamesIfThere: true,

@@ -165,6 +165,7 @@ export const postgres: Dialect = {
   fileLock: false,
   readsText: false,
   flattens: true,
+  prunesPlainly: false,
   ordersTotals: false,
   takesTurns: false,
   renamesIfThere: true,

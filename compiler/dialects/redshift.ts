@@ -209,6 +209,7 @@ export const redshift: Dialect = {
   fileLock: false,
   readsText: true,
   flattens: false,
+  prunesPlainly: true,
   ordersTotals: true,
   takesTurns: true,
   renamesIfThere: false,

@@ -58,6 +58,13 @@ with known as (
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
+  where t."loaded_at" is null or case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  union all
+  -- older rows are read only while one of them may be tried again
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+  where exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
+    and t."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
@@ -183,6 +190,13 @@ with known as (
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
   from "main"."orders" as t
+  where t."loaded_at" is null or case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  union all
+  -- older rows are read only while one of them may be tried again
+  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as t
+  where exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
+    and t."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
 ),
 newer as (
   select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
