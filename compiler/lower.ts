@@ -241,6 +241,7 @@ export function lowerSync(
         ? add('preview_forward', { template: 'preview', context: { ...counting(contexts.forward, known), ...more } })
         : null,
       pending: add('preview_pending'),
+      explain: renderer.has('explain') ? add('explain') : '',
       shown: mirror ? add('preview_shown') : null,
     },
     destroy: destroyOf(sync, add, contexts.later, outboxTable),

@@ -120,6 +120,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     check(sync, sync.capture.totals, plus(['next_batch']));
     check(sync, sync.preview.changes, run);
     check(sync, sync.preview.pending, plus(['next_batch']));
+    if (sync.preview.explain !== '') check(sync, sync.preview.explain, run);
     check(sync, sync.capture.flip, plus(['pending']));
     check(sync, sync.state.settle, plus(['pending']));
     check(sync, sync.state.forget, plus(['names']));

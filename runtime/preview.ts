@@ -43,7 +43,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     const guards = guardsOf(sync, rows, 0);
     const refusals = refusalsOf(runner, sync, rows);
     const counts = (sync.adopts ? adopted : tally)(sync, rows);
-    return { ...common, ...counts, route: 'initial', state: markOf(undefined, lastRun), guards, refusals };
+    const reads = await readsOf(runner, sync, values);
+    return { ...common, ...counts, reads, route: 'initial', state: markOf(undefined, lastRun), guards, refusals };
   }
   const [row] = await runner.rows(is.read);
   if (!row)
@@ -100,9 +101,18 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     state: mark,
     decision,
     staleDecisions,
+    reads: await readsOf(runner, sync, values),
     guards: guardsOf(sync, rows, shown),
     refusals: refusalsOf(runner, sync, rows),
   };
+}
+
+/** What the planner expects, as the first line of its plan ends (documentation of PostgreSQL and Redshift: EXPLAIN). */
+async function readsOf(runner: Runner, { preview }: SyncPlan, values: Values): Promise<Preview['reads']> {
+  if (preview.explain === '') return null;
+  const [first] = await runner.rows(preview.explain, values);
+  const [, rows, width] = /rows=(\d+) width=(\d+)\)$/.exec(String(Object.values(first ?? {})[0])) ?? [];
+  return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width) };
 }
 
 /** Where a sync's state is: under its own name, under its former one, or nowhere yet. */
@@ -145,6 +155,7 @@ function describe(sync: SyncPlan | DirectPlan) {
     backfill: null,
     unreleased: false,
     decision: null,
+    reads: null,
     guards: [],
     refusals: [],
     undecided: null,

@@ -278,6 +278,10 @@ export interface SyncPlan {
     read: string;
   };
   preview: {
+    /**
+     * What the planner expects to read; empty where a warehouse does not tell
+     */
+    explain: string;
     initial: string;
     changes: string;
     forward: null | string;
@@ -544,6 +548,13 @@ export interface Preview {
    * Payloads before compression
    */
   bytes: number;
+  /**
+   * What the warehouse's planner expects a run to read of the source; null where it does not tell
+   */
+  reads: {
+    rows: number;
+    bytes: number;
+  } | null;
   guards: GuardPreview[];
   /**
    * What apply will say instead of sending anything, besides the guards that are measured

@@ -24,7 +24,7 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
       inexact: 0,
       leftOut: 0,
     },
-    ...{ bytes: 100, guards: [], refusals: [], newColumns: [], undecided: null, staleDecisions: [] },
+    ...{ bytes: 100, reads: null, guards: [], refusals: [], newColumns: [], undecided: null, staleDecisions: [] },
     ...more,
   },
   ...{ sync: undefined, differing: [], overridden: [], compressed: 50, egressPrice: null },

@@ -50,6 +50,10 @@ export function text(told: Told): string {
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
+  if (p.reads)
+    lines.push(
+      `  reads about ${count(p.reads.rows, 'row')} of ${told.sync?.source ?? 'the source'}, ${bytes(p.reads.bytes)}, as the warehouse's planner expects`,
+    );
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)
     lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);

@@ -360,6 +360,12 @@ order by row_change, change, reason
 
 -- items/preview_pending.sql: made of the parts of capture
 
+-- items/explain.sql
+-- what a run reads, as the planner expects it; nothing is executed
+explain
+select *
+from "main"."orders" as t
+
 -- items/drop_ledger.sql: as on DuckDB, but for binds, types and the clock
 
 -- items/drop_rejects.sql: as on DuckDB, but for binds, types and the clock

@@ -616,6 +616,12 @@ order by row_change, change, reason
 
 -- purchases/preview_pending.sql: made of the parts of capture
 
+-- purchases/explain.sql
+-- what a run reads, as the planner expects it; nothing is executed
+explain
+select *
+from "main"."orders" as t
+
 -- purchases/preview_shown.sql: as on DuckDB, but for binds, types and the clock
 
 -- purchases/destroy.sql: made of the parts of capture

@@ -533,6 +533,12 @@ order by row_change, change, reason
 
 -- customers/preview_pending.sql: made of the parts of capture
 
+-- customers/explain.sql
+-- what a run reads, as the planner expects it; nothing is executed
+explain
+select *
+from "main"."orders" as t
+
 -- customers/preview_shown.sql: as on DuckDB, but for binds, types and the clock
 
 -- customers/destroy.sql: made of the parts of capture
