@@ -138,6 +138,7 @@ export function lowerSync(
   const checks = checksOf(dialect, sync, add, contexts.later);
   const more = foretold(dialect, sync, checks);
   const outboxTable = table('outbox');
+  const analyzed = renderer.has('analyze') ? [add('analyze')] : [];
   const record = add('run_record');
   return {
     ...describe(dialect, sync, source, known),
@@ -183,6 +184,7 @@ export function lowerSync(
         step([
           outboxTable,
           add('capture', { repeatable: false }),
+          ...analyzed,
           ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
         ]),
       ],
@@ -191,6 +193,7 @@ export function lowerSync(
             step([
               outboxTable,
               add('capture_forward', { template: 'capture', context: contexts.forward, repeatable: false }),
+              ...analyzed,
             ]),
           ]
         : null,
@@ -244,7 +247,7 @@ export function lowerSync(
       explain: renderer.has('explain') ? add('explain') : '',
       shown: mirror ? add('preview_shown') : null,
     },
-    destroy: destroyOf(sync, add, contexts.later, outboxTable),
+    destroy: destroyOf(sync, add, contexts.later, outboxTable, analyzed),
     rename: renameOf(dialect, place.staging, sync, owned, {
       add,
       old,

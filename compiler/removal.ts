@@ -10,7 +10,13 @@ const steps = (run: string[], atomic: boolean): SqlStep[] => [{ kind: 'sql', run
 type Table = 'state' | 'ledger' | 'rejects' | 'seen';
 
 /** How a sync's objects go, and what it put into Mixpanel where a ledger knows that. */
-export function destroyOf(sync: ResolvedSync, add: Add, context: Context, outbox: string): SyncPlan['destroy'] {
+export function destroyOf(
+  sync: ResolvedSync,
+  add: Add,
+  context: Context,
+  outbox: string,
+  analyzed: readonly string[],
+): SyncPlan['destroy'] {
   const keeps = whyKept(sync);
   const drop = (name: Table): string =>
     add(`drop_${name}`, { template: 'drop_table', context: { table: context[name] as Sql } });
@@ -24,7 +30,10 @@ export function destroyOf(sync: ResolvedSync, add: Add, context: Context, outbox
     keeps,
     data:
       keeps === null
-        ? steps([outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false })], false)
+        ? steps(
+            [outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false }), ...analyzed],
+            false,
+          )
         : null,
     // Whatever its declaration was before. The state is the last: a sync that has one can be destroyed again.
     drop: steps((['ledger', 'rejects', 'seen', 'state'] as const).map(drop), true),

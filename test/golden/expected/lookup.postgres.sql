@@ -57,6 +57,10 @@ create table "mixpanel"."items__outbox_${run}" (
   , unique (batch, ordinal) deferrable
 )
 
+-- items/analyze.sql
+-- without it the planner takes a new table's conditions for rare ones, and joins it by nested loops
+analyze "mixpanel"."items__outbox_${run}"
+
 -- items/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'items', cast($1 as bigint), cast(floor(extract(epoch from now()) * 1000) as bigint),

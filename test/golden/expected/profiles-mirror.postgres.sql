@@ -76,6 +76,10 @@ create table "mixpanel"."customers__outbox_${run}" (
   , unique (batch, ordinal) deferrable
 )
 
+-- customers/analyze.sql
+-- without it the planner takes a new table's conditions for rare ones, and joins it by nested loops
+analyze "mixpanel"."customers__outbox_${run}"
+
 -- customers/run_record.sql
 insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'customers', cast($1 as bigint), cast(floor(extract(epoch from now()) * 1000) as bigint),
