@@ -101,6 +101,7 @@ class PostgresWarehouse implements Warehouse {
   readonly name: string;
   readonly #drivers: Drivers;
   readonly #server: Server;
+  readonly #connections: PostgresConnection[] = [];
 
   constructor(drivers: Drivers, server: Server) {
     this.#drivers = drivers;
@@ -114,11 +115,13 @@ class PostgresWarehouse implements Warehouse {
     await client.connect().catch((error: unknown) => {
       throw unreachable(this.name, error);
     });
+    this.#connections.push(connection);
     return connection;
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  /** Ends what an error left open, too: a process would wait for it. */
+  async close(): Promise<void> {
+    await Promise.all(this.#connections.splice(0).map((connection) => connection.close()));
   }
 }
 
@@ -168,7 +171,9 @@ class PostgresConnection implements Connection {
   }
 
   async close(): Promise<void> {
-    if (!this.#lost) await this.#client.end();
+    if (this.#lost) return;
+    this.#lost = true;
+    await this.#client.end();
   }
 
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
