@@ -54,6 +54,14 @@ onEngine(missing(), 'the Redshift adapter', () => {
     await connection.close();
   });
 
+  test('closing a warehouse ends the connections that an error left open', async () => {
+    const warehouse = await open();
+    const connection = await warehouse.connect();
+    await warehouse.close();
+    await expect(connection.rows(query('select 1 as x'))).rejects.toMatchObject({ code: 'warehouse-unavailable' });
+    await connection.close();
+  });
+
   test('a text that a cast would cut is refused before it is sent', async () => {
     const connection = await (await open()).connect();
     const bound = (n: number) => query('select octet_length(cast($1 as varchar(65535))) as n', 'x'.repeat(n));
