@@ -2,6 +2,7 @@ import type { Expect, SyncPlan } from '../schemas/types.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { Add } from './lower.ts';
+import type { Source } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName } from './render.ts';
 import { bound } from './render.ts';
@@ -18,9 +19,17 @@ const none = (otherwise: 'check-failed' | 'columns-drifted', message: string): E
 });
 
 /** Checks of the source's columns: they cost no scan, so they come before the capture and once more after it. */
-export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
+export function probeChecks(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  source: Source,
+  add: Add,
+  context: Context,
+): readonly string[] {
+  const locked = source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) }));
   const probe = [
     add('check_columns', {
+      context: context.with({ locked }),
       expect: none(
         'columns-drifted',
         'The source no longer has the columns of the lock. Run `syncline lock`, review and compile again.',
@@ -36,7 +45,7 @@ export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, cont
   if (sync.onNewColumn === 'fail')
     probe.push(
       add('check_new_columns', {
-        context: { ...context, all_locked: sync.columns.map((c) => ({ name: dialect.text(c.name) })) },
+        context: context.with({ all_locked: sync.columns.map((c) => ({ name: dialect.text(c.name) })) }),
         expect: none(
           'columns-drifted',
           'The source has a column that the lock does not have, and `on_new_column` is fail. Run `syncline lock`, review and compile again.',
@@ -59,11 +68,17 @@ export const guardsOf = (sync: ResolvedSync): SyncPlan['guards'] => ({
   onEmptySource: sync.guard.onEmptySource === 'fail' && sync.mode === 'mirror' && sync.onDelete !== 'ignore',
 });
 
-/** What a run must pass before its flip; each row that a check returns is a violation. */
-export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
+/** What a run must pass before its flip, `probe` once more; each row that a check returns is a violation. */
+export function checksOf(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  probe: readonly string[],
+  add: Add,
+  context: Context,
+): readonly string[] {
   const guard = (name: string, limit?: string): string =>
     add(`check_${name}`, {
-      context: { ...context, limit: sql(limit ?? '0') },
+      context: context.with({ limit: sql(limit ?? '0') }),
       expect: {
         rows: 0,
         otherwise: 'guard',
@@ -73,7 +88,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
     });
   const allowed = (name: LateName, limit: string): string => `coalesce(${bound(dialect, name)}, ${limit})`;
 
-  const checks = [...probeChecks(dialect, sync, add, context)];
+  const checks = [...probe];
   const isNamed = sync.key !== null || sync.kind !== 'events';
   if (isNamed && (sync.mode === 'mirror' || sync.kind === 'lookup_table' || sync.key !== null))
     checks.push(
@@ -104,7 +119,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (sync.kind === 'lookup_table')
     checks.push(
       add('check_lookup_size', {
-        context: { ...context, limit: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) },
+        context: context.with({ limit: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) }),
         expect: none(
           'check-failed',
           'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',

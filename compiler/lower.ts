@@ -12,7 +12,7 @@ import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName, Rendered, Renderer } from './render.ts';
+import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import { destroyOf, renameOf } from './removal.ts';
 import { stagingTables } from './tables.ts';
@@ -35,10 +35,13 @@ export interface Place {
 
 /** Statements by file; lowering adds to them. */
 type Statements = Record<string, Rendered>;
-/** Renders a statement and names its file; the template's name is the statement's own when none is given. */
+/**
+ * Renders a statement and names its file. When none is given, the template's name is the statement's own, and the
+ * context the sync's; `values` are a context of their own.
+ */
 export type Add = (
   statement: string,
-  options?: Parameters<Renderer['render']>[2] & { template?: string; context?: Context },
+  options?: Parameters<Renderer['render']>[2] & { template?: string; context?: Context; values?: Values },
 ) => string;
 
 const late = (name: LateName): Late => ({ name, type: LATE[name] });
@@ -50,9 +53,10 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
   const overridden: string[] = [];
   const add: Add = (statement, options = {}) => {
     const file = `${sync.name}/${statement}.sql`;
-    const made = renderer.render(options.template ?? statement, options.context ?? context, options);
+    const values = options.values ? renderer.context(options.values) : (options.context ?? context);
+    const made = renderer.render(options.template ?? statement, values, options);
     statements[file] = made;
-    if (made.overrides.length > 0) overridden.push(statement);
+    if (made.overrides.size > 0) overridden.push(statement);
     return file;
   };
   return { add, overridden };
@@ -60,11 +64,11 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
 
 /** Steps and statements that every sync of a target shares. */
 export function lowerShared(dialect: Dialect, renderer: Renderer, place: Place, statements: Statements) {
-  const context = {
+  const context = renderer.context({
     staging: dialect.ident(place.staging),
     runs: dialect.relation([place.staging, 'runs']),
     states: dialect.tablesEnding(place.staging, '__state'),
-  };
+  });
   const add = (name: string): string => {
     const file = `shared/${name}.sql`;
     statements[file] = renderer.render(name, context);
@@ -104,33 +108,36 @@ export function lowerSync(
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
   const tables = stagingTables(dialect, known, sync.lateWindowMs !== null);
-  const base = contextOf(dialect, place, sync, source, known, tables);
-  const contexts = {
-    later: { ...base, ...mappingContext(dialect, known), initial: false },
-    initial: { ...base, ...mappingContext(dialect, first), initial: true },
-    forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
-  };
+  const base = renderer.context(contextOf(dialect, place, sync, source, known, tables));
+  const mapped = { ...mappingContext(dialect, known), initial: false };
+  const context = base.with(mapped);
+  const initial = context.with({ ...mappingContext(dialect, first), initial: true });
+  const forward = context.with({ forward: true });
 
-  const { add, overridden } = adding(renderer, sync, statements, contexts.later);
+  const { add, overridden } = adding(renderer, sync, statements, context);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
-      context: { table: base[name] as Sql, columns: tables[name] },
+      values: { table: base.get(name), columns: tables[name] },
       repeatable: false,
     });
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
       template: 'reset_table',
-      context: { table: base[name] as Sql, state: base['state'] as Sql },
+      values: { table: base.get(name), state: base.get('state') },
     });
 
   const hasSeen = sync.lateWindowMs !== null;
   const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
-  const formerly = contextOf(dialect, place, { ...sync, name: sync.renamedFrom ?? sync.name }, source, known, tables);
-  const old = { ...formerly, ...mappingContext(dialect, known), initial: false };
-  const checks = checksOf(dialect, sync, add, contexts.later);
+  const { renamedFrom } = sync;
+  const old =
+    renamedFrom === null
+      ? null
+      : renderer.context(contextOf(dialect, place, { ...sync, name: renamedFrom }, source, known, tables)).with(mapped);
+  const probe = probeChecks(dialect, sync, source, add, context);
+  const checks = checksOf(dialect, sync, probe, add, context);
   const outboxTable = table('outbox');
   const record = add('run_record');
   return {
@@ -170,7 +177,7 @@ export function lowerSync(
         true,
       ),
     ],
-    probe: probeOf(dialect, sync, add, contexts.later),
+    probe: probeOf(sync, probe, add),
     capture: {
       fill: [
         step([
@@ -180,12 +187,7 @@ export function lowerSync(
         ]),
       ],
       forward: mirror
-        ? [
-            step([
-              outboxTable,
-              add('capture_forward', { template: 'capture', context: contexts.forward, repeatable: false }),
-            ]),
-          ]
+        ? [step([outboxTable, add('capture_forward', { template: 'capture', context: forward, repeatable: false })])]
         : null,
       totals: add('totals'),
       checks: [step(checks)],
@@ -224,19 +226,18 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: contexts.initial }),
+      initial: add('preview_initial', { template: 'preview', context: initial }),
       changes: add('preview'),
-      forward: mirror ? add('preview_forward', { template: 'preview', context: contexts.forward }) : null,
+      forward: mirror ? add('preview_forward', { template: 'preview', context: forward }) : null,
       pending: add('preview_pending'),
       shown: mirror ? add('preview_shown') : null,
     },
-    destroy: destroyOf(sync, add, contexts.later, { tables: owned, outbox: outboxTable }),
-    rename: renameOf(dialect, place.staging, sync, owned, {
-      add,
-      old,
-      oldForward: mirror ? { ...old, forward: true } : null,
-    }),
-    show: add('show', { context: contexts.initial }),
+    destroy: destroyOf(sync, add, context, { tables: owned, outbox: outboxTable }),
+    rename:
+      renamedFrom !== null && old
+        ? renameOf(dialect, place.staging, sync, owned, { add, old, from: renamedFrom })
+        : null,
+    show: add('show', { context: initial }),
     rejects: add('rejects'),
     reset: [
       step(
@@ -264,11 +265,11 @@ export function lowerDirect(
   const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), again: sql('1') };
   const mapping = mappingOf(dialect, place, sync, source, space);
   const tables = stagingTables(dialect, mapping, false);
-  const context = {
+  const context = renderer.context({
     ...contextOf(dialect, place, sync, source, mapping, tables),
     ...mappingContext(dialect, mapping),
     initial: true,
-  };
+  });
   const { add, overridden } = adding(renderer, sync, statements, context);
   return {
     ...describe(dialect, sync, source, mapping),
@@ -276,7 +277,7 @@ export function lowerDirect(
     maxChanges: sync.guard.maxChanges,
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),
-    probe: probeOf(dialect, sync, add, context),
+    probe: probeOf(sync, probeChecks(dialect, sync, source, add, context), add),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
     preview: add('preview'),
     show: add('show'),
@@ -310,10 +311,10 @@ function endpointOf(sync: ResolvedSync, source: Source) {
 }
 
 /** What a run reads before it reads rows: the columns, the bound of an append, the content of a lookup table. */
-function probeOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): SqlStep[] {
+function probeOf(sync: ResolvedSync, checks: readonly string[], add: Add): SqlStep[] {
   return [
     step([
-      ...probeChecks(dialect, sync, add, context),
+      ...checks,
       ...(sync.insertTime === null
         ? []
         : [add('probe', { template: 'probe_watermark', returns: [late('watermark_to'), late('waiting')] })]),
@@ -351,7 +352,7 @@ function contextOf(
   source: Source,
   mapping: Mapping,
   tables: ReturnType<typeof stagingTables>,
-): Context {
+): Values {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
   const outboxName = dialect
@@ -405,7 +406,6 @@ function contextOf(
       `(select b.ordinal, row_number() over (order by b.ordinal) as position from ${outbox} as b where b.batch = ${bind('batch')})`,
     ),
     columns_query: dialect.columns(sync.relation),
-    locked: source.columns.map((c) => ({ name: dialect.text(c.name), native: dialect.text(c.native) })),
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
@@ -413,7 +413,7 @@ function contextOf(
   };
 }
 
-function mappingContext(dialect: Dialect, m: Mapping): Context {
+function mappingContext(dialect: Dialect, m: Mapping): Values {
   return {
     identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
     insert_id: m.image.insertId,
