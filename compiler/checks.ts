@@ -2,8 +2,9 @@ import type { Expect, SyncPlan } from '../schemas/types.ts';
 import type { Dialect } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { Add } from './lower.ts';
+import type { Source } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName } from './render.ts';
+import type { Context, LateName, Values } from './render.ts';
 import { bound } from './render.ts';
 
 /** The reason of a row that nothing names. */
@@ -20,9 +21,20 @@ const none = (otherwise: 'check-failed' | 'columns-drifted', message: string): E
 });
 
 /** Checks of the source's columns: they cost no scan, so they come before the capture and once more after it. */
-export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
+export function probeChecks(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  source: Source,
+  add: Add,
+  context: Context,
+): readonly string[] {
+  const locked = source.columns.map((c) => ({
+    name: dialect.typed(dialect.text(c.name)),
+    native: dialect.typed(dialect.text(c.native)),
+  }));
   const probe = [
     add('check_columns', {
+      context: context.with({ locked }),
       expect: none(
         'columns-drifted',
         'The source no longer has the columns of the lock. Run `syncline lock`, review and compile again.',
@@ -38,7 +50,7 @@ export function probeChecks(dialect: Dialect, sync: ResolvedSync, add: Add, cont
   if (sync.onNewColumn === 'fail')
     probe.push(
       add('check_new_columns', {
-        context: { ...context, all_locked: sync.columns.map((c) => ({ name: dialect.text(c.name) })) },
+        context: context.with({ all_locked: sync.columns.map((c) => ({ name: dialect.text(c.name) })) }),
         expect: none(
           'columns-drifted',
           'The source has a column that the lock does not have, and `on_new_column` is fail. Run `syncline lock`, review and compile again.',
@@ -68,7 +80,7 @@ const allowedOr = (dialect: Dialect, name: LateName, limit: string): string =>
  * What a preview needs besides to say what those of the checks below will say that its counts do not tell: they read
  * what would be captured in place of the outbox.
  */
-export function foretold(dialect: Dialect, sync: ResolvedSync, checks: readonly string[]): Context {
+export function foretold(dialect: Dialect, sync: ResolvedSync, checks: readonly string[]): Values {
   const has = (name: string): boolean => checks.includes(`${sync.name}/check_${name}.sql`);
   return {
     outbox: sql('measured'),
@@ -87,11 +99,17 @@ export function foretold(dialect: Dialect, sync: ResolvedSync, checks: readonly 
   };
 }
 
-/** What a run must pass before its flip; each row that a check returns is a violation. */
-export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): readonly string[] {
+/** What a run must pass before its flip, `probe` once more; each row that a check returns is a violation. */
+export function checksOf(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  probe: readonly string[],
+  add: Add,
+  context: Context,
+): readonly string[] {
   const guard = (name: string, limit?: string): string =>
     add(`check_${name}`, {
-      context: { ...context, limit: sql(limit ?? '0') },
+      context: context.with({ limit: sql(limit ?? '0') }),
       expect: {
         rows: 0,
         otherwise: 'guard',
@@ -101,7 +119,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
     });
   const allowed = (name: LateName, limit: string): string => allowedOr(dialect, name, limit);
 
-  const checks = [...probeChecks(dialect, sync, add, context)];
+  const checks = [...probe];
   const isNamed = sync.key !== null || sync.kind !== 'events';
   if (isNamed && (sync.mode === 'mirror' || sync.kind === 'lookup_table' || sync.key !== null))
     checks.push(
@@ -119,7 +137,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events' && !sync.history))
     checks.push(
       add('check_twin_keys', {
-        context: { ...context, unnamed: dialect.text(UNNAMED) },
+        context: context.with({ unnamed: dialect.text(UNNAMED) }),
         expect: none(
           'check-failed',
           sync.kind === 'events'
@@ -133,7 +151,7 @@ export function checksOf(dialect: Dialect, sync: ResolvedSync, add: Add, context
   if (sync.kind === 'lookup_table')
     checks.push(
       add('check_lookup_size', {
-        context: { ...context, max_bytes: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) },
+        context: context.with({ max_bytes: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) }),
         expect: none(
           'check-failed',
           'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',

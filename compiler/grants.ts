@@ -2,11 +2,12 @@ import type { SqlStep } from '../schemas/types.ts';
 import type { Dialect, Grantee, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
-import type { Context } from './render.ts';
+import type { Values } from './render.ts';
 
 /** Whom the admin SQL gives rights, and which ones. */
 export type Grants = NonNullable<ResolvedProject['target']['warehouse']['grants']>;
-type Add = (name: string, context: Context) => string;
+/** Renders statements that share these values, and names their files. */
+type Adding = (values: Values) => (name: string) => string;
 
 const steps = (run: readonly string[], unless?: string): SqlStep => ({
   kind: 'sql',
@@ -21,7 +22,7 @@ function contextOf(
   dialect: Dialect,
   grants: Grants,
   syncs: readonly ResolvedSync[],
-): Context {
+): Values {
   const listed = (names: Iterable<string>): Sql => sql([...new Set(names)].sort().join(', '));
   return {
     grantee: grantee(grants.to).to,
@@ -42,17 +43,17 @@ export function grantSteps(
   dialect: Dialect,
   grants: Grants | null,
   syncs: readonly ResolvedSync[],
-  add: Add,
+  adding: Adding,
 ): readonly SqlStep[] {
   if (grants === null || dialect.grantee === null || syncs.length === 0) return [];
-  const context = contextOf(dialect.grantee, dialect, grants, syncs);
+  const add = adding(contextOf(dialect.grantee, dialect, grants, syncs));
   const hasSchemas = schemasOf(syncs).length > 0;
   return [
-    steps([add('create_grantee', context)], add('grantee_exists', context)),
+    steps([add('create_grantee')], add('grantee_exists')),
     steps([
-      ...(hasSchemas ? [add('grant_usage', context)] : []),
-      ...(grants.scope === 'table' || !hasSchemas ? [add('grant_sources', context)] : [add('grant_schemas', context)]),
-      ...(hasSchemas && grants.creator !== null ? [add('grant_future', context)] : []),
+      ...(hasSchemas ? [add('grant_usage')] : []),
+      ...(grants.scope === 'table' || !hasSchemas ? [add('grant_sources')] : [add('grant_schemas')]),
+      ...(hasSchemas && grants.creator !== null ? [add('grant_future')] : []),
     ]),
   ];
 }

@@ -13,7 +13,7 @@ import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName, Rendered, Renderer } from './render.ts';
+import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
 import { handedTo, ownerContext } from './shared.ts';
@@ -39,10 +39,13 @@ export interface Place {
 
 /** Statements by file; lowering adds to them. */
 type Statements = Record<string, Rendered>;
-/** Renders a statement and names its file; the template's name is the statement's own when none is given. */
+/**
+ * Renders a statement and names its file. When none is given, the template's name is the statement's own, and the
+ * context the sync's; `values` are a context of their own.
+ */
 export type Add = (
   statement: string,
-  options?: Parameters<Renderer['render']>[2] & { template?: string; context?: Context },
+  options?: Parameters<Renderer['render']>[2] & { template?: string; context?: Context; values?: Values },
 ) => string;
 
 const late = (name: LateName): Late => ({ name, type: LATE[name] });
@@ -54,9 +57,10 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
   const overridden: string[] = [];
   const add: Add = (statement, options = {}) => {
     const file = `${sync.name}/${statement}.sql`;
-    const made = renderer.render(options.template ?? statement, options.context ?? context, options);
+    const values = options.values ? renderer.context(options.values) : (options.context ?? context);
+    const made = renderer.render(options.template ?? statement, values, options);
     statements[file] = made;
-    if (made.overrides.length > 0) overridden.push(statement);
+    if (made.overrides.size > 0) overridden.push(statement);
     return file;
   };
   return { add, overridden };
@@ -98,45 +102,51 @@ export function lowerSync(
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
   const tables = stagingTables(dialect, known, sync.lateWindowMs !== null);
-  const base = contextOf(dialect, place, sync, source, known, tables);
-  const contexts = {
-    later: { ...base, ...mappingContext(dialect, known), initial: false },
-    initial: { ...base, ...mappingContext(dialect, first), initial: true },
-    forward: { ...base, ...mappingContext(dialect, known), initial: false, forward: true },
-  };
-  const counting = (context: Context, mapping: Mapping): Context => ({
-    ...context,
-    ...mappingContext(dialect, mapping, true),
+  const context = renderer.context({
+    ...contextOf(dialect, place, sync, source, known, tables),
+    ...mappingContext(dialect, known),
+    initial: false,
   });
+  const initial = context.with({ ...mappingContext(dialect, first), initial: true });
+  const forward = context.with({ forward: true });
 
-  const { add, overridden } = adding(renderer, sync, statements, contexts.later);
+  const { add, overridden } = adding(renderer, sync, statements, context);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
-      context: { table: base[name] as Sql, columns: tables[name], ...indexOf(name) },
+      values: { table: context.get(name), columns: tables[name], ...indexOf(name) },
       repeatable: false,
     });
   const owner = handedTo(dialect, place);
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
       template: 'hand_over',
-      context: { table: base[name] as Sql, ...ownerContext(owner) },
+      values: { table: context.get(name), ...ownerContext(owner) },
     });
   const emptied = (name: 'ledger' | 'rejects' | 'seen'): string =>
     add(`reset_${name}`, {
       template: 'reset_table',
-      context: { table: base[name] as Sql, state: base['state'] as Sql },
+      values: { table: context.get(name), state: context.get('state') },
     });
 
   const hasSeen = sync.lateWindowMs !== null;
   const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
-  const former = sync.renamedFrom ?? sync.name;
-  const formerly = contextOf(dialect, place, { ...sync, name: former }, source, known, tables);
-  const old = { ...formerly, ...mappingContext(dialect, knownAs(former), true), initial: false };
-  const checks = checksOf(dialect, sync, add, contexts.later);
+  const probe = probeChecks(dialect, sync, source, add, context);
+  const checks = checksOf(dialect, sync, probe, add, context);
   const more = foretold(dialect, sync, checks);
+  const counting = (under: Context, mapping: Mapping): Context => under.with({ ...talliesContext(mapping), ...more });
+  const preview = counting(context, known);
+  const formerly = (name: string) => {
+    const mapping = knownAs(name);
+    const old = renderer.context({
+      ...contextOf(dialect, place, { ...sync, name }, source, mapping, tables),
+      ...mappingContext(dialect, mapping),
+      initial: false,
+    });
+    return { name, context: old, preview: counting(old, mapping) };
+  };
   const outboxTable = table('outbox');
   const analyzed = renderer.has('analyze') ? [add('analyze')] : [];
   const record = add('run_record');
@@ -178,7 +188,7 @@ export function lowerSync(
         true,
       ),
     ],
-    probe: probeOf(dialect, sync, add, contexts.later),
+    probe: probeOf(sync, probe, add),
     capture: {
       fill: [
         step([
@@ -192,7 +202,7 @@ export function lowerSync(
         ? [
             step([
               outboxTable,
-              add('capture_forward', { template: 'capture', context: contexts.forward, repeatable: false }),
+              add('capture_forward', { template: 'capture', context: forward, repeatable: false }),
               ...analyzed,
             ]),
           ]
@@ -235,26 +245,19 @@ export function lowerSync(
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
     preview: {
-      initial: add('preview_initial', {
-        template: 'preview',
-        context: { ...counting(contexts.initial, first), ...more },
-      }),
-      changes: add('preview', { context: { ...counting(contexts.later, known), ...more } }),
+      initial: add('preview_initial', { template: 'preview', context: counting(initial, first) }),
+      changes: add('preview', { context: preview }),
       forward: mirror
-        ? add('preview_forward', { template: 'preview', context: { ...counting(contexts.forward, known), ...more } })
+        ? add('preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
         : null,
       pending: add('preview_pending'),
       explain: renderer.has('explain') ? add('explain') : '',
       shown: mirror ? add('preview_shown') : null,
     },
-    destroy: destroyOf(sync, add, contexts.later, outboxTable, analyzed),
-    rename: renameOf(dialect, place.staging, sync, owned, {
-      add,
-      old,
-      more,
-      isMirror: mirror,
-    }),
-    show: add('show', { context: contexts.initial }),
+    destroy: destroyOf(sync, add, context, outboxTable, analyzed),
+    rename:
+      sync.renamedFrom === null ? null : renameOf(dialect, place.staging, sync, owned, formerly(sync.renamedFrom), add),
+    show: add('show', { context: initial }),
     rejects: add('rejects'),
     reset: [
       step(
@@ -283,11 +286,11 @@ export function lowerDirect(
   const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), earlier };
   const mapping = mappingOf(dialect, place, sync, source, space);
   const tables = stagingTables(dialect, mapping, false);
-  const context = {
+  const context = renderer.context({
     ...contextOf(dialect, place, sync, source, mapping, tables),
     ...mappingContext(dialect, mapping),
     initial: true,
-  };
+  });
   const { add, overridden } = adding(renderer, sync, statements, context);
   return {
     ...describe(dialect, sync, source, mapping),
@@ -295,10 +298,10 @@ export function lowerDirect(
     maxChanges: sync.guard.maxChanges,
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),
-    probe: probeOf(dialect, sync, add, context),
+    probe: probeOf(sync, probeChecks(dialect, sync, source, add, context), add),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
     preview: add('preview', {
-      context: { ...context, ...mappingContext(dialect, mapping, true), ...foretold(dialect, sync, []) },
+      context: context.with({ ...talliesContext(mapping), ...foretold(dialect, sync, []) }),
     }),
     show: add('show'),
   };
@@ -331,10 +334,10 @@ function endpointOf(sync: ResolvedSync, source: Source) {
 }
 
 /** What a run reads before it reads rows: the columns, the bound of an append, the content of a lookup table. */
-function probeOf(dialect: Dialect, sync: ResolvedSync, add: Add, context: Context): SqlStep[] {
+function probeOf(sync: ResolvedSync, checks: readonly string[], add: Add): SqlStep[] {
   return [
     step([
-      ...probeChecks(dialect, sync, add, context),
+      ...checks,
       ...(sync.insertTime === null
         ? []
         : [add('probe', { template: 'probe_watermark', returns: [late('watermark_to'), late('waiting')] })]),
@@ -379,7 +382,7 @@ function contextOf(
   source: Source,
   mapping: Mapping,
   tables: ReturnType<typeof stagingTables>,
-): Context {
+): Values {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
   const outboxName = dialect
@@ -435,10 +438,6 @@ function contextOf(
     outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
     refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
     columns_query: dialect.columns(sync.relation),
-    locked: source.columns.map((c) => ({
-      name: dialect.typed(dialect.text(c.name)),
-      native: dialect.typed(dialect.text(c.native)),
-    })),
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
@@ -446,9 +445,7 @@ function contextOf(
   };
 }
 
-/** @param counts what a preview counts besides records, too */
-function mappingContext(dialect: Dialect, m: Mapping, counts = false): Context {
-  const tallies = (counts ? m.tallies : []).map((t) => ({ name: sql(t.name), sql: t.sql }));
+function mappingContext(dialect: Dialect, m: Mapping): Values {
   return {
     identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
     insert_id: m.image.insertId,
@@ -474,8 +471,8 @@ function mappingContext(dialect: Dialect, m: Mapping, counts = false): Context {
     },
     rules: m.rules,
     has_rules: m.rules.length > 0,
-    marks: [...m.marks.map((mark) => ({ name: sql(mark.name), sql: mark.sql })), ...tallies],
-    tallies,
+    marks: named(m.marks),
+    tallies: [],
     clock_reasons: m.clockReasons,
     companion: m.commit.companion,
     shown_image: m.commit.shown,
@@ -483,6 +480,14 @@ function mappingContext(dialect: Dialect, m: Mapping, counts = false): Context {
     unknown: m.commit.unknown,
   };
 }
+
+const named = (all: Mapping['marks']) => all.map((m) => ({ name: sql(m.name), sql: m.sql }));
+
+/** What a preview counts besides records, too. */
+const talliesContext = (m: Mapping): Values => ({
+  marks: named([...m.marks, ...m.tallies]),
+  tallies: named(m.tallies),
+});
 
 function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
   switch (mode) {

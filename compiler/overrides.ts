@@ -219,7 +219,7 @@ export const missingName = ({ path, name }: Override, missing: string, statement
 /** What other statements rely on: the columns of a staging table, or what a template of changes or pages gives. */
 export function namesWanted(name: string, context: Context): readonly string[] {
   const named = (key: string): readonly string[] =>
-    (context[key] as unknown as readonly { readonly name: string }[]).map((c) => c.name);
+    (context.get(key) as unknown as readonly { readonly name: string }[]).map((c) => c.name);
   switch (name) {
     case 'create_table':
       return named('columns');

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Plan } from '../schemas/types.ts';
-import type { Rendered, TemplateValue } from './render.ts';
+import type { Plan, SqlStep } from '../schemas/types.ts';
+import type { Context, Rendered } from './render.ts';
 import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
@@ -30,36 +30,23 @@ export function withHash(
   statements: Readonly<Record<string, Rendered>>,
   plan: Omit<Plan, 'hash' | 'statements'>,
 ): Plan {
-  const hash = createHash('sha256').update(JSON.stringify(plan));
-  // Contexts and templates are shared: each is hashed once, and named by its place in that order.
-  const numbers = new Map<unknown, number>();
-  const numberOf = (thing: unknown, content: () => string): number => {
-    let number = numbers.get(thing);
-    if (number === undefined) {
-      numbers.set(thing, (number = numbers.size));
-      hash.update(content());
-    }
-    return number;
+  const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
+  const contents: unknown[] = [];
+  // Templates and contexts are shared: each stands there once, and is named by its place.
+  const placeOf = <K>(places: Map<K, number>, thing: K, content: () => unknown): number => {
+    let place = places.get(thing);
+    if (place === undefined) places.set(thing, (place = contents.push(content()) - 1));
+    return place;
   };
+  const templateOf = (text: string): number => placeOf(templates, text, () => text);
+  const contextOf = (context: Context): number =>
+    placeOf(contexts, context, () => [context.under ? contextOf(context.under) : null, context.own]);
+  const made: unknown[] = [];
   for (const file in statements) {
-    const statement = statements[file] as Rendered;
-    const { template, context, shape } = statement.origin;
-    const { returns, expect, failure, repeatable } = statement;
-    const made = numberOf(template, () => lengthened(template));
-    const of = numberOf(context, () => lengthened(shape) + content(context));
-    hash.update(lengthened(`${file} ${made} ${of} ${JSON.stringify([returns, expect, failure, repeatable])}`));
+    const { origin, returns, expect, failure, repeatable } = statements[file] as Rendered;
+    made.push([file, templateOf(origin.template), contextOf(origin.context), returns, expect, failure, repeatable]);
   }
-  return { ...plan, statements, hash: hash.digest('hex') };
-}
-
-/** No two lists of texts give the same. */
-const lengthened = (text: string): string => `${text.length}:${text}`;
-
-function content(value: TemplateValue): string {
-  if (typeof value !== 'object') return lengthened(String(value));
-  let all = '';
-  for (const part of Object.values(value)) all += content(part);
-  return all;
+  return { ...plan, statements, hash: digest(JSON.stringify([plan, contents, made])) };
 }
 
 /**
@@ -99,64 +86,74 @@ const STATE = [
 /** What `pending` keeps for the commit of a run, also of a resumed one. */
 const PENDING = ['watermark_to', 'adopted'];
 
+const GIVEN = {
+  bare: new Set(RUN),
+  run: new Set([...RUN, ...STATE, ...ALLOWED]),
+  commit: new Set([...RUN, ...PENDING]),
+  reset: new Set([...RUN, 'new_epoch']),
+  direct: new Set(STATE),
+} as const;
+
 /**
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
  * @returns one sentence a violation, with its statement
  */
 export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>): { file: string; text: string }[] {
   const problems: { file: string; text: string }[] = [];
-  const check = (sync: { readonly name: string }, file: string, given: ReadonlySet<string>): void => {
-    const statement = statements[file];
-    if (!statement) return void problems.push({ file, text: `${sync.name}: statement ${file} does not exist` });
-    for (const name of statement.lates())
-      if (!given.has(name)) problems.push({ file, text: `${file} uses ${name}, which nothing before it gives` });
-    for (const result of statement.returns ?? []) (given as Set<string>).add(result.name);
+  const linterOf = ({ name: sync }: { readonly name: string }) => {
+    // What statements of the run return, in the run's order.
+    const returned: string[] = [];
+    const check = (part: keyof typeof GIVEN, file: string, ...more: readonly string[]): void => {
+      const statement = statements[file];
+      if (!statement) return void problems.push({ file, text: `${sync}: statement ${file} does not exist` });
+      const isGiven = (name: string): boolean =>
+        GIVEN[part].has(name) ||
+        more.includes(name) ||
+        ((part === 'run' || part === 'direct') && returned.includes(name));
+      for (const name of statement.lates)
+        if (!isGiven(name)) problems.push({ file, text: `${file} uses ${name}, which nothing before it gives` });
+      for (const result of statement.returns ?? []) returned.push(result.name);
+    };
+    const steps = (part: keyof typeof GIVEN, all: readonly SqlStep[]): void => {
+      for (const { run } of all) for (const file of run) check(part, file);
+    };
+    return { check, steps };
   };
   for (const sync of plan.syncs) {
-    const run = new Set([...RUN, ...STATE, ...ALLOWED]);
-    for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
-    for (const s of [...sync.capture.fill, ...sync.capture.checks]) for (const file of s.run) check(sync, file, run);
-    const plus = (names: readonly string[]): Set<string> => new Set([...run, ...names]);
-    check(sync, sync.capture.totals, plus(['next_batch']));
-    check(sync, sync.preview.changes, run);
-    check(sync, sync.preview.pending, plus(['next_batch']));
-    if (sync.preview.explain !== '') check(sync, sync.preview.explain, run);
-    check(sync, sync.capture.flip, plus(['pending']));
-    check(sync, sync.state.settle, plus(['pending']));
-    check(sync, sync.state.forget, plus(['names']));
-    check(sync, sync.deliver.pages, plus(['batch_from', 'batch_to']));
-    const bare = new Set(RUN);
-    for (const s of sync.destroy.data ?? []) for (const file of s.run) check(sync, file, run);
-    for (const s of sync.destroy.drop) for (const file of s.run) check(sync, file, bare);
+    const { check, steps } = linterOf(sync);
+    steps('run', sync.probe);
+    steps('run', sync.capture.fill);
+    steps('run', sync.capture.checks);
+    check('run', sync.capture.totals, 'next_batch');
+    check('run', sync.preview.changes);
+    check('run', sync.preview.pending, 'next_batch');
+    if (sync.preview.explain !== '') check('run', sync.preview.explain);
+    check('run', sync.capture.flip, 'pending');
+    check('run', sync.state.settle, 'pending');
+    check('run', sync.state.forget, 'names');
+    check('run', sync.deliver.pages, 'batch_from', 'batch_to');
+    steps('run', sync.destroy.data ?? []);
+    steps('bare', sync.destroy.drop);
     if (sync.rename) {
-      const { exists, read, outbox, steps, preview } = sync.rename;
-      for (const file of [exists, read, ...outbox, ...steps]) check(sync, file, new Set(RUN));
-      check(sync, preview.changes, run);
-      check(sync, preview.pending, plus(['next_batch']));
+      const { exists, read, outbox, steps: renames, preview } = sync.rename;
+      for (const file of [exists, read, ...outbox, ...renames]) check('bare', file);
+      check('run', preview.changes);
+      check('run', preview.pending, 'next_batch');
     }
-    check(sync, sync.deliver.restart, plus(['next_batch']));
-    check(sync, sync.deliver.abandon, plus(['next_batch']));
-    check(sync, sync.deliver.outcome, plus(['batch', 'outcome', 'refusals', 'more']));
-    check(sync, sync.deliver.checkpoint, plus(['next_batch']));
-    for (const s of sync.commit) for (const file of s.run) check(sync, file, new Set([...RUN, ...PENDING]));
-    for (const s of sync.cleanup) for (const file of s.run) check(sync, file, bare);
-    for (const s of sync.reset) for (const file of s.run) check(sync, file, new Set([...RUN, 'new_epoch']));
-    for (const file of [
-      sync.state.exists,
-      sync.state.owner,
-      sync.state.read,
-      sync.state.lease,
-      sync.state.renew,
-      sync.state.release,
-      sync.state.unlock,
-      sync.rejects,
-    ])
-      check(sync, file, bare);
+    check('run', sync.deliver.restart, 'next_batch');
+    check('run', sync.deliver.abandon, 'next_batch');
+    check('run', sync.deliver.outcome, 'batch', 'outcome', 'refusals', 'more');
+    check('run', sync.deliver.checkpoint, 'next_batch');
+    steps('commit', sync.commit);
+    steps('bare', sync.cleanup);
+    steps('reset', sync.reset);
+    const { exists, owner, read, lease, renew, release, unlock } = sync.state;
+    for (const file of [exists, owner, read, lease, renew, release, unlock, sync.rejects]) check('bare', file);
   }
   for (const sync of plan.direct) {
-    const run = new Set(STATE);
-    for (const s of sync.probe) for (const file of s.run) check(sync, file, run);
-    for (const file of [sync.deliver.read, sync.preview, sync.show]) check(sync, file, run);
+    const { check, steps } = linterOf(sync);
+    steps('direct', sync.probe);
+    for (const file of [sync.deliver.read, sync.preview, sync.show]) check('direct', file);
   }
   return problems;
 }

@@ -3,7 +3,7 @@ import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { Add } from './lower.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context } from './render.ts';
+import type { Context, TemplateValue } from './render.ts';
 import { hole } from './render.ts';
 
 const steps = (run: string[], atomic: boolean): SqlStep[] => [{ kind: 'sql', run, atomic }];
@@ -19,13 +19,12 @@ export function destroyOf(
 ): SyncPlan['destroy'] {
   const keeps = whyKept(sync);
   const drop = (name: Table): string =>
-    add(`drop_${name}`, { template: 'drop_table', context: { table: context[name] as Sql } });
+    add(`drop_${name}`, { template: 'drop_table', values: { table: context.get(name) } });
   // No row is there any more: everything that the ledger knows vanished.
-  const nothing = {
-    ...context,
+  const nothing = context.with({
     twins: false,
-    source: sql(`(select * from ${context['source'] as Sql} as e where 1 = 0)`),
-  };
+    source: sql(`(select * from ${context.get('source') as Sql} as e where 1 = 0)`),
+  });
   return {
     keeps,
     data:
@@ -52,39 +51,36 @@ export function renameOf(
   staging: string,
   sync: ResolvedSync,
   tables: readonly Table[],
-  render: { readonly add: Add; readonly old: Context; readonly more: Context; readonly isMirror: boolean },
-): SyncPlan['rename'] {
-  const from = sync.renamedFrom;
-  if (from === null) return null;
-  const { add, old, more, isMirror } = render;
-  const rename = (name: string, table: Sql, to: Sql): string =>
-    add(`rename_${name}`, { template: 'rename_table', context: { from: table, to }, repeatable: false });
+  { name: from, context, preview }: { readonly name: string; readonly context: Context; readonly preview: Context },
+  add: Add,
+): NonNullable<SyncPlan['rename']> {
+  const isMirror = tables.includes('ledger');
+  const rename = (name: string, table: TemplateValue, to: Sql): string =>
+    add(`rename_${name}`, { template: 'rename_table', values: { from: table, to }, repeatable: false });
   const outbox = dialect
     .ident(`${sync.name}__outbox_0`)
     .replace(/0(.)$/, (_, quote: string) => String(hole('run')) + quote);
   return {
     from,
     exists: add('rename_exists', {
-      context: { state_exists: dialect.tableExists(staging, dialect.text(`${from}__state`)) },
+      values: { state_exists: dialect.tableExists(staging, dialect.text(`${from}__state`)) },
     }),
-    read: add('rename_read', { template: 'state_read', context: old }),
+    read: add('rename_read', { template: 'state_read', context }),
     outbox: [
       // An attempt that ended before it made its outbox has none.
       ...(dialect.renamesIfThere
         ? []
-        : [add('create_missing', { context: { table: old['outbox'] as Sql }, repeatable: false })]),
-      rename('outbox', old['outbox'] as Sql, sql(outbox)),
+        : [add('create_missing', { values: { table: context.get('outbox') }, repeatable: false })]),
+      rename('outbox', context.get('outbox'), sql(outbox)),
     ],
-    steps: tables.map((t) => rename(t, old[t] as Sql, dialect.ident(`${sync.name}__${t}`))),
+    steps: tables.map((t) => rename(t, context.get(t), dialect.ident(`${sync.name}__${t}`))),
     preview: {
-      changes: add('rename_preview', { template: 'preview', context: { ...old, ...more } }),
+      changes: add('rename_preview', { template: 'preview', context: preview }),
       forward: isMirror
-        ? add('rename_preview_forward', { template: 'preview', context: { ...old, ...more, forward: true } })
+        ? add('rename_preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
         : null,
-      pending: add('rename_preview_pending', { template: 'preview_pending', context: old }),
-      shown: tables.includes('ledger')
-        ? add('rename_preview_shown', { template: 'preview_shown', context: old })
-        : null,
+      pending: add('rename_preview_pending', { template: 'preview_pending', context }),
+      shown: isMirror ? add('rename_preview_shown', { template: 'preview_shown', context }) : null,
     },
   };
 }

@@ -68,12 +68,12 @@ export const bound = (dialect: Dialect, name: LateName): Sql =>
 export type TemplateValue =
   Sql | boolean | number | readonly TemplateValue[] | { readonly [name: string]: TemplateValue };
 
-export type Context = Readonly<Record<string, TemplateValue>>;
+export type Values = Readonly<Record<string, TemplateValue>>;
 type Piece = string | { readonly slot: readonly string[] } | { readonly hole: Late } | { readonly bind: Late };
 type Options = Pick<Statement, 'returns' | 'expect' | 'failure'> & { readonly repeatable?: boolean };
 
 /** A typo in a template must fail, also inside an `if`. */
-function strict(values: Context, path: string): unknown {
+function strict(values: Values, path: string): unknown {
   return new Proxy(values, {
     get(target, key) {
       if (typeof key !== 'string') return undefined;
@@ -93,14 +93,18 @@ function slots(value: TemplateValue, path: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, slots(v, path === '' ? k : `${path}.${k}`)]));
 }
 
-/** Equal texts are contexts that a template renders alike. */
+/** Equal texts are values that a template renders alike, with the same late values. */
 function shapeOf(value: TemplateValue): string {
   if (typeof value === 'boolean') return value ? 'y' : 'n';
-  if (typeof value !== 'object') return 's';
+  if (typeof value === 'number') return 's';
+  if (typeof value === 'string') {
+    if (!value.includes(MARK)) return 's';
+    return `s(${[...new Set(value.split(MARK).filter((_, i) => i % 2 === 1))].join()})`;
+  }
   if (isList(value)) {
-    const first = value[0];
-    // Lists hold records of one shape; a long one is known by its length.
-    return first === undefined ? '[]' : `[${value.length}${shapeOf(first)}]`;
+    const [first, ...rest] = value.map(shapeOf);
+    // Lists mostly hold records of one shape; a long one is known by its length.
+    return rest.every((other) => other === first) ? `[${value.length}${first ?? ''}]` : `[${[first, ...rest].join()}]`;
   }
   let shape = '{';
   for (const key in value) shape += `${key}:${shapeOf(value[key] as TemplateValue)},`;
@@ -108,6 +112,81 @@ function shapeOf(value: TemplateValue): string {
 }
 
 const isList = (value: TemplateValue): value is readonly TemplateValue[] => Array.isArray(value);
+
+/** The names of the late values among pieces, each once. */
+function latesOf(pieces: readonly Piece[]): readonly string[] {
+  const names = pieces.map((p) =>
+    typeof p === 'string' || 'slot' in p ? undefined : ('hole' in p ? p.hole : p.bind).name,
+  );
+  return [...new Set(names.filter((name) => name !== undefined))];
+}
+
+/** Contexts that templates render alike, with the same late values. */
+export class Shape {
+  /** What templates give, by name. */
+  readonly rendered = new Map<string, Shaped>();
+  readonly #over = new Map<string, Shape>();
+
+  /** The shape of contexts with such values over those of this shape. */
+  with(own: Values): Shape {
+    const text = shapeOf(own);
+    let shape = this.#over.get(text);
+    if (!shape) this.#over.set(text, (shape = new Shape()));
+    return shape;
+  }
+}
+
+/**
+ * What templates read: values by name, over those of another context that they do not name. What many statements
+ * share stands once beneath what is their own, so it is made, read and hashed once.
+ */
+export class Context {
+  readonly own: Values;
+  readonly shape: Shape;
+  readonly under: Context | undefined;
+  #pieces: Map<string, readonly Piece[]> | undefined;
+
+  constructor(own: Values, shape: Shape, under?: Context) {
+    this.own = own;
+    this.shape = shape;
+    this.under = under;
+  }
+
+  /** These values over those of this context; what it has already is not said again. */
+  with(values: Values): Context {
+    const own: Record<string, TemplateValue> = {};
+    for (const [name, value] of Object.entries(values)) if (this.#find(name) !== value) own[name] = value;
+    return new Context(own, this.shape.with(own), this);
+  }
+
+  /** The value of that name, which must be there. */
+  get(name: string): TemplateValue {
+    const value = this.#find(name);
+    if (value === undefined) throw new Error(`there is no value ${name}`);
+    return value;
+  }
+
+  #find(name: string): TemplateValue | undefined {
+    if (Object.hasOwn(this.own, name)) return this.own[name];
+    return this.under === undefined ? undefined : this.under.#find(name);
+  }
+
+  all(): Values {
+    return { ...this.under?.all(), ...this.own };
+  }
+
+  /** What stands at a path; a text that holds late values is read into pieces once. */
+  at([name = '', ...path]: readonly string[]): string | readonly Piece[] {
+    let found: unknown = this.get(name);
+    for (const key of path) found = (found as Readonly<Record<string, unknown>>)[key];
+    const text = String(found);
+    if (!text.includes(MARK)) return text;
+    this.#pieces ??= new Map();
+    let pieces = this.#pieces.get(text);
+    if (!pieces) this.#pieces.set(text, (pieces = toPieces(text)));
+    return pieces;
+  }
+}
 
 function toPieces(text: string): readonly Piece[] {
   return text.split(MARK).flatMap((piece, index): Piece[] => {
@@ -120,6 +199,8 @@ function toPieces(text: string): readonly Piece[] {
 }
 
 export interface Renderer {
+  /** A context with nothing beneath it. */
+  context(values: Values): Context;
   /** Renders the template of that name. The context is the template's only root, `s`. */
   render(template: string, context: Context, options?: Options): Rendered;
   /** True where the warehouse has a template of that name. */
@@ -165,37 +246,34 @@ export function createRenderer(
     file_lock: dialect.fileLock,
   };
   const problems: Diagnostic[] = [];
-  const rendered = new Map<string, Map<string, Shaped>>();
-  const contexts = new WeakMap<Context, Values>();
+  const root = new Shape();
 
-  const shapedOf = (template: string, values: Values): Shaped => {
-    let variants = rendered.get(template);
-    if (!variants) rendered.set(template, (variants = new Map<string, Shaped>()));
-    let shaped = variants.get(values.shape);
+  const shapedOf = (template: string, context: Context): Shaped => {
+    const { rendered } = context.shape;
+    let shaped = rendered.get(template);
     if (!shaped) {
-      const s = strict({ ...base, ...(slots(values.context, '') as Context) }, 's');
+      const s = strict({ ...base, ...(slots(context.all(), '') as Values) }, 's');
       try {
         // A template that cannot be rendered may give nothing instead of throwing.
         const text = (environment.getTemplate(template, true).render({ s }) as string | null) ?? '';
-        shaped = shapedFrom(text, values, overrides);
+        shaped = shapedFrom(text, context, overrides);
       } catch (error) {
         const problem = renderProblem(error, overrides);
         if (!problem) throw error;
         if (problems.every((p) => p.span?.file !== problem.span?.file)) problems.push(problem);
-        shaped = { text: '', pieces: [], parts: new Map() };
+        shaped = { text: '', pieces: [], lates: [], parts: new Map() };
       }
-      variants.set(values.shape, shaped);
+      rendered.set(template, shaped);
     }
     return shaped;
   };
 
   return {
     problems,
+    context: (values) => new Context(values, root.with(values)),
     has: (template) => [dialect.name, 'default'].some((folder) => `${folder}/${template}.sql.njk` in templates),
     render(template, context, options = {}) {
-      let values = contexts.get(context);
-      if (!values) contexts.set(context, (values = new Values(context)));
-      return new Rendered(dialect, shapedOf(template, values), values, options);
+      return new Rendered(dialect, shapedOf(template, context), context, options);
     },
   };
 }
@@ -204,6 +282,8 @@ export function createRenderer(
 interface Shaped {
   readonly text: string;
   readonly pieces: readonly Piece[];
+  /** The names of its late values, those that stand in values of the context included. */
+  readonly lates: readonly string[];
   /** What templates of the project gave, by their names. */
   readonly parts: ReadonlyMap<string, readonly Piece[]>;
 }
@@ -211,7 +291,7 @@ interface Shaped {
 const mark = (side: 'from' | 'to', name: string): string => `${MARK}${side}:${name}${MARK}`;
 
 /** Takes the marks of the project's templates out of what was rendered, and what stands between them. */
-function shapedFrom(rendered: string, values: Values, overrides: ReadonlyMap<string, Override>): Shaped {
+function shapedFrom(rendered: string, context: Context, overrides: ReadonlyMap<string, Override>): Shaped {
   let text = rendered;
   const raw = new Map<string, string>();
   const unmarked = (marked: string): string => {
@@ -226,15 +306,21 @@ function shapedFrom(rendered: string, values: Values, overrides: ReadonlyMap<str
   }
   text = unmarked(text).trimEnd() + '\n';
   const pieces = toPieces(text);
-  if (overrides.size > 0 && (text.split(MARK).length % 2 === 0 || !pieces.every((p) => isKnown(p, values.context)))) {
+  if (overrides.size > 0 && (text.split(MARK).length % 2 === 0 || !pieces.every((p) => isKnown(p, context.all())))) {
     const names = [...raw.keys()].map((name) => `(${overrides.get(name)?.path ?? ''})`).join(' ');
     throw new Error(`${names}\na filter changes a value, and values are sealed: templates place them, no more`);
   }
-  return { text, pieces, parts: new Map([...raw].map(([name, part]) => [name, toPieces(part)])) };
+  const lates = latesOf(
+    pieces.flatMap((p) => {
+      const value = typeof p !== 'string' && 'slot' in p ? context.at(p.slot) : [p];
+      return typeof value === 'string' ? [] : value;
+    }),
+  );
+  return { text, pieces, lates, parts: new Map([...raw].map(([name, part]) => [name, toPieces(part)])) };
 }
 
 /** False for what is left of a marker that a template took apart. */
-function isKnown(piece: Piece, context: Context): boolean {
+function isKnown(piece: Piece, context: Values): boolean {
   if (typeof piece === 'string') return true;
   if (!('slot' in piece)) return Object.hasOwn(LATE, ('hole' in piece ? piece.hole : piece.bind).name);
   let found: unknown = context;
@@ -249,17 +335,17 @@ function isKnown(piece: Piece, context: Context): boolean {
 export class Rendered implements Statement {
   readonly #dialect: Dialect;
   readonly #shaped: Shaped;
-  readonly #values: Values;
+  readonly #context: Context;
   readonly returns?: Late[];
   readonly expect?: Expect;
   readonly failure?: string;
   readonly repeatable: boolean;
   #filled: Pick<Statement, 'sql' | 'binds'> | undefined;
 
-  constructor(dialect: Dialect, shaped: Shaped, values: Values, options: Options) {
+  constructor(dialect: Dialect, shaped: Shaped, context: Context, options: Options) {
     this.#dialect = dialect;
     this.#shaped = shaped;
-    this.#values = values;
+    this.#context = context;
     if (options.returns) this.returns = options.returns;
     if (options.expect) this.expect = options.expect;
     if (options.failure !== undefined) this.failure = options.failure;
@@ -275,35 +361,24 @@ export class Rendered implements Statement {
   }
 
   /** The templates of the project that took part, by name. */
-  get overrides(): readonly string[] {
-    return [...this.#shaped.parts.keys()];
+  get overrides(): ReadonlySet<string> {
+    return new Set(this.#shaped.parts.keys());
   }
 
   /** What a template of the project gave: its part of the text, for this context. */
   partOf(override: string): string {
-    const { sql } = fill(this.#dialect, this.#shaped.parts.get(override) ?? [], this.#values);
+    const { sql } = fill(this.#dialect, this.#shaped.parts.get(override) ?? [], this.#context);
     return statementText(sql);
   }
 
   /** What the text is made of, and what the runtime does with it: two statements that differ differ here. */
   get origin() {
-    return { template: this.#shaped.text, context: this.#values.context, shape: this.#values.shape };
+    return { template: this.#shaped.text, context: this.#context };
   }
 
   /** The names of its late values. */
-  lates(): ReadonlySet<string> {
-    const names = new Set<string>();
-    const add = (piece: Piece): void => {
-      if (typeof piece === 'string') return;
-      if ('hole' in piece) names.add(piece.hole.name);
-      else if ('bind' in piece) names.add(piece.bind.name);
-      else {
-        const value = this.#values.get(piece.slot);
-        if (typeof value !== 'string') value.forEach(add);
-      }
-    };
-    this.#shaped.pieces.forEach(add);
-    return names;
+  get lates(): readonly string[] {
+    return this.#shaped.lates;
   }
 
   toJSON(): Statement {
@@ -318,11 +393,11 @@ export class Rendered implements Statement {
   }
 
   #fill(): Pick<Statement, 'sql' | 'binds'> {
-    return (this.#filled ??= fill(this.#dialect, this.#shaped.pieces, this.#values));
+    return (this.#filled ??= fill(this.#dialect, this.#shaped.pieces, this.#context));
   }
 }
 
-function fill(dialect: Dialect, pieces: readonly Piece[], values: Values): Pick<Statement, 'sql' | 'binds'> {
+function fill(dialect: Dialect, pieces: readonly Piece[], context: Context): Pick<Statement, 'sql' | 'binds'> {
   const sql: (string | Late)[] = [];
   const binds: Late[] = [];
   let text: string[] = [];
@@ -333,7 +408,7 @@ function fill(dialect: Dialect, pieces: readonly Piece[], values: Values): Pick<
   const add = (piece: Piece): void => {
     if (typeof piece === 'string') text.push(piece);
     else if ('slot' in piece) {
-      const value = values.get(piece.slot);
+      const value = context.at(piece.slot);
       if (typeof value === 'string') text.push(value);
       else value.forEach(add);
     } else if ('hole' in piece) {
@@ -348,28 +423,6 @@ function fill(dialect: Dialect, pieces: readonly Piece[], values: Values): Pick<
   pieces.forEach(add);
   end();
   return { sql, binds };
-}
-
-/** What a context says at a path; texts that hold late values are read into pieces once a context. */
-class Values {
-  readonly context: Context;
-  readonly shape: string;
-  readonly #pieces = new Map<string, readonly Piece[]>();
-
-  constructor(context: Context) {
-    this.context = context;
-    this.shape = shapeOf(context);
-  }
-
-  get(path: readonly string[]): string | readonly Piece[] {
-    let found: unknown = this.context;
-    for (const key of path) found = (found as Readonly<Record<string, unknown>>)[key];
-    const text = String(found);
-    if (!text.includes(MARK)) return text;
-    let pieces = this.#pieces.get(text);
-    if (!pieces) this.#pieces.set(text, (pieces = toPieces(text)));
-    return pieces;
-  }
 }
 
 /** A statement as people review it: holes as `${name}`, binds as the driver takes them. */

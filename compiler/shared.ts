@@ -4,7 +4,7 @@ import { sql } from './dialects/dialect.ts';
 import { grantSteps } from './grants.ts';
 import type { Place } from './lower.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, Rendered, Renderer } from './render.ts';
+import type { Rendered, Renderer, Values } from './render.ts';
 
 const steps = (run: readonly string[]): SqlStep => ({ kind: 'sql', run: [...run], atomic: false });
 
@@ -19,7 +19,15 @@ export function lowerShared(
   const isStaged = place.staging !== 'none';
   const runs = dialect.relation([place.staging, 'runs']);
   const owner = handedTo(dialect, place);
-  const shared = {
+  const adding = (values: Values) => {
+    const context = renderer.context(values);
+    return (name: string): string => {
+      const file = `shared/${name}.sql`;
+      statements[file] = renderer.render(name, context);
+      return file;
+    };
+  };
+  const add = adding({
     staging: dialect.ident(place.staging),
     runs,
     states: dialect.tablesEnding(place.staging, '__state'),
@@ -30,15 +38,10 @@ export function lowerShared(
     sources: [...new Set(syncs.map((s) => dialect.relation(s.relation)))]
       .sort()
       .map((r) => ({ text: dialect.text(r) })),
-  };
-  const add = (name: string, context: Context = shared): string => {
-    const file = `shared/${name}.sql`;
-    statements[file] = renderer.render(name, context);
-    return file;
-  };
+  });
   return {
     setup: [
-      ...grantSteps(dialect, place.grants, syncs, add),
+      ...grantSteps(dialect, place.grants, syncs, adding),
       ...(isStaged
         ? [
             steps([

@@ -1,11 +1,11 @@
 import type { Column, Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Context, LateName } from './render.ts';
+import type { LateName, Values } from './render.ts';
 import { bound } from './render.ts';
 
 /** The bounds of an append: rows after the last run's newest, up to the newest that is there now. */
-export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column): Context {
+export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: Column): Values {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const watermark = dialect.watermark(insertTime);
   const fromText = (value: Sql): Sql => watermark.fromText(value);

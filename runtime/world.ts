@@ -30,7 +30,7 @@ export interface World {
   /** 32 hexadecimal digits. */
   randomId(): string;
   fetch(url: string, init: RequestInit): Promise<Answer>;
-  gzip(text: string): Promise<Uint8Array>;
+  gzip(content: string | Uint8Array): Promise<Uint8Array>;
   /** Undefined when there is no such file; any other trouble is thrown. */
   readFile(file: string): Promise<string | undefined>;
   /** Makes a file that must not exist yet. @returns false when it exists */
@@ -42,7 +42,7 @@ export interface World {
   writeFileAtomic(file: string, text: string): Promise<void>;
 }
 
-const compress = promisify(gzip) as (text: string, options: { level: number }) => Promise<Uint8Array>;
+const compress = promisify(gzip) as (content: string | Uint8Array, options: { level: number }) => Promise<Uint8Array>;
 
 /** What setTimeout can hold; beyond it Node would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -71,7 +71,7 @@ export const realWorld: World = {
   // A redirect is an answer: followed, a POST would become a GET whose 200 says nothing about the batch.
   fetch: (url, init) =>
     fetch(url, { ...init, body: (init.body ?? null) as string | Uint8Array<ArrayBuffer> | null, redirect: 'manual' }),
-  gzip: (text) => compress(text, { level: 1 }),
+  gzip: (content) => compress(content, { level: 1 }),
   async readFile(file) {
     try {
       return await readFile(file, 'utf8');

@@ -45,7 +45,8 @@ export interface Source {
 
 export function sourceOf(dialect: Dialect, sync: ResolvedSync): Source {
   const all = sync.columns.map((c): Column => ({
-    ...c,
+    name: c.name,
+    native: c.native,
     type: dialect.logicalType(c.native) ?? 'text',
     zone: sync.timezone,
     sentAs: sync.properties.types[c.name] ?? null,

@@ -35,6 +35,9 @@ export async function openDuckDB(world: World, options: DuckDBOptions): Promise<
   const config: Record<string, string> = {
     ...(options.readOnly ? { access_mode: 'READ_ONLY' } : {}),
     memory_limit: MEMORY_LIMIT,
+    // What is no longer used goes back to the system at once: the limit does not count it.
+    allocator_flush_threshold: '1MB',
+    allocator_bulk_deallocation_flush_threshold: '16MB',
     // Where order matters a statement says so; keeping it besides makes large inserts buffer (guide: Performance).
     preserve_insertion_order: 'false',
     ...Object.fromEntries(Object.entries(options.settings).map(([name, value]) => [name, String(value)])),
