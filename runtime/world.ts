@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -33,6 +33,8 @@ export interface World {
   gzip(content: string | Uint8Array): Promise<Uint8Array>;
   /** Undefined when there is no such file; any other trouble is thrown. */
   readFile(file: string): Promise<string | undefined>;
+  /** Rejects with the system's error where a file or folder may not be read, and written if that is asked. */
+  mayUse(file: string, way: 'read' | 'write'): Promise<void>;
   /** Makes a file that must not exist yet. @returns false when it exists */
   createFile(file: string, text: string): Promise<boolean>;
   removeFile(file: string): Promise<void>;
@@ -80,6 +82,7 @@ export const realWorld: World = {
       throw error;
     }
   },
+  mayUse: (file, way) => access(file, constants.R_OK | (way === 'write' ? constants.W_OK : 0)),
   async createFile(file, text) {
     await mkdir(path.dirname(file), { recursive: true });
     try {

@@ -38,7 +38,7 @@ const FUNCTIONS =
     ' ',
   );
 /** Functions of the leader node: only beside catalogs. */
-const LEADER = ['has_table_privilege', 'has_schema_privilege', 'current_schema'];
+const LEADER = ['has_table_privilege', 'has_schema_privilege', 'current_schema', 'pg_cancel_backend'];
 const WORDS =
   'and as by case distkey else exists from in join not on or over select sortkey then union all when where table with columns'.split(
     ' ',

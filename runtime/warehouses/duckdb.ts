@@ -1,4 +1,3 @@
-import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
 import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import { diskReason } from '../disk.ts';
@@ -24,7 +23,8 @@ const MEMORY_LIMIT = '256MB';
 
 /** Opens a database file. One process at a time can hold it for writing (documentation: Concurrency). */
 export async function openDuckDB(world: World, options: DuckDBOptions): Promise<Warehouse> {
-  await access(options.path).catch(() => {
+  await world.mayUse(options.path, 'read').catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return;
     throw new RunError(
       'warehouse-unavailable',
       `There is no database file ${options.name}. Check \`path:\` of the target.`,
@@ -45,7 +45,7 @@ export async function openDuckDB(world: World, options: DuckDBOptions): Promise<
   const deadline = world.monotonic() + options.lockTimeoutMs;
   for (let waits = 0; ; waits++) {
     try {
-      return new DuckDBWarehouse(await DuckDBInstance.create(options.path, config), options);
+      return new DuckDBWarehouse(world, await DuckDBInstance.create(options.path, config), options);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!message.includes('Could not set lock')) throw unreadable(options.path, message, options.readOnly);
@@ -93,10 +93,12 @@ const NO_ROOM =
 
 class DuckDBWarehouse implements Warehouse {
   readonly name: string;
+  readonly #world: World;
   readonly #path: string;
   readonly #instance: DuckDBInstance;
 
-  constructor(instance: DuckDBInstance, options: DuckDBOptions) {
+  constructor(world: World, instance: DuckDBInstance, options: DuckDBOptions) {
+    this.#world = world;
     this.#instance = instance;
     this.#path = options.path;
     this.name = options.name;
@@ -110,7 +112,7 @@ class DuckDBWarehouse implements Warehouse {
     ] as const;
     for (const [what, where] of places)
       try {
-        await access(where, constants.R_OK | constants.W_OK);
+        await this.#world.mayUse(where, 'write');
       } catch (error) {
         return `${what} may not be written: ${diskReason(error) ?? String(error)}. Give the right to write, or use \`staging: none\` with the modes append, full and one_time.`;
       }

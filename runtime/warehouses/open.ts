@@ -27,7 +27,7 @@ export async function openWarehouse(
     }
     case 'postgres': {
       const { openPostgres } = await import('./postgres.ts');
-      return openPostgres(settings, options);
+      return openPostgres(world, settings, options);
     }
     case 'redshift': {
       const { openRedshift } = await import('./redshift.ts');

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
 import type Driver from 'pg';
@@ -6,6 +5,7 @@ import type { Client, ClientConfig, CustomTypesConfig } from 'pg';
 import type CursorClass from 'pg-cursor';
 import type { PostgresSettings } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
+import type { World } from '../world.ts';
 import type { Connection, Query, Row, Warehouse } from './warehouse.ts';
 
 /** Loaded when a database is opened. */
@@ -27,8 +27,12 @@ export interface PostgresOptions {
 }
 
 /** Opens a database; that it can be reached is proven by the first connection. */
-export async function openPostgres(settings: PostgresSettings, options: PostgresOptions): Promise<Warehouse> {
-  const config = await configOf(settings, options);
+export async function openPostgres(
+  world: Pick<World, 'readFile'>,
+  settings: PostgresSettings,
+  options: PostgresOptions,
+): Promise<Warehouse> {
+  const config = await configOf(world, settings, options);
   return openServer({ name: nameOf(settings), config: () => Promise.resolve(config) });
 }
 
@@ -51,7 +55,11 @@ export async function openServer(server: Server): Promise<Warehouse> {
 
 const nameOf = ({ dbname, host, port = 5432 }: PostgresSettings): string => `${dbname} on ${host}:${port}`;
 
-async function configOf(settings: PostgresSettings, { dir, readOnly }: PostgresOptions): Promise<ClientConfig> {
+async function configOf(
+  world: Pick<World, 'readFile'>,
+  settings: PostgresSettings,
+  { dir, readOnly }: PostgresOptions,
+): Promise<ClientConfig> {
   const parameters = {
     ...(settings.search_path === undefined ? {} : { search_path: settings.search_path }),
     ...(settings.role === undefined ? {} : { role: settings.role }),
@@ -64,7 +72,7 @@ async function configOf(settings: PostgresSettings, { dir, readOnly }: PostgresO
     // An empty one keeps the driver from looking for a password of its own in the environment.
     password: settings.password ?? '',
     database: settings.dbname,
-    ssl: await tlsOf(settings, dir),
+    ssl: await tlsOf(world, settings, dir),
     application_name: 'syncline',
     connectionTimeoutMillis: (settings.connect_timeout ?? CONNECT_TIMEOUT_S) * 1000,
     keepAlive: true,
@@ -77,17 +85,20 @@ async function configOf(settings: PostgresSettings, { dir, readOnly }: PostgresO
 
 /** Modes as libpq names them (documentation: SSL Support). A socket of this machine has no TLS. */
 export async function tlsOf(
+  world: Pick<World, 'readFile'>,
   settings: Pick<PostgresSettings, 'host' | 'sslmode' | 'sslrootcert' | 'sslcert' | 'sslkey'>,
   dir: string,
 ): Promise<ConnectionOptions | false> {
   const { sslmode = 'verify-full', host, sslrootcert, sslcert, sslkey } = settings;
   if (sslmode === 'disable' || host.startsWith('/')) return false;
-  const read = (file: string): Promise<Buffer> =>
-    readFile(path.resolve(dir, file)).catch((error: unknown) => {
-      throw unavailable(
-        `The file ${file} cannot be read (${codeOf(error)}). Check the target's \`sslrootcert\`, \`sslcert\` and \`sslkey\`.`,
-      );
-    });
+  const read = async (file: string): Promise<string> => {
+    let reason = 'there is none';
+    const text = await world.readFile(path.resolve(dir, file)).catch((error: unknown) => void (reason = codeOf(error)));
+    if (text !== undefined) return text;
+    throw unavailable(
+      `The file ${file} cannot be read (${reason}). Check the target's \`sslrootcert\`, \`sslcert\` and \`sslkey\`.`,
+    );
+  };
   return {
     rejectUnauthorized: sslmode !== 'require',
     ...(sslmode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
@@ -130,23 +141,35 @@ class PostgresConnection implements Connection {
   readonly #client: Client;
   readonly #server: Server;
   #lost = false;
-  /** Rejects when the connection ends, whoever ends it. */
-  readonly #end: Promise<never>;
+  /** Those who wait for an answer, told when the connection ends, whoever ends it. */
+  readonly #waiting = new Set<(error: Error) => void>();
 
   constructor(Cursor: typeof CursorClass, client: Client, server: Server) {
     this.#Cursor = Cursor;
     this.#client = client;
     this.#server = server;
     // Between statements nobody waits for it; the next statement says that it is gone.
-    this.#end = new Promise((_, reject) => {
-      const lose = (error?: Error): void => {
-        this.#lost = true;
-        reject(error ?? new Error('it had ended'));
-      };
-      client.on('error', lose);
-      client.on('end', lose);
-    });
-    this.#end.catch(() => undefined);
+    const lose = (error: Error = new Error('it had ended')): void => {
+      this.#lost = true;
+      for (const tell of this.#waiting) tell(error);
+    };
+    client.on('error', lose);
+    client.on('end', () => lose());
+  }
+
+  /** A cursor between two fetches is not told that its connection ended, and its next fetch would wait for ever. */
+  async #unlessLost<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#lost) throw new Error('it had ended');
+    let tell: ((error: Error) => void) | undefined;
+    try {
+      // No race with one promise of the connection: it would keep every answer until the connection ends.
+      return await new Promise<T>((resolve, reject) => {
+        this.#waiting.add((tell = reject));
+        run().then(resolve, reject);
+      });
+    } finally {
+      if (tell) this.#waiting.delete(tell);
+    }
   }
 
   get session(): number | undefined {
@@ -179,21 +202,20 @@ class PostgresConnection implements Connection {
         yield rows;
       }
     } finally {
-      if (!this.#lost) await Promise.race([cursor.close(), this.#end]).catch(() => undefined);
+      if (!this.#lost) await this.#unlessLost(() => cursor.close()).catch(() => undefined);
     }
   }
 
   async close(): Promise<void> {
     if (this.#lost) return;
+    await this.#unlessLost(() => this.#client.end()).catch(() => undefined);
     this.#lost = true;
-    await Promise.race([this.#client.end(), this.#end]).catch(() => undefined);
   }
 
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
     this.#server.check?.(query);
     try {
-      // A cursor between two fetches is not told, and its next fetch would wait for ever.
-      return await Promise.race([this.#lost ? this.#end : run(), this.#end]);
+      return await this.#unlessLost(run);
     } catch (error) {
       const known = this.#lost ? undefined : this.#server.explain?.(query, `${messageOf(error)} ${detailOf(error)}`);
       throw known ?? failed(this.#server.name, query, error, this.#lost);

@@ -23,12 +23,12 @@ interface Credentials {
  * a session needs is said by the plan's statements.
  */
 export async function openRedshift(
-  world: Pick<World, 'now'>,
+  world: Pick<World, 'now' | 'readFile'>,
   settings: RedshiftSettings,
   { dir }: { readonly dir: string },
 ): Promise<Warehouse> {
   const { host, port = PORT, dbname, keepalives_idle = 30, connect_timeout = CONNECT_TIMEOUT_S } = settings;
-  const ssl = await tlsOf(settings, dir);
+  const ssl = await tlsOf(world, settings, dir);
   let known: Credentials | undefined;
   const login = async (): Promise<Pick<ClientConfig, 'user' | 'password'>> => {
     // An empty password keeps the driver from looking for one of its own in the environment.

@@ -3,6 +3,7 @@ import type { Column } from '../../compiler/dialects/dialect.ts';
 import { postgres } from '../../compiler/dialects/postgres.ts';
 import { openPostgres } from '../../runtime/warehouses/postgres.ts';
 import type { Connection, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import { realWorld } from '../../runtime/world.ts';
 import type { PostgresSettings } from '../../schemas/types.ts';
 import { onEngine } from '../engines/engine.ts';
 import type { Cluster } from '../engines/postgres/cluster.ts';
@@ -31,7 +32,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
     const { host, port, user } = cluster;
     settings = { type: 'postgres', host, port, user, dbname: 'postgres', sslmode: 'disable' };
-    warehouse = await openPostgres(settings, { dir: '.', readOnly: false });
+    warehouse = await openPostgres(realWorld, settings, { dir: '.', readOnly: false });
     connection = await open(warehouse);
   });
   afterAll(async () => {
@@ -241,7 +242,7 @@ onEngine(missing(), 'PostgreSQL', () => {
   });
 
   test('what is opened to be read cannot be written', async () => {
-    const reader = await openPostgres(settings, { dir: '.', readOnly: true });
+    const reader = await openPostgres(realWorld, settings, { dir: '.', readOnly: true });
     const session = await open(reader);
     await expect(session.execute({ sql: 'create table forbidden (n integer)', binds: [], label: 'x' })).rejects.toThrow(
       'cannot execute CREATE TABLE in a read-only transaction',

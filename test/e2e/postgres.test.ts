@@ -192,7 +192,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     told(
       await lock('sslmode: verify-full, sslrootcert: nothing.pem'),
       1,
-      'The file nothing.pem cannot be read (ENOENT).',
+      'The file nothing.pem cannot be read (there is none).',
     );
     told(await lock('sslmode: verify-full, sslrootcert: ca.pem'), 0);
     // The certificate does not name this address, which the looser mode does not ask for.

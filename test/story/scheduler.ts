@@ -118,6 +118,7 @@ export class Scheduler {
       randomId: () => Array.from({ length: 32 }, () => Math.floor(this.#rng() * 16).toString(16)).join(''),
       gzip: (text) => Promise.resolve(Buffer.from(text)),
       readFile: () => Promise.resolve(undefined),
+      mayUse: () => Promise.resolve(),
       writeFileAtomic: () => Promise.resolve(),
       createFile: () => Promise.resolve(true),
       removeFile: () => Promise.resolve(),

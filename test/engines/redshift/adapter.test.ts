@@ -31,7 +31,7 @@ onEngine(missing(), 'the Redshift adapter', () => {
       Object.entries(settings(more)).filter(([name]) => name !== 'user'),
     ) as unknown as RedshiftSettings;
   const open = (more: Partial<RedshiftSettings> = {}, now = () => 0) =>
-    openRedshift({ now }, settings(more), { dir: '.' });
+    openRedshift({ readFile: () => Promise.resolve(undefined), now }, settings(more), { dir: '.' });
   const query = (sql: string, value?: string) => ({
     sql,
     label: 's/capture.sql',
@@ -94,7 +94,9 @@ onEngine(missing(), 'the Redshift adapter', () => {
   });
 
   test('without a user or a method that gives one nothing is opened', async () => {
-    await expect(openRedshift({ now: () => 0 }, nobody(), { dir: '.' })).rejects.toThrow('The target has no `user`');
+    await expect(
+      openRedshift({ readFile: () => Promise.resolve(undefined), now: () => 0 }, nobody(), { dir: '.' }),
+    ).rejects.toThrow('The target has no `user`');
   });
 
   const closing: (() => void)[] = [];
@@ -166,7 +168,13 @@ onEngine(missing(), 'the Redshift adapter', () => {
         : [200, JSON.stringify({ dbUser: engine.user, dbPassword: 'p', expiration: 4_102_444_800 })],
     );
     await (
-      await (await openRedshift({ now: () => 0 }, nobody({ ...iam, cluster_id: 'shop' }), { dir: '.' })).connect()
+      await (
+        await openRedshift(
+          { readFile: () => Promise.resolve(undefined), now: () => 0 },
+          nobody({ ...iam, cluster_id: 'shop' }),
+          { dir: '.' },
+        )
+      ).connect()
     ).close();
     expect(asked[0]).toContain('Action=GetClusterCredentialsWithIAM&');
     await (await (await open({ ...iam, serverless_work_group: 'wg' })).connect()).close();
