@@ -165,10 +165,14 @@ export class Scheduler {
         gone: false,
         connection,
         run: async (orphaned = false) => {
-          if (connection?.isLost === true && !orphaned)
+          // Once the server has ended the session, its driver says so.
+          if (connection?.isLost === true && !connection.hasEnded && !orphaned)
             return () => reject(new RunError('warehouse-unavailable', `${label}: no connection`, { retryable: true }));
           const control =
-            !connection || label.startsWith('session') || (connection.inTransaction && label !== 'commit');
+            !connection ||
+            connection.isLost ||
+            label.startsWith('session') ||
+            (connection.inTransaction && label !== 'commit');
           const fate =
             !control && this.chance(this.chaos.lostStatement)
               ? this.pick(
@@ -433,10 +437,10 @@ export class SimConnection implements Connection {
   isLost = false;
   /** Statements that are on their way to the server. */
   late = 0;
+  hasEnded = false;
   readonly #scheduler: Scheduler;
   readonly #actor: Actor;
   #running = 0;
-  #ended = false;
 
   constructor(scheduler: Scheduler, actor: Actor, session: Session) {
     this.#scheduler = scheduler;
@@ -484,8 +488,8 @@ export class SimConnection implements Connection {
 
   /** A server looks for its client between two statements. */
   async endIfIdle(): Promise<void> {
-    if (this.#ended || this.#running > 0 || this.late > 0) return;
-    this.#ended = true;
+    if (this.hasEnded || this.#running > 0 || this.late > 0) return;
+    this.hasEnded = true;
     await this.session.end();
     this.inTransaction = false;
   }
