@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
+import { Runner } from '../../runtime/run.ts';
 import { onPostgres } from './engines.ts';
 import { random } from './scheduler.ts';
-import { Story, TTL } from './story.ts';
+import { planOf, Story, TTL } from './story.ts';
 
 const TIMEOUT = 12_000;
 
@@ -36,6 +37,24 @@ onPostgres((engine) => {
     ]);
     expect(await story.apply()).toEqual(['ok']);
     expect(await story.problem()).toBe(undefined);
+  });
+
+  test('a server ends by itself what a client left in a transaction', async () => {
+    story = await Story.open(engine, 'keyed', false, random(1), TIMEOUT);
+    const session = await story.outside.connect();
+    const warehouse = { name: 'story', connect: () => Promise.resolve(session), close: () => Promise.resolve() };
+    const runner = await Runner.open(await planOf(engine, 'keyed', false, 'first'), warehouse);
+    const sql = "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
+    expect(await session.rows({ sql, binds: [], label: 'test' })).toEqual([{ setting: '300000' }]);
+    // As it ends one that it has waited for.
+    await session.execute({ sql: 'set idle_in_transaction_session_timeout to 1', binds: [], label: 'test' });
+    await session.execute({ sql: 'begin', binds: [], label: 'test' });
+    for (let isThere = true; isThere;)
+      isThere = (await story.rows(`select from pg_stat_activity where pid = ${session.id}`)).length > 0;
+    await expect(runner.statement('s/state_exists.sql')).rejects.toMatchObject({
+      code: 'warehouse-unavailable',
+      retryable: true,
+    });
   });
 
   test('what a dead holder had not committed is rolled back, and its run is finished by the next one', async () => {

@@ -6,8 +6,8 @@ import type { Database, LockServer, Session } from './engine.ts';
 
 /** How late a statement whose client is gone is carried out at most. */
 const LATE_MS = 20_000;
-/** When a server notices at the latest that a client is gone which left a transaction open. */
-const NOTICES_MS = 200_000;
+/** When a server notices at the latest that a client is gone which left a transaction open: sessions pin it. */
+const NOTICES_MS = 300_000;
 
 /** mulberry32: a seed replays a history. */
 export function random(seed: number): () => number {
