@@ -159,6 +159,8 @@ export const postgres: Dialect = {
     sql('set standard_conforming_strings to on'),
     // A stricter level of the database would end fenced statements that only waited for each other.
     sql('set session characteristics as transaction isolation level read committed'),
+    // A client that vanished without a word, or was suspended, would hold its lease's row for hours.
+    sql("set idle_in_transaction_session_timeout to '5min'"),
   ],
   statementTimeout: (ms) => sql(`set statement_timeout to ${Math.round(ms)}`),
   embedded: false,

@@ -1,11 +1,13 @@
 import type { Preview, RunCounts } from '../../schemas/types.ts';
 import type { Range } from '../../runtime/sync.ts';
 import type { Manner } from './mixpanel.ts';
+import type { Scheduler } from './scheduler.ts';
 import { random } from './scheduler.ts';
 import type { Version } from './story.ts';
 import { stopsFor, Story, TTL } from './story.ts';
+import type { Engine } from './engine.ts';
 import type { Shape } from './table.ts';
-import { columnsOf, mutations, SHAPES, specOf } from './table.ts';
+import { mutations, SHAPES, specOf } from './table.ts';
 
 export interface Told {
   readonly problem: string | undefined;
@@ -17,9 +19,9 @@ export interface Told {
 }
 
 /** One random history of a sync: processes, faults, a source that moves, and at the end the question whether all is right. */
-export async function history(shape: Shape, seed: number): Promise<Told> {
+export async function history(engine: Engine, shape: Shape, seed: number): Promise<Told> {
   const rng = random(seed * SHAPES.length + SHAPES.indexOf(shape));
-  const story = await Story.open(shape, rng() < 0.2, rng, rng() < 0.5 ? 4_000 : 12_000);
+  const story = await Story.open(engine, shape, rng() < 0.2, rng, rng() < 0.5 ? 4_000 : 12_000);
   try {
     const problem = await live(story, rng).catch((error: unknown) =>
       error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -27,13 +29,13 @@ export async function history(shape: Shape, seed: number): Promise<Told> {
     const lost = specOf(shape).truth === 'due' ? story.truth.lost(await story.lines()) : 0;
     return { problem, trace: story.scheduler.trace, runs: story.runs, swapped: story.swapped, lost };
   } finally {
-    story.close();
+    await story.close();
   }
 }
 
 async function live(story: Story, rng: () => number): Promise<string | undefined> {
   const { scheduler: s, server, outside } = story;
-  s.mutate = mutations(s, story.shape, columnsOf(story.shape, story.wide), rng, (sql) => outside.run(sql));
+  s.mutate = mutations(s, story.shape, story.columns, rng, (sql) => outside.run(sql));
 
   // The tables are made in peace: a crash in between is the setup's own transaction.
   const foretold = await story.preview('first');
@@ -58,7 +60,12 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
     const version = swaps ? await another(story) : 'first';
     const processes = rng() < 0.25 ? 2 : 1;
     const backfill = story.shape === 'append' && rng() < 0.3 ? rangeUntil(s.now, rng) : undefined;
-    await story.apply({ processes, version, backfill });
+    const isAmid = s.locks !== undefined && s.chance(0.5);
+    if (isAmid) s.crash = amid(s);
+    await story.apply({ processes, version, backfill, leave: s.locks !== undefined && s.chance(0.6) });
+    // The next one finds its lease run out and its locks still held.
+    if (isAmid && !s.crash) s.setTime(s.now + TTL + 1);
+    s.crash = undefined;
     s.setTime(
       s.now + s.pick([90 * 86_400_000, ...[1, 1, 1, 2 * TTL, 2 * TTL, 2 * TTL].map((ms) => Math.floor(rng() * ms))]),
     );
@@ -66,10 +73,17 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
   s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
   server.refusing = null;
   server.manner = 'names';
+  await story.ended();
   await s.settle();
   // What is equal now stays equal: no version begins or ends any more.
   s.setTime(s.now + (specOf(story.shape).history ? 86_400_000 : 100_000));
   return rest(story, swaps);
+}
+
+/** A process dies or pauses in the middle of a transaction that holds locks. */
+function amid(s: Scheduler): Scheduler['crash'] {
+  const at = s.pick(['s/rejects_insert.sql', 's/run_record.sql', 's/state_commit.sql', 'commit']);
+  return { at, when: 'before', ...(s.chance(0.5) ? { pauses: 4 * TTL } : {}) };
 }
 
 /** Insert times up to now, or a little later. */

@@ -1,7 +1,13 @@
-import type { DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import { setTimeout as delay } from 'node:timers/promises';
 import { RunError } from '../../runtime/errors.ts';
-import type { Bind, Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import type { Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import type { Answer, RequestInit, World } from '../../runtime/world.ts';
+import type { Database, LockServer, Session } from './engine.ts';
+
+/** How late a statement whose client is gone is carried out at most. */
+const LATE_MS = 20_000;
+/** When a server notices at the latest that a client is gone which left a transaction open: sessions pin it. */
+const NOTICES_MS = 300_000;
 
 /** mulberry32: a seed replays a history. */
 export function random(seed: number): () => number {
@@ -20,8 +26,10 @@ interface Point {
   readonly kind: 'statement' | 'sleep' | 'request';
   readonly label: string;
   readonly at: number;
-  /** Does it; what it returns is handed to the actor. */
-  readonly run: () => Promise<() => void>;
+  /** Of a statement, the one that it runs on. */
+  readonly connection?: SimConnection | undefined;
+  /** Does it; what it returns is handed to the actor. @param orphaned nobody waits for it any more */
+  readonly run: (orphaned?: boolean) => Promise<() => void>;
   /** For a request: what the network may still do once nobody waits. */
   readonly land?: () => void;
   gone: boolean;
@@ -79,10 +87,16 @@ export class Scheduler {
   readonly fates: ('after' | 'last')[] = [];
   /** Statements and requests carried out. */
   steps = 0;
+  /** Set where statements may wait for locks. */
+  locks: LockServer | undefined;
   readonly #rng: () => number;
   readonly #server: Server;
   readonly #timeout: number;
-  readonly #late: { at: number; run: () => void | Promise<void> }[] = [];
+  readonly #late: { at: number; run: () => void | Promise<void>; connection?: SimConnection | undefined }[] = [];
+  /** Statements on their way: those that wait for a lock of another session are carried out bit by bit. */
+  readonly #waiting: { readonly session: Session; readonly ended: Promise<void> }[] = [];
+  /** Connections that processes have closed. */
+  readonly #closing: SimConnection[] = [];
 
   constructor(rng: () => number, server: Server, timeoutMs: number) {
     this.#rng = rng;
@@ -128,12 +142,12 @@ export class Scheduler {
     };
   }
 
-  warehouse(actor: Actor, instance: DuckDBInstance): Warehouse {
+  warehouse(actor: Actor, database: Database): Warehouse {
     return {
       name: 'story',
       connect: () =>
         this.statement(actor, undefined, 'connect', async () => {
-          const connection = new SimConnection(this, actor, await instance.connect());
+          const connection = new SimConnection(this, actor, await database.connect());
           actor.connections.push(connection);
           return connection;
         }),
@@ -150,30 +164,35 @@ export class Scheduler {
         label,
         at: this.now,
         gone: false,
-        run: async () => {
+        connection,
+        run: async (orphaned = false) => {
+          // Once the server has ended the session, its driver says so.
+          if (connection?.isLost === true && !connection.hasEnded && !orphaned)
+            return () => reject(new RunError('warehouse-unavailable', `${label}: no connection`, { retryable: true }));
           const control =
-            !connection || label.startsWith('session') || (connection.inTransaction && label !== 'commit');
+            !connection ||
+            connection.isLost ||
+            label.startsWith('session') ||
+            (connection.inTransaction && label !== 'commit');
           const fate =
             !control && this.chance(this.chaos.lostStatement)
               ? this.pick(
-                  label === 'begin transaction'
-                    ? (['before', 'after'] as const)
-                    : (['before', 'after', 'late'] as const),
+                  label.startsWith('begin') ? (['before', 'after'] as const) : (['before', 'after', 'late'] as const),
                 )
               : 'fine';
           const lost = (): void =>
             reject(new RunError('warehouse-unavailable', `${label}: connection lost (${fate})`, { retryable: true }));
-          if (fate === 'before') return lost;
           if (fate === 'late') {
             this.log(`${actor.name} ${label} answer lost, runs later`);
-            this.#late.push({
-              at: this.now + this.#rng() * 20_000,
-              run: () =>
-                run().then(
-                  () => undefined,
-                  () => undefined,
-                ),
-            });
+            this.#later(connection, () =>
+              run().then(
+                () => undefined,
+                () => undefined,
+              ),
+            );
+          }
+          if (fate === 'before' || fate === 'late') {
+            await this.#hangUp(connection);
             return lost;
           }
           try {
@@ -182,6 +201,8 @@ export class Scheduler {
             return fate === 'after' ? lost : () => resolve(value);
           } catch (error) {
             return () => reject(error);
+          } finally {
+            if (fate === 'after') await this.#hangUp(connection);
           }
         },
       });
@@ -267,20 +288,76 @@ export class Scheduler {
       point.gone = true;
       point.land?.();
       // A statement on its way may still be carried out, but a transaction of a dead session is rolled back.
-      if (
-        point.kind === 'statement' &&
-        point.label !== 'begin transaction' &&
-        !actor.connections.some((c) => c.inTransaction) &&
-        this.chance(0.5)
-      )
-        this.#late.push({ at: this.now + this.#rng() * 20_000, run: () => point.run().then(() => undefined) });
+      const isRolledBack = this.locks
+        ? point.connection?.inTransaction === true && point.label !== 'commit'
+        : actor.connections.some((c) => c.inTransaction);
+      if (point.kind === 'statement' && !point.label.startsWith('begin') && !isRolledBack && this.chance(0.5))
+        this.#later(point.connection, () => point.run(true).then(() => undefined));
     }
-    for (const connection of actor.connections) await connection.abandon();
+    for (const connection of actor.connections)
+      if (this.locks) await this.#hangUp(connection);
+      else await connection.abandon();
+  }
+
+  #later(connection: SimConnection | undefined, run: () => Promise<void>, within = LATE_MS): void {
+    if (connection) connection.late++;
+    this.#late.push({ at: this.now + this.#rng() * within, run, connection });
+  }
+
+  /** Client and server lose each other; the server notices it at once or later, and holds its locks until then. */
+  async #hangUp(connection: SimConnection | undefined): Promise<void> {
+    if (!connection || !this.locks || connection.isLost) return;
+    connection.isLost = true;
+    if (connection.late === 0 && connection.inTransaction && this.chance(0.5))
+      this.#later(connection, () => Promise.resolve(), NOTICES_MS);
+    else await connection.endIfIdle();
+  }
+
+  /** A process ends a connection. */
+  closes(connection: SimConnection): void {
+    this.#closing.push(connection);
+  }
+
+  /** Carries out as much as is possible now: to the end, or until all that is left waits for a lock. */
+  async #carryOut(connection: SimConnection | undefined, work: Promise<void>): Promise<void> {
+    if (!this.locks || !connection) return work;
+    const ended = work.finally(() => {
+      this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+      if (waits) this.log(`${name} waits no longer`);
+    });
+    const waiting = { session: connection.real, ended };
+    const { name } = connection;
+    let waits = false;
+    this.#waiting.push(waiting);
+    await this.#rest();
+    waits = this.#waiting.includes(waiting);
+    if (waits) this.log(`${name} waits for a lock`);
+  }
+
+  async #rest(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const before = this.#waiting.length;
+      await Promise.race([...this.#waiting.map((w) => w.ended), delay(10)]);
+      if (this.#waiting.length < before) continue;
+      if (await this.locks?.areStuck(this.#waiting.map((w) => w.session.id))) return;
+    }
+  }
+
+  async #carryOutLate(at: number): Promise<void> {
+    const [late] = this.#late.splice(at, 1);
+    if (!late) return;
+    const { connection } = late;
+    if (connection) connection.late--;
+    await this.#carryOut(
+      connection,
+      Promise.resolve(late.run()).then(() => (connection?.isLost === true ? connection.endIfIdle() : undefined)),
+    );
   }
 
   /** Lets everything that is still on its way happen. */
   async settle(): Promise<void> {
-    for (const late of this.#late.splice(0)) await late.run();
+    while (this.#late.length > 0) await this.#carryOutLate(0);
+    if (this.#waiting.length > 0) throw new Error('a statement waits for ever');
   }
 
   /** Runs until the given processes have ended. */
@@ -294,9 +371,9 @@ export class Scheduler {
       for (const actor of this.actors.filter((a) => !a.dead && a.pausedUntil <= this.now))
         for (const deliver of actor.inbox.splice(0)) deliver();
       await new Promise(setImmediate);
+      for (const connection of this.#closing.splice(0)) await connection.real.close();
       if (ended()) return;
-      for (let i = this.#late.length - 1; i >= 0; i--)
-        if (this.#late[i]!.at <= this.now) await this.#late.splice(i, 1)[0]!.run();
+      for (let i = this.#late.length - 1; i >= 0; i--) if (this.#late[i]!.at <= this.now) await this.#carryOutLate(i);
       if (this.chance(this.chaos.mutate)) await this.mutate();
       const alive = this.actors.filter((a) => !a.dead);
       if (alive.length > 0 && this.chance(this.chaos.pause)) {
@@ -329,12 +406,15 @@ export class Scheduler {
           continue;
         }
         if (point.kind !== 'sleep') this.log(`${point.actor.name} ${point.label}`);
-        const deliver = await point.run();
+        const { actor } = point;
+        await this.#carryOut(
+          point.connection,
+          point.run().then((deliver) => void actor.inbox.push(deliver)),
+        );
         if (dies === 'after') {
-          await this.kill(point.actor);
+          await this.kill(actor);
           continue;
         }
-        if (!point.actor.dead) point.actor.inbox.push(deliver);
         if (this.chance(0.3)) this.setTime(this.now + Math.floor(this.#rng() * 200));
         continue;
       }
@@ -352,17 +432,25 @@ export class Scheduler {
 }
 
 export class SimConnection implements Connection {
+  readonly real: Session;
   inTransaction = false;
+  /** Client and server have lost each other. */
+  isLost = false;
+  /** Statements that are on their way to the server. */
+  late = 0;
+  hasEnded = false;
   readonly #scheduler: Scheduler;
   readonly #actor: Actor;
-  readonly #connection: DuckDBConnection;
-  #closed = false;
-  #now = 0;
+  #running = 0;
 
-  constructor(scheduler: Scheduler, actor: Actor, connection: DuckDBConnection) {
+  constructor(scheduler: Scheduler, actor: Actor, real: Session) {
     this.#scheduler = scheduler;
     this.#actor = actor;
-    this.#connection = connection;
+    this.real = real;
+  }
+
+  get name(): string {
+    return this.#actor.name;
   }
 
   /** Only syncs without write access stream, and the story has none. */
@@ -372,47 +460,39 @@ export class SimConnection implements Connection {
 
   execute(query: Query): Promise<number> {
     return this.#point(query, async () => {
-      await this.#tick();
-      const result = await this.#connection.run(query.sql, binds(query.binds));
-      await this.#tell(query, result.rowsChanged === 1);
-      if (query.label === 'begin transaction') this.inTransaction = true;
+      const changed = await this.real.execute(query);
+      await this.#tell(query, changed === 1);
+      if (query.label.startsWith('begin')) this.inTransaction = true;
       if (query.label === 'commit' || query.label === 'rollback') this.inTransaction = false;
-      return result.rowsChanged;
+      return changed;
     });
   }
 
   rows(query: Query): Promise<readonly Row[]> {
     return this.#point(query, async () => {
-      await this.#tick();
-      const reader = await this.#connection.runAndReadAll(query.sql, binds(query.binds));
+      const rows = await this.real.rows(query);
       if (query.label.endsWith('/probe.sql')) await this.#scheduler.watcher?.probed(this.#actor);
-      return reader
-        .getRowObjectsJS()
-        .map((row) =>
-          Object.fromEntries(
-            Object.entries(row).map(([k, v]) => [k, typeof v === 'bigint' ? Number(v) : (v as string | null)]),
-          ),
-        );
+      return rows;
     });
   }
 
   close(): Promise<void> {
-    // A statement that finishes late still needs its connection; the database closes them all.
+    if (!this.isLost) this.#scheduler.closes(this);
     return Promise.resolve();
   }
 
   /** The server notices that the client is gone. */
   async abandon(): Promise<void> {
-    if (this.inTransaction && !this.#closed) await this.#connection.run('rollback').catch(() => undefined);
+    if (this.inTransaction) await this.real.end();
     this.inTransaction = false;
   }
 
-  /** now() of this session is what the scheduler says. */
-  async #tick(): Promise<void> {
-    const { now } = this.#scheduler;
-    if (this.#now === now) return;
-    this.#now = now;
-    await this.#connection.run(`set variable now = to_timestamp(${now / 1000})`);
+  /** A server looks for its client between two statements. */
+  async endIfIdle(): Promise<void> {
+    if (this.hasEnded || this.#running > 0 || this.late > 0) return;
+    this.hasEnded = true;
+    await this.real.end();
+    this.inTransaction = false;
   }
 
   async #tell({ label, sql, binds: list }: Query, one: boolean): Promise<void> {
@@ -427,17 +507,22 @@ export class SimConnection implements Connection {
   }
 
   #point<T>(query: Query, run: () => Promise<T>): Promise<T> {
-    return this.#scheduler.statement(this.#actor, this, query.label, () =>
-      run().catch((error: unknown) => {
-        throw new RunError(
-          'warehouse-error',
-          `${query.label}: ${error instanceof Error ? error.message : String(error)}`,
-          { retryable: true },
-        );
-      }),
-    );
+    const { label } = query;
+    return this.#scheduler.statement(this.#actor, this, label, async () => {
+      this.#running++;
+      try {
+        // A server's clock stands still for a transaction.
+        if (!this.inTransaction || !this.#scheduler.locks) await this.real.setNow(this.#scheduler.now);
+        return await run();
+      } catch (error) {
+        if (error instanceof RunError) throw error;
+        throw new RunError('warehouse-error', `${label}: ${error instanceof Error ? error.message : String(error)}`, {
+          retryable: true,
+        });
+      } finally {
+        this.#running--;
+        if (this.isLost) await this.endIfIdle();
+      }
+    });
   }
 }
-
-export const binds = (list: readonly Bind[]): Record<string, string | bigint | null> =>
-  Object.fromEntries(list.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value]));

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { duckdb } from './duckdb.ts';
+import type { Engine } from './engine.ts';
 import { history } from './history.ts';
 import type { Shape } from './table.ts';
 
@@ -7,7 +9,7 @@ const only = process.env['SEED'];
 const count = Number(process.env['HISTORIES'] ?? 510);
 
 /** @param share the part of all histories that are of this shape */
-export function simulate(shape: Shape, share: number): void {
+export function simulate(shape: Shape, share: number, engine: Engine = duckdb): void {
   const mine = Math.max(1, Math.ceil(count * share));
   test(
     `${shape}: histories with kills, pauses, lost answers, two holders and other plans end in equality`,
@@ -16,7 +18,7 @@ export function simulate(shape: Shape, share: number): void {
       const seeds = only === undefined ? Array.from({ length: mine }, (_, i) => i + 1) : [Number(only)];
       let lost = 0;
       for (const seed of seeds) {
-        const told = await history(shape, seed);
+        const told = await history(engine, shape, seed);
         lost += told.lost;
         expect(
           told.problem === undefined

@@ -1,8 +1,5 @@
 import path from 'node:path';
-import type { DuckDBConnection } from '@duckdb/node-api';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { compile } from '../../compiler/compile.ts';
-import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import { writeLock } from '../../compiler/lock.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import { RunError } from '../../runtime/errors.ts';
@@ -11,13 +8,14 @@ import { createMixpanel } from '../../runtime/mixpanel/import.ts';
 import { previewSync } from '../../runtime/preview.ts';
 import { Runner } from '../../runtime/run.ts';
 import type { Range } from '../../runtime/sync.ts';
-import { applySync } from '../../runtime/sync.ts';
-import type { Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import { applySync, ensureState } from '../../runtime/sync.ts';
+import type { Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
+import type { Database, Engine } from './engine.ts';
 import { Mixpanel } from './mixpanel.ts';
 import { Scheduler } from './scheduler.ts';
-import type { Line, Shape } from './table.ts';
-import { columnsOf, create, linesOf, specOf, ymlOf } from './table.ts';
+import type { Column, Line, Shape } from './table.ts';
+import { columnsOf, linesOf, specOf, ymlOf } from './table.ts';
 import { Truth } from './truth.ts';
 
 export const TTL = 10_000;
@@ -28,14 +26,12 @@ const mostOf = (shape: Shape): number => (specOf(shape).history ? 16 : 8);
 export type Version = 'first' | 'other' | 'changed';
 
 const plans = new Map<string, Plan>();
-export async function planOf(shape: Shape, wide: boolean, version: Version): Promise<Plan> {
-  const id = `${shape} ${wide} ${version}`;
+export async function planOf(engine: Engine, shape: Shape, wide: boolean, version: Version): Promise<Plan> {
+  const id = `${engine.name} ${shape} ${wide} ${version}`;
   const known = plans.get(id);
   if (known) return known;
   const left = shape === 'options' ? 'status' : 'a';
-  const columns = columnsOf(shape, wide)
-    .filter(({ name }) => version !== 'changed' || name !== left)
-    .map(({ name, type }) => ({ name, type }));
+  const columns = columnsOf(shape, wide).filter(({ name }) => version !== 'changed' || name !== left);
   const guards = {
     first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: ${specOf(shape).onEmpty ?? 'allow'} }\n`,
     other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
@@ -44,27 +40,29 @@ export async function planOf(shape: Shape, wide: boolean, version: Version): Pro
   const guard = specOf(shape).mode === 'mirror' ? guards[version] : '';
   const yml = `${ymlOf(shape, version === 'other')}${version === 'other' ? '    tags: [other]\n' : ''}${guard}`;
   const limits = version === 'first' ? { records: 2, bytes: 600 } : { records: 3, bytes: 900 };
-  const plan = await compiled(yml, columns, limits);
+  const plan = await compiled(engine, yml, columns, limits);
   plans.set(id, plan);
   return plan;
 }
 
 /** The plan of a declaration over the columns of `src`. */
 export async function compiled(
+  engine: Engine,
   yml: string,
-  columns: readonly { readonly name: string; readonly type: string }[],
+  columns: readonly Column[],
   limits: { readonly records: number; readonly bytes: number },
 ): Promise<Plan> {
-  const source = { columns: columns.map(({ name, type }) => ({ name, type })) };
+  const source = {
+    columns: columns.map(engine.column).map(({ name, type, native = type }) => ({ name, type: native })),
+  };
   const result = compile({
     files: {
-      'syncline.yml':
-        'name: sim\ndefault_target: t\ntargets: { t: { warehouse: { type: duckdb, path: x }, mixpanel: sandbox } }\n',
+      'syncline.yml': `name: sim\ndefault_target: t\ntargets: { t: { warehouse: ${engine.target}, mixpanel: sandbox } }\n`,
       'syncs/s.yml': yml,
       'syncline.lock.json': writeLock({ lockVersion: 1, targets: { t: { sources: { src: source } } } }),
     },
     templates: await readTemplates(path.join(import.meta.dirname, '../../templates')),
-    dialect: { ...duckdb, fileLock: false },
+    dialect: engine.dialect,
     limits,
   });
   if (!result.plan) throw new Error(JSON.stringify(result.diagnostics));
@@ -92,14 +90,17 @@ export class Story {
   readonly wide: boolean;
   readonly server = new Mixpanel();
   readonly scheduler: Scheduler;
-  readonly outside: DuckDBConnection;
+  readonly engine: Engine;
+  /** The columns of the source, as its engine writes them. */
+  readonly columns: readonly Column[];
+  /** Beside all processes. */
+  readonly outside: Database;
   readonly truth: Truth;
   /** Counts of every run that was committed. */
   readonly committed: RunCounts[] = [];
   runs = 0;
   /** Runs that another plan than theirs finished. */
   swapped = 0;
-  readonly #instance: DuckDBInstance;
   readonly #timeout: number;
   readonly #finished = new Set<string>();
   readonly #flips = new Map<number, Version>();
@@ -113,19 +114,21 @@ export class Story {
   readonly #captures = new Map<string, number>();
 
   private constructor(
+    engine: Engine,
     shape: Shape,
     wide: boolean,
     rng: () => number,
-    instance: DuckDBInstance,
-    outside: DuckDBConnection,
+    outside: Database,
     timeout: number,
   ) {
+    this.engine = engine;
     this.#timeout = timeout;
     this.shape = shape;
     this.wide = wide;
-    this.#instance = instance;
     this.outside = outside;
+    this.columns = columnsOf(shape, wide).map(engine.column);
     this.scheduler = new Scheduler(rng, this.server, timeout);
+    this.scheduler.locks = outside.server;
     this.truth = new Truth(shape);
     this.server.own = new Set(columnsOf(shape, wide).map((c) => c.property ?? c.name));
     const { mode } = specOf(shape);
@@ -164,7 +167,7 @@ export class Story {
         );
         const batches: string[][] = [];
         for (const row of rows) (batches[Number(row['batch'])] ??= []).push(String(row['payload']));
-        const plan = await planOf(shape, wide, version);
+        const plan = await planOf(engine, shape, wide, version);
         this.server.captures({
           run,
           batches: Array.from(batches, (lines: string[] | undefined) => lines ?? []),
@@ -180,51 +183,34 @@ export class Story {
     };
   }
 
-  static async open(shape: Shape, wide: boolean, rng: () => number, timeout = 4_000): Promise<Story> {
-    const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
-    const outside = await instance.connect();
-    await outside.run("set timezone = 'UTC'");
-    await outside.run("create macro main.now() as getvariable('now')");
-    await outside.run('set variable now = to_timestamp(1700000000)');
-    await outside.run(create(columnsOf(shape, wide)));
-    return new Story(shape, wide, rng, instance, outside, timeout);
+  static async open(engine: Engine, shape: Shape, wide: boolean, rng: () => number, timeout = 4_000): Promise<Story> {
+    const database = await engine.open(columnsOf(shape, wide).map(engine.column));
+    return new Story(engine, shape, wide, rng, database, timeout);
   }
 
-  close(): void {
-    this.outside.closeSync();
-    this.#instance.closeSync();
+  close(): Promise<void> {
+    return this.outside.close();
   }
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
   async preview(version: Version, backfill?: Range): Promise<Preview> {
-    const plan = await planOf(this.shape, this.wide, version);
-    await this.outside.run(`set variable now = make_timestamptz(${this.scheduler.now * 1000})`);
-    const rows = async ({ sql, binds }: Query): Promise<readonly Row[]> => {
-      const values = binds.map((b) => [b.name, typeof b.value === 'number' ? BigInt(b.value) : b.value] as const);
-      const read = await this.outside.runAndReadAll(sql, Object.fromEntries(values));
-      return read.getRowObjectsJS() as unknown as readonly Row[];
-    };
-    const connection: Connection = {
-      rows,
-      execute: async (query) => (await rows(query)).length,
-      stream: () => {
-        throw new Error('a preview streams nothing');
-      },
-      close: () => Promise.resolve(),
-    };
+    const plan = await planOf(this.engine, this.shape, this.wide, version);
+    const session = await this.outside.connect();
+    await session.setNow(this.scheduler.now);
     const warehouse: Warehouse = {
       name: 'story',
-      connect: () => Promise.resolve(connection),
+      connect: () => Promise.resolve(session),
       close: () => Promise.resolve(),
     };
-    return previewSync(await Runner.open(plan, warehouse), plan, plan.syncs[0]!, backfill);
+    const runner = await Runner.open(plan, warehouse);
+    return previewSync(runner, plan, plan.syncs[0]!, backfill).finally(() => runner.close());
   }
 
   /** Processes that apply at once, until all have ended or died. @returns `ok` or the message of each that ended */
   async apply(options: Apply = {}): Promise<string[]> {
     const { processes = 1, version = 'first', mayCreate = false, leave = false } = options;
     const s = this.scheduler;
-    const plan = options.plan ?? (await planOf(this.shape, this.wide, version));
+    const plan = options.plan ?? (await planOf(this.engine, this.shape, this.wide, version));
     const results: string[] = [];
     const actors = Array.from({ length: processes }, (_, i) => s.actor(`p${s.actors.length}-${i}`));
     for (const actor of actors) {
@@ -233,11 +219,17 @@ export class Story {
       this.#names.set(actor.name, plan.syncs[0]!.name);
       if (options.backfill) this.#fillers.add(actor.name);
       const world = s.world(actor);
-      void applySync({
+      const warehouse = s.warehouse(actor, this.outside);
+      // Where `apply` makes no tables, `setup --execute` does.
+      const ready = async (): Promise<void> => {
+        if (mayCreate && !plan.embedded)
+          await ensureState({ plan, sync: plan.syncs[0]!, warehouse, mayCreate, anew: true });
+      };
+      const apply = applySync.bind(undefined, {
         plan,
         sync: plan.syncs[0]!,
         world,
-        warehouse: s.warehouse(actor, this.#instance),
+        warehouse,
         mixpanel: createMixpanel(world, {
           host: 'http://m',
           projectId: '1',
@@ -262,7 +254,9 @@ export class Story {
         backfill: options.backfill,
         previewed: options.previewed,
         mayCreate,
-      })
+      });
+      void ready()
+        .then(apply)
         .then(
           () => results.push('ok'),
           (error: unknown) => {
@@ -275,7 +269,11 @@ export class Story {
         .finally(() => this.#finished.add(actor.name));
     }
     await s.until(() => actors.every((a) => a.dead || this.#finished.has(a.name) || (leave && a.pausedUntil > s.now)));
-    if (!leave) for (const a of s.actors) a.dead = true;
+    if (leave) return results;
+    for (const a of s.actors) {
+      if (!a.dead && !this.#finished.has(a.name)) await s.kill(a);
+      a.dead = true;
+    }
     return results;
   }
 
@@ -350,11 +348,11 @@ export class Story {
   }
 
   lines(): Promise<Line[]> {
-    return linesOf(this.outside, this.shape, this.wide, this.scheduler.now);
+    return linesOf(this.engine, this.outside, this.shape, this.scheduler.now, this.columns);
   }
 
-  async rows(sql: string): Promise<Record<string, unknown>[]> {
-    return (await this.outside.runAndReadAll(sql)).getRowObjectsJS();
+  rows(sql: string): Promise<Record<string, unknown>[]> {
+    return this.outside.rows(sql);
   }
 }
 

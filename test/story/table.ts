@@ -1,5 +1,5 @@
-import type { DuckDBConnection } from '@duckdb/node-api';
 import { canonical, canonicalProfile, canonicalRow } from './mixpanel.ts';
+import type { Database, Engine } from './engine.ts';
 import type { Scheduler } from './scheduler.ts';
 import { changesOfVersions, linesOfVersions } from './versions.ts';
 
@@ -86,19 +86,23 @@ export function ymlOf(shape: Shape, follows: boolean): string {
 /** A value as the warehouse writes it, and what Mixpanel must show for it; undefined is a property that is left out. */
 export interface Value {
   readonly sql: string;
+  /** Where PostgreSQL has another spelling than DuckDB. */
+  readonly postgres?: string;
   readonly shown: unknown;
 }
 
 export interface Column {
   readonly name: string;
   readonly type: string;
+  /** As the engine names it where that is not how it is declared. */
+  readonly native?: string | undefined;
   readonly values: readonly Value[];
   /** The property that it becomes, if not its own name; null where it is excluded. */
   readonly property?: string | null;
 }
 
 const INVALID = Symbol('no object');
-const as = (sql: string, shown?: unknown): Value => ({ sql, shown });
+const as = (sql: string, shown?: unknown, postgres = sql): Value => ({ sql, shown, postgres });
 const text = (value: string): Value => as(`'${value.replaceAll("'", "''")}'`, value);
 const none = as('null');
 
@@ -155,12 +159,16 @@ const WIDE: readonly Column[] = [
   column(
     'c',
     'STRUCT(x INTEGER, y VARCHAR[])',
-    as(`{'x': 1, 'y': ['a', null, '', 'q"\n']}`, { x: 1, y: ['a', null, '', 'q"\n'] }),
-    as(`{'x': null, 'y': []}`, { x: null, y: [] }),
-    as(`{'x': null, 'y': null}`, { x: null, y: null }),
+    as(
+      `{'x': 1, 'y': ['a', null, '', 'q"\n']}`,
+      { x: 1, y: ['a', null, '', 'q"\n'] },
+      `cast(row(1, array['a', null, '', 'q"\n']) as pair)`,
+    ),
+    as(`{'x': null, 'y': []}`, { x: null, y: [] }, `cast(row(null, '{}') as pair)`),
+    as(`{'x': null, 'y': null}`, { x: null, y: null }, `cast(row(null, null) as pair)`),
     none,
   ),
-  column('i', 'INTEGER[]', as('[1, null, 2]', [1, null, 2]), as('[]', []), none),
+  column('i', 'INTEGER[]', as('[1, null, 2]', [1, null, 2], "'{1, null, 2}'"), as('[]', [], "'{}'"), none),
   column(
     'z',
     'TIMESTAMP WITH TIME ZONE',
@@ -214,9 +222,6 @@ export function columnsOf(shape: Shape, wide: boolean): readonly Column[] {
   return mode === 'append' ? [...columns, LOADED] : columns;
 }
 
-export const create = (columns: readonly Column[]): string =>
-  `create table src (${columns.map((c) => `${c.name} ${c.type}`).join(', ')})`;
-
 /** A row of the table. */
 export interface Line {
   readonly row: number;
@@ -231,28 +236,25 @@ export interface Line {
 
 /** The table, each value told by the literal that it equals and not by the code under test. */
 export async function linesOf(
-  connection: DuckDBConnection,
+  engine: Engine,
+  database: Database,
   shape: Shape,
-  wide: boolean,
   now: number,
-  columns: readonly Column[] = columnsOf(shape, wide),
+  columns: readonly Column[],
 ): Promise<Line[]> {
   const valued = columns.filter((c) => c.values.length > 0);
   const which = valued.map(
-    ({ name, type, values }) =>
-      `case ${values.map((v, i) => `when ${name} is not distinct from cast(${v.sql} as ${type}) then ${i}`).join(' ')} end as ${name}`,
+    (c) => `case ${c.values.map((v, i) => `when ${engine.is(c, v)} then ${i}`).join(' ')} end as ${c.name}`,
   );
   const { kind, mode, history } = specOf(shape);
   const loaded = mode === 'append' ? 'epoch_ms(loaded)' : '0';
   const us = (name: string): string =>
-    `case when isfinite(${name}) then epoch_us(${name})::double when ${name} is not null then 'infinity'::double end`;
+    `case when isfinite(${name}) then cast(epoch_us(${name}) as float8) when ${name} is not null then cast('infinity' as float8) end`;
   const times = history ? `, ${us('t')} as start, ${history === 'ends' ? us('v') : 'null'} as ended` : '';
   const where = shape === 'options' ? " where status <> 'test'" : '';
-  const rows = (
-    await connection.runAndReadAll(
-      `select rowid as row, id, ${loaded} as loaded_ms${times}, ${which.join(', ')} from src${where}`,
-    )
-  ).getRowObjectsJS();
+  const rows = await database.rows(
+    `select rowid as row, id, ${loaded} as loaded_ms${times}, ${which.join(', ')} from src${where}`,
+  );
   const shownOf = (row: Readonly<Record<string, unknown>>): Record<string, unknown> =>
     Object.fromEntries(
       valued
@@ -345,7 +347,7 @@ export function mutations(
     const x = rng();
     if (truth === 'due' && x < 0.6) return x < 0.05 ? 'null' : at(s.now + 5_000 - rng() * 1.5 * LATE_MS);
     if (truth === 'newest' && x < 0.2)
-      return `((select max(loaded) - interval 1 second from src where id is not distinct from ${id}))`;
+      return `((select max(loaded) - interval '1 second' from src where id is not distinct from ${id}))`;
     return at(s.now);
   };
   // A row that is gone comes back, so that a run which its loss stopped goes on.
@@ -365,7 +367,8 @@ export function mutations(
           ? ` where not exists (select 1 from src where id is not distinct from ${id})`
           : '';
       await run(`insert into src select ${row.join(', ')}${isFree}`);
-      if (hasTwins && rng() < 0.3) await run(`insert into src select * from src where ${any}`);
+      if (hasTwins && rng() < 0.3)
+        await run(`insert into src select ${columns.map((c) => c.name).join(', ')} from src where ${any}`);
     } else if (isNamed && x < 0.52) {
       const id = name();
       await run(

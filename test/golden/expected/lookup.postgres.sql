@@ -338,7 +338,7 @@ settled as (
 )
 ,
 measured as (
-  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, octet_length(j.payload) as bytes, 0 as billable, j.inexact
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, j.row_id, octet_length(j.payload) as bytes, 0 as billable, j.inexact
   from judged as j
 )
 select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
