@@ -2,6 +2,7 @@ import pg from 'pg';
 import { postgres as dialect } from '../../compiler/dialects/postgres.ts';
 import { openPostgres } from '../../runtime/warehouses/postgres.ts';
 import type { Connection, Query, Row, Warehouse } from '../../runtime/warehouses/warehouse.ts';
+import { realWorld } from '../../runtime/world.ts';
 import type { Cluster } from '../engines/postgres/cluster.ts';
 import type { Database, Engine, LockServer, Session } from './engine.ts';
 import type { Column } from './table.ts';
@@ -121,7 +122,11 @@ class PostgresDatabase implements Database {
     );
     await outside.query(`create view public.src as select ${columns.map((c) => c.name).join(', ')} from source.src`);
     const settings = { type: 'postgres', host, port, user, dbname: database, sslmode: 'disable' } as const;
-    const warehouse = await openPostgres({ ...settings, search_path: PATHS.process }, { dir: '/', readOnly: false });
+    const warehouse = await openPostgres(
+      realWorld,
+      { ...settings, search_path: PATHS.process },
+      { dir: '/', readOnly: false },
+    );
     return new PostgresDatabase(place, outside, warehouse);
   }
 
