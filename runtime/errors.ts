@@ -11,6 +11,7 @@ export type RunErrorCode =
   | 'source-unreadable'
   | 'warehouse-unavailable'
   | 'warehouse-error'
+  | 'warehouse-conflict'
   | 'file-locked'
   | 'mixpanel-unauthorized'
   | 'mixpanel-unreachable'

@@ -54,8 +54,31 @@ export interface Range {
 /** One apply of one sync: finishes an interrupted run, then runs anew, so that nothing stays pending. */
 export async function applySync(run: SyncRun): Promise<void> {
   await ensureState(run);
-  const first = await attempt(run);
-  if (first === 'resumed' && !run.stop.aborted) await attempt({ ...run, previewed: undefined });
+  const first = await persistently(run);
+  if (first === 'resumed' && !run.stop.aborted) await persistently({ ...run, previewed: undefined });
+}
+
+const ATTEMPTS = 3;
+
+/**
+ * Begins again where another transaction crossed ours: what was undone is not on record, so begin goes on from what
+ * is, and finishes a run that is `sending` before it captures anew.
+ */
+async function persistently(run: SyncRun): Promise<'resumed' | 'done'> {
+  let previewed = run.previewed;
+  const emit = (event: RunEvent): void => {
+    // The state was as it was previewed when the run began; by now the run has changed it.
+    if (event.type === 'begin') previewed = undefined;
+    run.emit(event);
+  };
+  for (let tries = 1; ; tries++)
+    try {
+      return await attempt({ ...run, previewed, emit });
+    } catch (error) {
+      const isConflict = error instanceof RunError && error.code === 'warehouse-conflict';
+      if (!isConflict || tries === ATTEMPTS || run.stop.aborted) throw error;
+      run.emit({ type: 'note', sync: run.sync.name, message: `${error.message}; it is begun again` });
+    }
 }
 
 const settingUp = new WeakMap<Warehouse, Promise<unknown>>();

@@ -269,6 +269,10 @@ function unreachable(name: string, error: unknown): RunError {
   return unavailable(`The warehouse ${name} refuses a connection: ${message}.`, true);
 }
 
+/** For what the same `apply` tried several times. */
+export const CONFLICT_HINT =
+  'Run the same command again when the other transaction is done: it goes on from what is on record.';
+
 /** What a statement failed with, in words (documentation: PostgreSQL Error Codes). */
 function failed(name: string, { label }: Query, error: unknown, isLost: boolean): RunError {
   const [code, message] = [codeOf(error), messageOf(error)];
@@ -303,7 +307,7 @@ function failed(name: string, { label }: Query, error: unknown, isLost: boolean)
     case '40001':
     case '40P01':
     case '55P03':
-      return failure(true);
+      return new RunError('warehouse-conflict', `${label}: ${message}`, { retryable: true, hint: CONFLICT_HINT });
     default:
       return failure(false);
   }

@@ -2,7 +2,7 @@ import type { ClientConfig } from 'pg';
 import type { RedshiftSettings } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import type { World } from '../world.ts';
-import { CONNECT_TIMEOUT_S, openServer, tlsOf } from './postgres.ts';
+import { CONFLICT_HINT, CONNECT_TIMEOUT_S, openServer, tlsOf } from './postgres.ts';
 import type { Query, Warehouse } from './warehouse.ts';
 
 const PORT = 5439;
@@ -69,15 +69,15 @@ const unavailable = (message: string, retryable = false): RunError =>
 function explain({ label }: Query, message: string): RunError | undefined {
   if (/\b1023\b|Serializable isolation violation/.test(message))
     return new RunError(
-      'warehouse-error',
-      `${label}: another transaction wrote a table that this one used (1023), so nothing of it was kept. Run the same command again: it goes on from what is on record.`,
-      { retryable: true },
+      'warehouse-conflict',
+      `${label}: another transaction wrote a table that this one used, so nothing of it was kept (1023)`,
+      { retryable: true, hint: CONFLICT_HINT },
     );
   if (/\b1018\b/.test(message))
     return new RunError(
-      'warehouse-error',
-      `${label}: a table was replaced while it was used (1018), as when dbt rebuilds a source. Run the same command again when that is done: it goes on from what is on record.`,
-      { retryable: true },
+      'warehouse-conflict',
+      `${label}: a table was replaced while it was used, as when dbt rebuilds a source (1018)`,
+      { retryable: true, hint: CONFLICT_HINT },
     );
   return undefined;
 }

@@ -340,6 +340,25 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect((await cli(dir, 'plan')).out).toContain('reads about 1 row of public.log');
   });
 
+  test('a transaction that crossed ours: the same apply begins again, and ends after three attempts', async () => {
+    const crossed = (times: number): string[] => [
+      'create sequence tries',
+      `create function crossed() returns boolean language plpgsql volatile as $$ begin if nextval('tries') <= ${times} then raise exception 'could not serialize access' using errcode = '40001'; end if; return true; end $$`,
+      `create view orders as select 1 as id, timestamp '2024-01-01' as t, 'x' as item where crossed()`,
+    ];
+    const { dir } = await ready({ tables: crossed(2) });
+    const applied = await cli(dir, 'apply');
+    told(applied, 0, 'purchases/capture.sql: could not serialize access; it is begun again', 'run 3 done: 1 insert');
+    expect(await sent(dir)).toBe(1);
+    const never = await ready({ tables: crossed(99) });
+    told(
+      await cli(never.dir, 'apply'),
+      1,
+      'error[warehouse-conflict]',
+      'Run the same command again when the other transaction is done',
+    );
+  });
+
   test('two applies at once: one sends, the other is told, and nothing is sent twice', async () => {
     const many = `create table orders as select i as id, timestamp '2024-01-01' as t, 'x' as item from generate_series(1, 20000) as t(i)`;
     const { dir } = await ready({ tables: [many] });

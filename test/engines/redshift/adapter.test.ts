@@ -85,7 +85,7 @@ onEngine(missing(), 'the Redshift adapter', () => {
     const connection = await (await open()).connect();
     const raise = `do $$ begin raise exception using message = '${message}', detail = '${detail}'; end $$`;
     await expect(connection.execute(query(raise))).rejects.toMatchObject({
-      code: 'warehouse-error',
+      code: 'warehouse-conflict',
       retryable: true,
       message: expect.stringMatching(told) as string,
     });
