@@ -10,6 +10,11 @@ import { isControl } from './project/text.ts';
 /** Templates that a project may override; the others hold what keeps rows from being lost or doubled. */
 export const PUBLIC: readonly string[] = [
   'create_table',
+  'create_grantee',
+  'grant_usage',
+  'grant_sources',
+  'grant_schemas',
+  'grant_future',
   'changes_all',
   'changes_compare',
   'changes_forward',
@@ -223,6 +228,12 @@ export function namesWanted(name: string, context: Context): readonly string[] {
   switch (name) {
     case 'create_table':
       return named('columns');
+    case 'create_grantee':
+    case 'grant_usage':
+    case 'grant_sources':
+    case 'grant_schemas':
+    case 'grant_future':
+      return [];
     case 'deliver_pages':
       return ['batch', 'records', 'body'];
     default: {

@@ -6,7 +6,8 @@ import { compile } from '../compiler/compile.ts';
 import { PUBLIC, parentDigests } from '../compiler/overrides.ts';
 import { compiledFiles } from '../compiler/plan.ts';
 import { readTemplates } from '../compiler/templates.ts';
-import { lock, PROJECT, sync } from './golden/project.ts';
+import { compileFiles, lock, PROJECT, sync } from './golden/project.ts';
+import { onWarehouse } from './golden/warehouses.ts';
 
 const root = path.join(import.meta.dirname, '..');
 const templates = await readTemplates(path.join(root, 'templates'));
@@ -280,6 +281,21 @@ test('the lock knows the parents, and a parent that changed is told', () => {
   );
 });
 
+test('the SQL of rights is a project’s to change', async () => {
+  const { plan, diagnostics } = await compileFiles(
+    {
+      ...onWarehouse('postgres', sync('    key: order_id\n'), ', grantee: sync, creator: dbt'),
+      'templates/default/grant_sources.sql.njk':
+        '{% extends "builtin:grant_sources" %}\n{% block grant %}\n{{ super() }}\nwith grant option\n{% endblock %}\n',
+    },
+    {},
+  );
+  expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
+  expect(compiledFiles(plan!)['shared/grant_sources.sql']).toMatch(
+    /^grant select on table "main"."orders" to "sync"\s+with grant option\s*$/,
+  );
+});
+
 test('templates/README.md lists the public blocks', () => {
   const text = readFileSync(path.join(root, 'templates/README.md'), 'utf8');
   const listed = [...text.matchAll(/^\| `(\w+)` \| (.*?) \|/gm)].map((m) => [
@@ -288,7 +304,9 @@ test('templates/README.md lists the public blocks', () => {
   ]);
   const there = PUBLIC.map((name) => [
     name,
-    [...templates[`default/${name}.sql.njk`]!.matchAll(/\{% block (\w+)/g)].map((m) => m[1]!),
+    [
+      ...(templates[`default/${name}.sql.njk`] ?? templates[`postgres/${name}.sql.njk`]!).matchAll(/\{% block (\w+)/g),
+    ].map((m) => m[1]!),
   ]);
   expect(listed).toEqual(there);
 });
