@@ -276,11 +276,12 @@ export const CONFLICT_HINT =
 /** What a statement failed with, in words (documentation: PostgreSQL Error Codes). */
 function failed(name: string, { label }: Query, error: unknown, isLost: boolean): RunError {
   const [code, message] = [codeOf(error), messageOf(error)];
-  // 57P01 and its like: the server shuts down, or an administrator ends the session.
+  // 57P01 and its like: the server shuts down, or an administrator ends the session; 25P03: it waited too long in a transaction.
   if (
     isLost ||
     code.startsWith('57P') ||
     code.startsWith('08') ||
+    code === '25P03' ||
     /^Connection terminated|^E[A-Z]+$/.test(code || message)
   )
     return unavailable(
