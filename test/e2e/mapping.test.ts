@@ -148,3 +148,51 @@ test('a narrower condition makes no deletes unless decided, and the rows that st
   expect(await apply(dir, '--resend', 'p')).toContain('0 inserts, 0 updates, 2 deletes');
   expect(await apply(dir)).toContain('nothing changed');
 });
+
+test('a decision approves its own change, and no other', async () => {
+  const dir = await start();
+  await edit(dir, '    time: t\n', '    time: t\n    properties: { rename: { amount: Amount } }\n');
+  const hash = hashOf((await cli(dir, 'plan')).out);
+  await edit(dir, '    time: t\n', `    time: t\n    decisions: { ${hash}: resend }\n`);
+  await edit(dir, 'amount: Amount', 'amount: Total');
+  const before = await copies(dir);
+  const refused = await cli(dir, 'apply');
+  expect(refused.code).toBe(1);
+  const other = hashOf(refused.err);
+  expect(other).not.toBe(hash);
+  expect(await copies(dir)).toBe(before);
+  await edit(dir, 'amount: Total', 'amount: Amount');
+  await apply(dir);
+  expect(await copies(dir)).toBe(before + 10);
+});
+
+test('a version that writes a value otherwise for its checksum sends nothing: the ledger is rewritten', async () => {
+  const dir = await start();
+  const [state] = (await change(dir, 'select baseline from mixpanel.p__state')) as { baseline: string }[];
+  const now = JSON.parse(state!.baseline) as {
+    mapping: { column: string; checksum: string }[];
+    expressions: { checksum: string };
+  };
+  const earlier = (sql: string): string =>
+    sql.replaceAll('cast("amount" as varchar)', 'cast("amount" * 1.5 as varchar)');
+  const baseline = JSON.stringify({
+    ...now,
+    mapping: now.mapping.map((m) => ({ ...m, checksum: earlier(m.checksum) })),
+    expressions: { ...now.expressions, checksum: earlier(now.expressions.checksum) },
+  });
+  const sums = async (): Promise<unknown> =>
+    change(dir, 'select row_key, row_checksum from mixpanel.p__ledger order by 1');
+  const after = await sums();
+  await change(
+    dir,
+    `update mixpanel.p__state set baseline = '${baseline.replaceAll("'", "''")}'`,
+    `update mixpanel.p__ledger as l set row_checksum = (select ${earlier(now.expressions.checksum)} from p where cast(p.id as varchar) = l.row_key)`,
+  );
+  expect(await sums()).not.toEqual(after);
+  const before = await copies(dir);
+  expect((await cli(dir, 'plan')).out).toContain('p (changes): 0 inserts, 0 updates, 0 deletes; 0 billable events');
+  await apply(dir);
+  expect(await copies(dir)).toBe(before);
+  expect(await sums()).toEqual(after);
+  expect(await apply(dir)).toContain('nothing changed');
+});
