@@ -31,6 +31,7 @@ export function lowerShared(
     staging: dialect.ident(place.staging),
     runs,
     states: dialect.tablesEnding(place.staging, '__state'),
+    tables: ['__ledger', '__rejects', '__seen'].map((end) => ({ ending: dialect.tablesEnding(place.staging, end) })),
     ...ownerContext(owner),
     table: runs,
     staging_name: dialect.text(place.staging),

@@ -198,9 +198,14 @@ export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): vo
 export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
   if (plan.states === '') return;
   const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
-  const orphans = (await runner.rows(plan.states)).map((r) => String(r['name'])).filter((n) => !declared.has(n));
-  for (const name of orphans)
-    err(
-      `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, \`syncline destroy ${name}\` drops its tables; to take back what it sent, too, declare it as it was with \`enabled: false\` and run \`syncline destroy --data ${name}\`.`,
-    );
+  const orphans = (await runner.rows(plan.states)).filter((r) => !declared.has(String(r['name'])));
+  for (const { name, has_state: hasState } of orphans)
+    if (Number(hasState) === 0)
+      err(
+        `warning: ${plan.staging} has tables of ${name}, which the project does not declare, and no state of it. Restore its state table if it is still wanted, or drop the tables.`,
+      );
+    else
+      err(
+        `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, \`syncline destroy ${name}\` drops its tables; to take back what it sent, too, declare it as it was with \`enabled: false\` and run \`syncline destroy --data ${name}\`.`,
+      );
 }

@@ -80,7 +80,7 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
 async function mixpanelOfState(plan: Plan, sync: SyncPlan, warehouse: Warehouse): Promise<string> {
   const runner = await Runner.open(plan, warehouse);
   try {
-    const names = (await runner.rows(plan.states)).map((r) => r['name']);
+    const names = (await runner.rows(plan.states)).filter((r) => Number(r['has_state']) === 1).map((r) => r['name']);
     const [row] = names.includes(sync.name) ? await runner.rows(sync.state.read) : [];
     if (row) return toState(row).mixpanel;
   } finally {

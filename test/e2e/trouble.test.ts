@@ -282,4 +282,10 @@ test('the state of a sync that is declared no more, or by another name, is told 
   told(await cli(dir, 'status'), 0, orphan);
   await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC);
   expect((await cli(dir, 'plan')).err).not.toContain('does not declare');
+  // What is left of a sync whose state somebody dropped.
+  await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC.replace('purchases', 'sales'));
+  await duck(path.join(dir, 'warehouse.duckdb'), 'drop table mixpanel.purchases__state');
+  const rest = 'warning: mixpanel has tables of purchases, which the project does not declare, and no state of it.';
+  told(await cli(dir, 'plan'), 0, rest);
+  told(await cli(dir, 'status'), 0, rest);
 });

@@ -32,8 +32,19 @@ select pg_cancel_backend(cast(cast($1 as bigint) as integer))
 -- shared/runs.sql: as on DuckDB, but for binds, types and the clock
 
 -- shared/states.sql
--- every sync that has a state here, whether the project still declares it or not
-select left(tablename, length(tablename) - 7) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 7) = '__state' order by 1
+-- every sync that has tables here, whether the project still declares it or not, and whether its state is one of them
+select t.name, max(t.has_state) as has_state
+from (
+  select s.name, 1 as has_state from (select left(tablename, length(tablename) - 7) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 7) = '__state' order by 1) as s
+  union all
+  select o.name, 0 from (select left(tablename, length(tablename) - 8) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 8) = '__ledger' order by 1) as o
+  union all
+  select o.name, 0 from (select left(tablename, length(tablename) - 9) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 9) = '__rejects' order by 1) as o
+  union all
+  select o.name, 0 from (select left(tablename, length(tablename) - 6) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 6) = '__seen' order by 1) as o
+) as t
+group by t.name
+order by t.name
 
 -- purchases/check_columns.sql
 select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
