@@ -70,6 +70,17 @@ test.each([
   else expect(parses).toThrow();
 });
 
+test.each([
+  ['{"a": [1]}', '{"a": [1]}'],
+  ['1', '1'],
+  ['1,"distinct_id":"bob"', 'no JSON'],
+  ['1},"event":"Evil","x":{"y":2', 'no JSON'],
+  ['null', null],
+])('text %s that is sent as JSON stays one value: %s', async (given, sent) => {
+  const c = { ...column('c', 'VARCHAR'), sentAs: 'json' as const };
+  expect(await query(`select ${duckdb.jsonValue(c)} from (select ${duckdb.text(given)} as c)`)).toEqual([[sent]]);
+});
+
 test('time is floored to milliseconds, infinity has none', async () => {
   const ms = (native: string, value: string) =>
     query(`select ${duckdb.epochMs(column('c', native))} from (select cast(${value} as ${native}) as c)`);

@@ -108,10 +108,19 @@ function plainText(column: Column): Sql {
 /** JSON from outside as it is. A line break outside strings is mere layout, and batches are split at line breaks. */
 const rawJson = (c: Sql): Sql => sql(`nullif(trim(replace(cast(${c} as varchar), chr(10), ' ')), 'null')`);
 
+/** DuckDB's own reader takes NaN, Infinity and trailing commas too; outside strings they can be nothing else. */
+function jsonValid(value: Sql): Sql {
+  const bare = `regexp_replace(${value}, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')`;
+  return sql(`(json_valid(${value}) and not regexp_matches(${bare}, '(?i)nan|inf|,\\s*[\\]}]'))`);
+}
+
+/** A text that is no JSON by itself must not become a part of it: what stands here then makes the whole invalid. */
+const provenJson = (value: Sql): Sql => sql(`case when not ${jsonValid(value)} then 'no JSON' else ${value} end`);
+
 function jsonValue(column: Column): Sql {
   const c = col(column);
   if (column.sentAs === 'string') return sql(`cast(to_json(${plainText(column)}) as varchar)`);
-  if (column.sentAs === 'json') return rawJson(c);
+  if (column.sentAs === 'json') return column.type === 'json' ? rawJson(c) : provenJson(rawJson(c));
   switch (column.type) {
     case 'integer':
     case 'decimal':
@@ -224,11 +233,7 @@ export const duckdb: Dialect = {
     });
     return sql(`concat('{', ${[...pieces, ...(more === undefined ? [] : [more])].join(', ')}, '}')`);
   },
-  jsonValid: (value) => {
-    // DuckDB's own reader takes NaN, Infinity and trailing commas too; outside strings they can be nothing else.
-    const bare = `regexp_replace(${value}, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')`;
-    return sql(`(json_valid(${value}) and not regexp_matches(${bare}, '(?i)nan|inf|,\\s*[\\]}]'))`);
-  },
+  jsonValid,
   jsonAt: (value, key) => sql(`json_extract_string(${value}, '$."' || ${key} || '"')`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {

@@ -128,17 +128,23 @@ function jsonValue(column: Column): Sql {
       return sql(`'"' || ${plainText(column)} || '"'`);
     case 'json':
       // A line break outside strings is mere layout, and batches are split at line breaks.
-      return sql(`nullif(trim(replace(cast(${c} as text), chr(10), ' ')), 'null')`);
+      return sql(`nullif(btrim(replace(cast(${c} as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null')`);
     default:
       return jsonString(c);
   }
 }
 
-/** What no JSON key may hold here: text has no NUL, and reading such a key fails. */
-const NUL = `chr(92) || 'u0000'`;
 const asJson = (column: Column): string =>
   column.type === 'nested' ? `to_json(${col(column)})` : `cast(${col(column)} as json)`;
-const isReadable = (column: Column): string => `position(${NUL} in cast(${asJson(column)} as text)) = 0`;
+/**
+ * Listing an object's members reads all escapes, and fails on those that name no character: a NUL, or half of a pair.
+ * JSON has no control characters of its own, so one of them can stand for the backslash while pairs are taken away.
+ */
+function isReadable(column: Column): string {
+  const escapes = `replace(replace(cast(${asJson(column)} as text), chr(92), chr(1)), chr(1) || chr(1), '')`;
+  const unpaired = `regexp_replace(${escapes}, chr(1) || 'u[dD][89abAB]..' || chr(1) || 'u[dD][c-fC-F]..', '', 'g')`;
+  return `${unpaired} !~* (chr(1) || 'u(0000|d[89a-f])')`;
+}
 
 /** An array has no limit of members, a function's arguments have (documentation: Limits). */
 const concatenated = (texts: readonly string[], between: string): Sql =>
@@ -181,7 +187,8 @@ export const postgres: Dialect = {
   logicalType(native) {
     if (native.endsWith('[]') || native.startsWith('composite ')) return 'nested';
     if (native.startsWith('enum ')) return 'text';
-    return TYPES[native.replace(/\s*\([^)]*\)/, '').trim()];
+    const name = native.replace(/\s*\([^)]*\)/, '').trim();
+    return Object.hasOwn(TYPES, name) ? TYPES[name] : undefined;
   },
   ident,
   relation,

@@ -104,6 +104,11 @@ function jsonString(value: Sql): Sql {
   );
 }
 
+const jsonValid = (value: Sql): Sql => sql(`can_json_parse(${value})`);
+
+/** A text that is no JSON by itself must not become a part of it: what stands here then makes the whole invalid. */
+const provenJson = (value: Sql): Sql => sql(`case when not ${jsonValid(value)} then 'no JSON' else ${value} end`);
+
 function jsonValue(column: Column): Sql {
   if (column.sentAs === 'string') return jsonString(plainText(column));
   switch (column.type) {
@@ -120,7 +125,7 @@ function jsonValue(column: Column): Sql {
     default:
       // A line break outside strings is mere layout, and batches are split at line breaks.
       return column.sentAs === 'json'
-        ? sql(`nullif(trim(replace(${keyText(column)}, chr(10), ' ')), 'null')`)
+        ? provenJson(sql(`nullif(trim(replace(${keyText(column)}, chr(10), ' ')), 'null')`))
         : jsonString(keyText(column));
   }
 }
@@ -287,7 +292,7 @@ export const redshift: Dialect = {
   // There is no text aggregate that would fit: the digest of a table is the sum of its rows' fingerprints.
   digest: (value) => sql(`${asText('count(*)')} || ':' || ${asText(`coalesce(sum(${fingerprint(value)}), 0)`)}`),
   jsonObject: (members: readonly Member[], more) => put(piecesOf({ members, more })),
-  jsonValid: (value) => sql(`can_json_parse(${value})`),
+  jsonValid,
   jsonAt: (value, key) => sql(`nullif(json_extract_path_text(${value}, ${asText(key)}), '')`),
   // Pages have one record a row, so nothing is joined.
   lines: (value) => value,

@@ -67,13 +67,13 @@ const unavailable = (message: string, retryable = false): RunError =>
 
 /** Errors of Redshift's own (documentation: Serializable isolation). Their number is the message, the rest the detail. */
 function explain({ label }: Query, message: string): RunError | undefined {
-  if (/\b1023\b|Serializable isolation violation/.test(message))
+  if (/^1023\b|Serializable isolation violation/.test(message))
     return new RunError(
       'warehouse-conflict',
       `${label}: another transaction wrote a table that this one used, so nothing of it was kept (1023)`,
       { retryable: true, hint: CONFLICT_HINT },
     );
-  if (/\b1018\b/.test(message))
+  if (/^1018\b/.test(message))
     return new RunError(
       'warehouse-conflict',
       `${label}: a table was replaced while it was used, as when dbt rebuilds a source (1018)`,

@@ -89,6 +89,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     ['time without time zone', "'03:04:05.5'", '"03:04:05.5"'],
     ['json', `'{"a":1.10, "b" :\n null}'`, '{"a":1.10, "b" :  null}'],
     ['json', "' null '", null],
+    ['json', "chr(9) || 'null' || chr(13)", null],
     ['jsonb', `'{"b":1.10,"a":null}'`, '{"a": null, "b": 1.10}'],
     ['integer[]', "'{1,null}'", '[1,null]'],
     ['double precision[]', "'{NaN,1.5}'", '["NaN",1.5]'],
@@ -179,6 +180,12 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await bad('"x"')).toBe(1);
     // A key that text cannot hold.
     expect(await bad('{"a\\u0000":1}')).toBe(1);
+    // Half of a pair, as a cut text has it; and what only looks like an escape.
+    for (const odd of ['{"a":"\\ud83d"}', '{"a":["x\\uDE00"]}', '{"a":"\\ud83d\\ud83d\\ude00"}']) {
+      expect([odd, await flat(odd), await bad(odd)]).toEqual([odd, '', 1]);
+    }
+    for (const good of ['{"a":"\\ud83d\\ude00"}', '{"a":"C:\\\\u0000"}', '{"a":"\\\\\\\\ud83d"}'])
+      expect([good, await flat(good), await bad(good)]).toEqual([good, `,${good.slice(1, -1)}`, 0]);
   });
 
   test('hostile names and values stay inside their quotes, whatever the session says of backslashes', async () => {
