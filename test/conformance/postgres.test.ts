@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Column } from '../../compiler/dialects/dialect.ts';
 import { postgres } from '../../compiler/dialects/postgres.ts';
-import { openPostgres } from '../../runtime/warehouses/postgres.ts';
+import { openPostgres, tlsOf } from '../../runtime/warehouses/postgres.ts';
 import type { Connection, Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import { realWorld } from '../../runtime/world.ts';
 import type { PostgresSettings } from '../../schemas/types.ts';
@@ -9,6 +9,12 @@ import { onEngine } from '../engines/engine.ts';
 import type { Cluster } from '../engines/postgres/cluster.ts';
 import { missing, startCluster } from '../engines/postgres/cluster.ts';
 import { checksumOf, EQUAL, UNEQUAL } from './checksums.ts';
+
+test('a server proves who it is unless the target says otherwise', async () => {
+  const none = { readFile: () => Promise.resolve(undefined) };
+  expect(await tlsOf(none, { host: 'db.example.com' }, '.')).toEqual({ rejectUnauthorized: true });
+  expect(await tlsOf(none, { host: 'db.example.com', sslmode: 'disable' }, '.')).toBe(false);
+});
 
 onEngine(missing(), 'PostgreSQL', () => {
   let cluster: Cluster;
@@ -246,6 +252,10 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await value('select count(*) as n from counted')).toBe(1);
     // The pinned level, whatever the database says.
     expect(await value(`select current_setting('transaction_isolation') as v`)).toBe('read committed');
+  });
+
+  test('the server is told who connects', async () => {
+    expect(await value(`select current_setting('application_name') as v`)).toBe('syncline');
   });
 
   test('what is opened to be read cannot be written', async () => {

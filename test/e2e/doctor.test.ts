@@ -95,7 +95,7 @@ test('what is not well in the warehouse: each finding is a line that says what t
   );
   await rm(file);
   expect(trouble(await cli(dir, 'doctor'))).toEqual([
-    'fail  warehouse: There is no database file warehouse.duckdb. Check `path:` of target dev.',
+    'fail  warehouse: There is no database file warehouse.duckdb. Check `path:` of the target.',
   ]);
 });
 

@@ -143,7 +143,7 @@ describe('bad input that files show: exit code 2, one sentence, nothing sent', (
       'a property that Mixpanel reserves',
     ],
     ['a mode of no such kind', SYNC.replace('mirror', 'full'), 'mode-unavailable', 'kind events has no mode full'],
-    ['a key that is none', `${SYNC}    grantee: x\n`, 'not-yet-supported', '`grantee` is not supported'],
+    ['a key that is none', `${SYNC}    dbt_profile: x\n`, 'not-yet-supported', '`dbt_profile` is not supported'],
   ])('%s', async (_, yml, code, text) => {
     const dir = kept(await shop());
     await writeFile(path.join(dir, 'syncs/shop.yml'), yml);

@@ -81,30 +81,35 @@ onEngine(missing(), 'PostgreSQL', () => {
     const role = `Mr "Sync" ${databases}`;
     const quoted = JSON.stringify(role);
     const syncs =
-      SYNC +
-      `  - { name: people, kind: user_profiles, mode: mirror, source: { relation: public.people }, user_id: id }\n`;
+      SYNC.replace('public.', 'shop.') +
+      `  - { name: people, kind: user_profiles, mode: mirror, source: { relation: shop.people }, user_id: id }\n`;
+    const orders = ORDERS.replace('table orders', 'table shop.orders');
     const tables = [
-      ORDERS,
-      `create table people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
-      'create table secrets (x integer)',
+      'create schema shop',
+      orders,
+      `create table shop.people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
+      'create table shop.secrets (x integer)',
     ];
     const settings = `grantee: ${quoted}, creator: syncline`;
     const { dir, query } = await locked({ settings, syncs, tables });
     const [database] = await query('select current_database() as name');
     const printed = await cli(dir, 'setup');
-    expect(printed.out).toContain('grant select on table "public"."orders", "public"."people" to "Mr ""Sync""');
+    expect(printed.out).toContain('grant select on table "shop"."orders", "shop"."people" to "Mr ""Sync""');
     told(await cli(dir, 'setup', '--execute'), 0, 'Set up 2 syncs');
     // What was made already is no trouble.
     told(await cli(dir, 'setup', '--execute'), 0);
     configure(dir, String(database?.['name']), `${settings}, user: ${quoted}`);
     told(await cli(dir, 'apply'), 0, 'purchases: run 1 done: 3 inserts', 'people: run 1 done: 5 inserts');
     expect((await cli(dir, 'doctor')).out).toContain('ok    privileges');
-    await query('drop table orders', ORDERS, `update orders set item = 'new'`);
+    const as = `set role "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`;
+    await expect(query(as, 'select * from shop.secrets')).rejects.toThrow('permission denied for table secrets');
+    await expect(query(as, 'create table shop.mine (x integer)')).rejects.toThrow('permission denied for schema shop');
+    await query('drop table shop.orders', orders, `update shop.orders set item = 'new'`);
     told(await cli(dir, 'apply'), 0, 'purchases: run 2 done: 0 inserts, 3 updates');
     await query(
-      'drop table people',
-      `create table people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
-      `revoke all on people from "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`,
+      'drop table shop.people',
+      `create table shop.people as select 'p' || i as id, i as v from generate_series(1, 5) as t(i)`,
+      `revoke all on shop.people from "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`,
     );
     told(
       await cli(dir, 'apply'),
@@ -114,11 +119,11 @@ onEngine(missing(), 'PostgreSQL', () => {
       '`syncline setup` prints what it needs',
     );
     const found = (await cli(dir, 'doctor')).out;
-    expect(found).toContain('fail  privileges: The role that syncline connects as: it may not read "public"."people".');
-    await query(`grant select, delete on people to "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
+    expect(found).toContain('fail  privileges: The role that syncline connects as: it may not read "shop"."people".');
+    await query(`grant select, delete on shop.people to "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
     told(await cli(dir, 'apply'), 0, 'people: nothing changed');
     expect((await cli(dir, 'doctor')).out).toContain(
-      'warn  privileges: The role that syncline connects as: it may write "public"."people", and only reads it.',
+      'warn  privileges: The role that syncline connects as: it may write "shop"."people", and only reads it.',
     );
   });
 
@@ -196,7 +201,9 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
     told(await lock('sslmode: verify-full, sslrootcert: ca.pem'), 0);
     // The certificate does not name this address, which the looser mode does not ask for.
-    told(await lock('sslmode: verify-full, sslrootcert: ca.pem, host: 127.0.0.2'), 1);
+    const other = await lock('sslmode: verify-full, sslrootcert: ca.pem, host: 127.0.0.2');
+    told(other, 1, 'does not prove who it is', '127.0.0.2');
+    told(await lock('sslmode: verify-ca, sslrootcert: ca.pem, host: 127.0.0.2'), 0);
     told(await lock('sslmode: require'), 0);
     cluster.restart({});
   });

@@ -221,7 +221,7 @@ describe('the database file', () => {
     await mkdir(file);
     told(await cli(dir, 'plan'), 1, 'error[warehouse-unavailable]', 'Is a directory. Check that');
     await rm(file, { recursive: true });
-    told(await cli(dir, 'plan'), 1, 'There is no database file warehouse.duckdb. Check `path:` of target dev.');
+    told(await cli(dir, 'plan'), 1, 'There is no database file warehouse.duckdb. Check `path:` of the target.');
     await writeFile(file, good);
     told(await cli(dir, 'apply'), 0, '3 inserts');
   });

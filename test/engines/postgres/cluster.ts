@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -62,10 +62,11 @@ export async function startCluster(): Promise<Cluster> {
   chmodSync(dir, 0o755);
   const data = path.join(dir, 'data');
   run('initdb', '-D', data, '-U', USER, '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync');
+  appendFileSync(path.join(data, 'pg_hba.conf'), 'host all all 127.0.0.2/32 trust\n');
   const port = await freePort();
   const start = (settings: Readonly<Record<string, string>>): void => {
     const all = {
-      listen_addresses: '127.0.0.1',
+      listen_addresses: '127.0.0.1,127.0.0.2',
       fsync: 'off',
       full_page_writes: 'off',
       synchronous_commit: 'off',
