@@ -366,6 +366,26 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
   });
 
+  test('a commit that another transaction crossed: the run is finished, and neither captured nor sent again', async () => {
+    const { dir, query } = await ready();
+    await query(
+      'create sequence tries',
+      `create function crossed() returns trigger language plpgsql as $$ begin if nextval('tries') <= 2 then raise exception 'could not serialize access' using errcode = '40001'; end if; return null; end $$`,
+      'create trigger crossed before insert on mixpanel.purchases__ledger for each statement execute function crossed()',
+    );
+    const applied = await cli(dir, 'apply');
+    told(
+      applied,
+      0,
+      'purchases/ledger_insert.sql: could not serialize access; it is begun again',
+      'purchases: finishing interrupted run 1',
+      'purchases: run 1 done: 3 inserts',
+    );
+    expect(applied.err.match(/captured/g)).toHaveLength(1);
+    expect(await sent(dir)).toBe(3);
+    told(await cli(dir, 'apply'), 0, 'nothing changed');
+  });
+
   test('two applies at once: one sends, the other is told, and nothing is sent twice', async () => {
     const many = `create table orders as select i as id, timestamp '2024-01-01' as t, 'x' as item from generate_series(1, 20000) as t(i)`;
     const { dir } = await ready({ tables: [many] });
