@@ -8,7 +8,9 @@ onEngine(missing(), "sqlglot's Redshift dialect", () => {
     const statements = Object.fromEntries(
       [...(await compiledOnRedshift())].map(([name, text]) => [name, text.replaceAll(/\$\{\w+\}/g, '7')]),
     );
-    const read = Object.entries(parseAll(statements));
+    // It looks no further than the word `explain`; what is explained is a statement like others.
+    const bare = Object.entries(statements).map(([name, text]) => [name, text.replace(/^explain$/m, '')] as const);
+    const read = Object.entries(parseAll(Object.fromEntries(bare)));
     expect(read.filter(([, how]) => how !== 'parsed' && how !== 'opaque')).toEqual([]);
     // What it takes as a whole and looks no further at.
     const opaque = new Set(read.filter(([, how]) => how === 'opaque').map(([name]) => name.replace(/^.*\//, '')));
