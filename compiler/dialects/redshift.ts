@@ -107,7 +107,8 @@ function jsonString(value: Sql): Sql {
 const jsonValid = (value: Sql): Sql => sql(`can_json_parse(${value})`);
 
 /** A text that is no JSON by itself must not become a part of it: what stands here then makes the whole invalid. */
-const provenJson = (value: Sql): Sql => sql(`case when not ${jsonValid(value)} then 'no JSON' else ${value} end`);
+const provenJson = (value: Sql): Sql =>
+  sql(`case when ${value} is not null and not ${jsonValid(value)} then 'no JSON' else ${value} end`);
 
 function jsonValue(column: Column): Sql {
   if (column.sentAs === 'string') return jsonString(plainText(column));
