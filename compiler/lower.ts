@@ -114,9 +114,11 @@ export function lowerSync(
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
-      values: { table: context.get(name), columns: tables[name], ...indexOf(name) },
+      values: { table: context.get(name), columns: tables[name], ...indexOf(name), is_kept: name !== 'outbox' },
       repeatable: false,
     });
+  // Without transactions the state has its row at once, and a commit's statements leave the same when they run again.
+  const isAtomic = dialect.transaction !== null;
   const owner = handedTo(dialect, place);
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
@@ -178,11 +180,11 @@ export function lowerSync(
     setup: [
       step(
         [
-          table('state'),
+          isAtomic ? table('state') : add('create_state'),
           ...(mirror ? [table('ledger')] : []),
           table('rejects'),
           ...(hasSeen ? [table('seen')] : []),
-          add('state_insert'),
+          ...(isAtomic ? [add('state_insert')] : []),
           ...(owner === null ? [] : owned.map(handOver)),
         ],
         true,
@@ -232,9 +234,10 @@ export function lowerSync(
                 'Accepted, refused and invalid records do not add up to the captured ones. Nothing was recorded; please report this.',
             },
           }),
-          ...(mirror ? [add('ledger_forward'), add('ledger_remove'), add('ledger_insert'), add('ledger_unknown')] : []),
-          add('rejects_remove'),
-          add('rejects_insert'),
+          ...(mirror ? [add('ledger_forward')] : []),
+          ...(mirror ? (isAtomic ? [add('ledger_remove'), add('ledger_insert')] : [add('ledger_merge')]) : []),
+          ...(mirror ? [add('ledger_unknown')] : []),
+          ...(isAtomic ? [add('rejects_remove'), add('rejects_insert')] : [add('rejects_merge')]),
           ...(hasSeen ? [add('seen_insert'), add('seen_remove')] : []),
           record,
           add('state_commit', { expect: LEASE_LOST, repeatable: false }),
@@ -385,10 +388,7 @@ function contextOf(
 ): Values {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
-  const outboxName = dialect
-    .ident(`${sync.name}__outbox_0`)
-    .replace(/0(.)$/, (_, quote: string) => hole('run') + quote);
-  const outbox = sql(`${dialect.ident(place.staging)}.${outboxName}`);
+  const outbox = sql(name('outbox_0').replace(/0(.)$/, (_, quote: string) => hole('run') + quote));
   const relation = dialect.relation(sync.relation);
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   return {
@@ -405,7 +405,7 @@ function contextOf(
     seen: name('seen'),
     runs: dialect.relation([place.staging, 'runs']),
     outbox,
-    source: historyRows(dialect, sync, source, sync.where === null ? relation : dialect.filtered(relation, sync.where)),
+    source: historyRows(dialect, sync, source, dialect.rowsOf(relation, source.columns, sync.where)),
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',

@@ -9,6 +9,7 @@ export type RunErrorCode =
   | 'guard'
   | 'columns-drifted'
   | 'source-unreadable'
+  | 'not-found'
   | 'warehouse-unavailable'
   | 'warehouse-error'
   | 'warehouse-conflict'

@@ -24,7 +24,7 @@ type Counts = Pick<
  * @throws RunError where apply would refuse the sync whatever its rows say
  */
 export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, backfill?: Range): Promise<Preview> {
-  const [found] = await runner.rows(sync.state.exists);
+  const [found] = await runner.rowsIfThere(sync.state.exists);
   // Before the state: a run that ends in between makes the preview one that is refused.
   const record = Number(found?.['runs_exists'] ?? 0) === 1 ? await recordOf(runner, plan, sync) : undefined;
   const lastRun = record?.lastRun ?? null;
@@ -110,6 +110,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
 /** What the planner expects, as the first line of its plan ends (documentation of PostgreSQL and Redshift: EXPLAIN). */
 async function readsOf(runner: Runner, { preview }: SyncPlan, values: Values): Promise<Preview['reads']> {
   if (preview.explain === '') return null;
+  const estimated = await runner.estimate(preview.explain, values);
+  if (estimated !== undefined) return { rows: null, bytes: estimated };
   const [first] = await runner.rows(preview.explain, values);
   const [, rows, width] = /rows=(\d+) width=(\d+)\)$/.exec(String(Object.values(first ?? {})[0])) ?? [];
   return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width) };
@@ -120,7 +122,7 @@ async function statementsOf(runner: Runner, sync: SyncPlan, isThere: boolean) {
   if (isThere) return { read: sync.state.read, ...sync.preview, renamedFrom: null };
   const { rename } = sync;
   if (!rename) return undefined;
-  const [former] = await runner.rows(rename.exists);
+  const [former] = await runner.rowsIfThere(rename.exists);
   return Number(former?.['state_exists'] ?? 0) === 1
     ? { read: rename.read, ...rename.preview, renamedFrom: rename.from }
     : undefined;

@@ -31,6 +31,19 @@ export class Runner {
     return this.#connection.rows(toQuery(this.#statement(file), values, file));
   }
 
+  /** The rows of a statement about tables; none where the schema that holds them is not there yet. */
+  async rowsIfThere(file: string): Promise<readonly Row[]> {
+    return this.rows(file).catch((error: unknown) => {
+      if (error instanceof RunError && error.code === 'not-found') return [];
+      throw error;
+    });
+  }
+
+  /** Bytes that a statement would read; undefined where the warehouse does not say. */
+  async estimate(file: string, values: Values): Promise<number | undefined> {
+    return this.#connection.estimate?.(toQuery(this.#statement(file), values, file));
+  }
+
   /** The rows of a statement as they come, in pieces. */
   stream(file: string, values: Values = {}): AsyncIterable<readonly Row[]> {
     return this.#connection.stream(toQuery(this.#statement(file), values, file));

@@ -94,11 +94,14 @@ export async function ensureState(
   const { plan, sync } = run;
   const runner = await Runner.open(plan, run.warehouse);
   try {
-    const [found] = await runner.rows(sync.state.exists);
+    const [found] = await runner.rowsIfThere(sync.state.exists);
     const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
     const recorded = has('runs_exists') && (await recordOf(runner, plan, sync)).recorded;
     if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
-    if (has('state_exists')) return;
+    if (has('state_exists')) {
+      if (run.anew === true) await completeSetup(runner, plan, sync);
+      return;
+    }
     const isAsked = run.anew === true;
     const mayCreate = run.mayCreate && (plan.embedded || isAsked);
     if (!mayCreate || has('ledger_exists') || (recorded && !isAsked))
@@ -124,6 +127,17 @@ export async function ensureState(
   }
 }
 
+/**
+ * Without transactions a setup that was cut leaves a state without the other tables. They are made as long as the
+ * state says that nothing is shown: afterwards an empty ledger would resend the table.
+ */
+async function completeSetup(runner: Runner, plan: Plan, sync: SyncPlan): Promise<void> {
+  if (plan.transaction !== null) return;
+  const [row] = await runner.rows(sync.state.read);
+  const state = row && toState(row);
+  if (state?.baseline === null && state.phase === 'idle') await runner.steps(sync.setup, {});
+}
+
 /** Gives a sync the tables of its former name: state, ledger and ids go on. @returns whether it did */
 async function takesName(
   runner: Runner,
@@ -132,7 +146,7 @@ async function takesName(
   isThere: boolean,
 ): Promise<boolean> {
   const { plan, sync } = run;
-  const [found] = await runner.rows(rename.exists);
+  const [found] = await runner.rowsIfThere(rename.exists);
   if (Number(found?.['state_exists'] ?? 0) === 0) return false;
   if (isThere)
     throw new RunError(

@@ -46,5 +46,6 @@ export function toQuery(statement: Statement, values: Values, label: string): Qu
     if (late.type !== 'integer' && late.type !== 'text') throw invalid(late, label);
     return { name: late.name, type: late.type, value: valueOf(late, values, label) };
   });
-  return { sql, binds, label };
+  const { run } = values;
+  return { sql, binds, label, ...(typeof run === 'number' ? { run } : {}) };
 }

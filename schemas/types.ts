@@ -552,7 +552,7 @@ export interface Preview {
    * What the warehouse's planner expects a run to read of the source; null where it does not tell
    */
   reads: {
-    rows: number;
+    rows: number | null;
     bytes: number;
   } | null;
   guards: GuardPreview[];
@@ -608,7 +608,7 @@ export type Tags = string[];
 export type WarehouseSettings = {
   type: string;
 } & WarehouseSettings1;
-export type WarehouseSettings1 = DuckDBSettings | PostgresSettings | RedshiftSettings;
+export type WarehouseSettings1 = BigQuerySettings | DuckDBSettings | PostgresSettings | RedshiftSettings;
 
 /**
  * syncline.yml
@@ -756,6 +756,106 @@ export interface Target {
   lease?: {
     ttl?: string;
   };
+}
+/**
+ * Named as in a dbt-bigquery profile, besides what syncline adds
+ */
+export interface BigQuerySettings {
+  type: 'bigquery';
+  /**
+   * oauth: what the environment gives (application default credentials, workload identity)
+   */
+  method?: 'oauth' | 'service-account' | 'service-account-json' | 'oauth-secrets';
+  /**
+   * Where jobs run and where the staging dataset is
+   */
+  project: string;
+  /**
+   * dbt's own; not used
+   */
+  dataset?: string;
+  /**
+   * dbt's own; not used
+   */
+  schema?: string;
+  /**
+   * dbt's own; not used
+   */
+  threads?: number;
+  /**
+   * Where the sources are, such as EU; jobs run and the staging dataset is made there
+   */
+  location?: string;
+  /**
+   * For `method: service-account`: the file of a key, or of a workload identity
+   */
+  keyfile?: string;
+  /**
+   * For `method: service-account-json`: what such a file says
+   */
+  keyfile_json?: {};
+  /**
+   * For `method: oauth-secrets`
+   */
+  token?: string;
+  /**
+   * For `method: oauth-secrets`
+   */
+  refresh_token?: string;
+  /**
+   * For `method: oauth-secrets`
+   */
+  client_id?: string;
+  /**
+   * For `method: oauth-secrets`
+   */
+  client_secret?: string;
+  /**
+   * The account that jobs run as
+   */
+  impersonate_service_account?: string;
+  priority?: 'interactive' | 'batch';
+  /**
+   * A statement that would read more fails before it reads; `maximum_bytes_billed` is dbt's name of it
+   */
+  max_bytes_billed?: number;
+  maximum_bytes_billed?: number;
+  /**
+   * A statement that takes longer is ended
+   */
+  job_execution_timeout_seconds?: number;
+  /**
+   * dbt's own; not used
+   */
+  job_creation_timeout_seconds?: number;
+  /**
+   * dbt's own; not used
+   */
+  job_retries?: number;
+  /**
+   * dbt's own; not used
+   */
+  job_retry_deadline_seconds?: number;
+  /**
+   * Of the service, where it is not Google's own
+   */
+  api_endpoint?: string;
+  /**
+   * A dataset of the project; none: no write access
+   */
+  staging?: string;
+  /**
+   * Of a gigabyte that leaves the warehouse, for `plan`
+   */
+  egress_price?: number;
+  /**
+   * Whom the SQL of `setup` gives rights, such as serviceAccount:sync@acme.iam.gserviceaccount.com
+   */
+  grantee?: string;
+  /**
+   * What the grantee may read: the sources, or all of their datasets
+   */
+  grant_scope?: 'table' | 'schema';
 }
 export interface DuckDBSettings {
   type: 'duckdb';

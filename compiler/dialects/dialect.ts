@@ -110,8 +110,11 @@ export interface Dialect {
   concat(texts: readonly Sql[]): Sql;
   /** A condition that a text has more bytes than that, or that it could not be made because it has too many. */
   oversized(text: Sql, bytes: number): Sql;
-  /** A relation's rows under a condition that people wrote and review; it was checked to be one condition. */
-  filtered(relation: Sql, condition: string): Sql;
+  /**
+   * A relation's rows: these columns at least, under a condition that people wrote and review, if there is one; it was
+   * checked to be one condition.
+   */
+  rowsOf(relation: Sql, columns: readonly Column[], condition: string | null): Sql;
   /** A placeholder of the driver. */
   bind(name: string, position: number): Sql;
   /** Canonical text of a column: equal text if and only if equal value, independent of the session. Null stays null. */

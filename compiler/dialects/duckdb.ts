@@ -174,7 +174,8 @@ export const duckdb: Dialect = {
   exact: (value) => value,
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
-  filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
+  rowsOf: (source, _, condition) =>
+    condition === null ? source : sql(`(select * from ${source} where (${condition}))`),
   bind: (name) => sql(`$${name}`),
   keyText,
   checksum: (columns) =>

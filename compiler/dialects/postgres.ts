@@ -197,7 +197,8 @@ export const postgres: Dialect = {
   exact: (value) => value,
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
-  filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
+  rowsOf: (source, _, condition) =>
+    condition === null ? source : sql(`(select * from ${source} where (${condition}))`),
   bind: (_, position) => sql(`$${position}`),
   keyText,
   checksum: (columns) =>

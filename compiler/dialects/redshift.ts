@@ -231,7 +231,8 @@ export const redshift: Dialect = {
   exact: (value) => sql(`case when octet_length(${value}) <= 255 then ${value} || '|' else md5(${value}) end`),
   concat: (texts) => put(texts.flatMap(piecesOf)),
   oversized: (value, bytes) => sql(`(${value} is null or ${sizeOf(value)} > ${bytes})`),
-  filtered: (source, condition) => sql(`(select * from ${source} where (${condition}))`),
+  rowsOf: (source, _, condition) =>
+    condition === null ? source : sql(`(select * from ${source} where (${condition}))`),
   bind: (_, position) => sql(`$${position}`),
   keyText,
   // A sum knows no text of the whole row, which might be too long. A null adds nothing wherever it is.

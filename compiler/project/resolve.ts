@@ -293,7 +293,11 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
 
 function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
   if (!('grantee' in warehouse)) return null;
-  return { to: warehouse.grantee, scope: warehouse.grant_scope ?? 'table', creator: warehouse.creator ?? null };
+  return {
+    to: warehouse.grantee,
+    scope: warehouse.grant_scope ?? 'table',
+    creator: ('creator' in warehouse ? warehouse.creator : undefined) ?? null,
+  };
 }
 
 function resolveSync(

@@ -198,7 +198,7 @@ export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): vo
 export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
   if (plan.states === '') return;
   const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
-  const orphans = (await runner.rows(plan.states)).filter((r) => !declared.has(String(r['name'])));
+  const orphans = (await runner.rowsIfThere(plan.states)).filter((r) => !declared.has(String(r['name'])));
   for (const { name, has_state: hasState } of orphans)
     if (Number(hasState) === 0)
       err(

@@ -91,7 +91,7 @@ async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find)
   let isSetUp = 0;
   for (const sync of syncs)
     try {
-      const [found] = await runner.rows(sync.state.exists);
+      const [found] = await runner.rowsIfThere(sync.state.exists);
       if (Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, sync);
       isSetUp += Number(found?.['state_exists'] ?? 0);
     } catch (error) {

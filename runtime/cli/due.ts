@@ -48,7 +48,7 @@ export async function dueSyncs(
   try {
     let runs: readonly Row[] | undefined;
     for (const sync of syncs) {
-      const [found] = await runner.rows(sync.state.exists);
+      const [found] = await runner.rowsIfThere(sync.state.exists);
       const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
       const [row] = has('state_exists') ? await runner.rows(sync.state.read) : [];
       if (has('runs_exists')) runs ??= await runner.rows(plan.runs);

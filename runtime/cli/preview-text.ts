@@ -52,7 +52,7 @@ export function text(told: Told): string {
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
   if (p.reads)
     lines.push(
-      `  reads about ${count(p.reads.rows, 'row')} of ${told.sync?.source ?? 'the source'}, ${bytes(p.reads.bytes)}, as the warehouse's planner expects`,
+      `  reads about ${p.reads.rows === null ? '' : `${count(p.reads.rows, 'row')} of `}${told.sync?.source ?? 'the source'}, ${bytes(p.reads.bytes)}, as the warehouse's planner expects`,
     );
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)

@@ -20,6 +20,10 @@ export async function openWarehouse(
   options: OpenOptions,
 ): Promise<Warehouse> {
   switch (settings.type) {
+    case 'bigquery': {
+      const { openBigQuery } = await import('./bigquery.ts');
+      return openBigQuery(world, settings, options);
+    }
     case 'duckdb': {
       const { openDuckDB } = await import('./duckdb.ts');
       const { path: file, settings: own = {} } = settings;

@@ -10,6 +10,8 @@ export interface Query {
   readonly sql: string;
   readonly binds: readonly Bind[];
   readonly label: string;
+  /** The run that it is of, where it is of one. */
+  readonly run?: number;
 }
 
 /** A row by column name; integers come as numbers, everything else as text. */
@@ -26,6 +28,8 @@ export interface Connection {
   rows(query: Query): Promise<readonly Row[]>;
   /** The rows as they come, in pieces: a table never is in memory as a whole. */
   stream(query: Query): AsyncIterable<readonly Row[]>;
+  /** Bytes that a statement would read, where the warehouse says so without running it. */
+  estimate?(query: Query): Promise<number>;
   close(): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import { bigquery } from '../../compiler/dialects/bigquery.ts';
 import { duckdb } from '../../compiler/dialects/duckdb.ts';
 import type { Dialect } from '../../compiler/dialects/dialect.ts';
 import { postgres } from '../../compiler/dialects/postgres.ts';
@@ -27,12 +28,31 @@ const SHARED: Readonly<Record<string, string>> = {
 
 /** Warehouses besides DuckDB, with the types of the goldens' columns as they name them; a type that is missing has no counterpart that can be synced. */
 export const WAREHOUSES = {
+  bigquery: {
+    neutral: neutral(bigquery),
+    connection: 'project: acme',
+    types: {
+      INTEGER: 'INT64',
+      TIMESTAMP: 'DATETIME',
+      VARCHAR: 'STRING',
+      'DECIMAL(9,2)': 'NUMERIC(9, 2)',
+      DOUBLE: 'FLOAT64',
+      BOOLEAN: 'BOOL',
+      DATE: 'DATE',
+      'TIMESTAMP WITH TIME ZONE': 'TIMESTAMP',
+      'VARCHAR[]': 'ARRAY<STRING>',
+      JSON: 'JSON',
+      BLOB: 'BYTES',
+    } as Readonly<Record<string, string>>,
+  },
   postgres: {
     neutral: neutral(postgres),
+    connection: 'host: h, user: u, dbname: d',
     types: { ...SHARED, 'VARCHAR[]': 'text[]', JSON: 'jsonb', BLOB: 'bytea' } as Readonly<Record<string, string>>,
   },
   redshift: {
     neutral: neutral(redshift),
+    connection: 'host: h, user: u, dbname: d',
     types: { ...SHARED, 'VARCHAR[]': 'super', JSON: 'super' } as Readonly<Record<string, string>>,
   },
 } as const;
@@ -45,7 +65,7 @@ export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''):
   return {
     'syncline.yml': PROJECT.replace(
       'type: duckdb, path: warehouse.duckdb',
-      `type: ${kind}, host: h, user: u, dbname: d${settings}`,
+      `type: ${kind}, ${WAREHOUSES[kind].connection}${settings}`,
     ),
     'syncs/shop.yml': hasBlob ? syncs : syncs.replaceAll(', photo]', ']').replaceAll('[photo]', '[device]'),
     'syncline.lock.json': lock(

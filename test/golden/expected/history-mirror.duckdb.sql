@@ -233,6 +233,7 @@ create table "mixpanel"."customers__rejects" (
 -- customers/state_insert.sql
 insert into "mixpanel"."customers__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
 select 0, null, 0, 0, 'idle', null, null, null, 0, 'customers', 0, 1, 'shop', 'dev', '', '', ''
+from (select 1 as one) as o
 where not exists (select 1 from "mixpanel"."customers__state")
 
 -- customers/capture.sql
@@ -474,7 +475,7 @@ having count(*) > 0
 update "mixpanel"."customers__ledger" as l
 set row_key = o.row_key, row_checksum = o.row_checksum
 from "mixpanel"."customers__outbox_${run}" as o
-where o.change = 'forward' and o.payload = l.row_key
+where o.change = 'forward' and o.payload = l.row_key and o.insert_id = l.insert_id
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- customers/ledger_remove.sql

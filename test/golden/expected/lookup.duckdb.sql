@@ -49,6 +49,7 @@ having coalesce(sum(strlen(payload) + 1), 0) > 100000000
 -- items/check_on_empty_source.sql
 -- a source that was empty before is no news
 select 'no rows' as violation
+from (select 1 as one) as o
 where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
 
 -- items/create_outbox.sql
@@ -187,6 +188,7 @@ create table "mixpanel"."items__rejects" (
 -- items/state_insert.sql
 insert into "mixpanel"."items__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
 select 0, null, 0, 0, 'idle', null, null, null, 0, 'items', 0, 1, 'shop', 'dev', '', '', ''
+from (select 1 as one) as o
 where not exists (select 1 from "mixpanel"."items__state")
 
 -- items/probe.sql
@@ -477,6 +479,7 @@ select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
 from (
 -- a source that was empty before is no news
 select 'no rows' as violation
+from (select 1 as one) as o
 where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
 ) as v
 order by row_change, change, reason

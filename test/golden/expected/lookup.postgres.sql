@@ -380,6 +380,7 @@ select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
 from (
 -- a source that was empty before is no news
 select 'no rows' as violation
+from (select 1 as one) as o
 where not exists (select 1 from "main"."orders" as t) and cast($1 as text) <> cast($2 as text)
 ) as v
 order by row_change, change, reason

@@ -354,6 +354,7 @@ select null, 'check_on_empty_source', v.violation, 0, 0, 0, 0, 0
 from (
 -- a source that was empty before is no news
 select 'no rows' as violation
+from (select 1 as one) as o
 where not exists (select 1 from "main"."orders" as t) and cast($1 as varchar(65535)) <> cast($2 as varchar(65535))
 ) as v
 order by row_change, change, reason

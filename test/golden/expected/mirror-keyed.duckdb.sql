@@ -261,6 +261,7 @@ create table "mixpanel"."purchases__rejects" (
 -- purchases/state_insert.sql
 insert into "mixpanel"."purchases__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
 select 0, null, 0, 0, 'idle', null, null, null, 0, 'purchases', 0, 1, 'shop', 'dev', '', '', ''
+from (select 1 as one) as o
 where not exists (select 1 from "mixpanel"."purchases__state")
 
 -- purchases/capture.sql
@@ -625,7 +626,7 @@ having count(*) > 0
 update "mixpanel"."purchases__ledger" as l
 set row_key = o.row_key, row_checksum = o.row_checksum
 from "mixpanel"."purchases__outbox_${run}" as o
-where o.change = 'forward' and o.payload = l.row_key
+where o.change = 'forward' and o.payload = l.row_key and o.insert_id = l.insert_id
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/ledger_remove.sql
@@ -694,7 +695,7 @@ where project = 'shop' and target = 'dev' and sync = 'purchases' and run = cast(
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
@@ -707,7 +708,7 @@ newer as (
 
 older as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 differing as (
   select n.*, o.row_key as syncline_old_key
@@ -717,7 +718,7 @@ differing as (
 ),
 shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
-  where 1 = 0
+  limit 0
 ),
 changes as (
   select d.*,
@@ -1366,7 +1367,7 @@ drop table if exists "mixpanel"."purchases__state"
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
@@ -1379,7 +1380,7 @@ newer as (
 
 older as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 differing as (
   select n.*, o.row_key as syncline_old_key
@@ -1389,7 +1390,7 @@ differing as (
 ),
 shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
-  where 1 = 0
+  limit 0
 ),
 changes as (
   select d.*,

@@ -325,7 +325,7 @@ where batch = cast($4 as bigint) and ordinal = p.place
 update "mixpanel"."customers__ledger" as l
 set row_key = o.row_key, row_checksum = o.row_checksum
 from "mixpanel"."customers__outbox_${run}" as o
-where o.change = 'forward' and o.payload = l.row_key
+where o.change = 'forward' and o.payload = l.row_key and o.insert_id = l.insert_id
   and exists (select 1 from "mixpanel"."customers__state" as f where f.version = cast($1 as bigint) and f.holder = cast($2 as text) for share)
 
 -- customers/ledger_remove.sql

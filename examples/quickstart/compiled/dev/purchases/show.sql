@@ -1,7 +1,7 @@
 with known as (
   -- invalid rows of earlier runs whose reason only another value can lift
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
@@ -14,7 +14,7 @@ newer as (
 
 older as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum
-  where 1 = 0
+  limit 0
 ),
 differing as (
   select n.*, o.row_key as syncline_old_key
@@ -24,7 +24,7 @@ differing as (
 ),
 shown as (
   select cast(null as varchar) as row_key, cast(null as varchar) as row_checksum, cast(null as bigint) as time_ms, cast(null as varchar) as event, cast(null as varchar) as user_id, cast(null as varchar) as device_id, cast(null as varchar) as insert_id
-  where 1 = 0
+  limit 0
 ),
 changes as (
   select d.*,

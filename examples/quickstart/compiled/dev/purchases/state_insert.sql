@@ -1,3 +1,4 @@
 insert into "mixpanel"."purchases__state" (version, holder, lease_until, quiet_until, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names)
 select 0, null, 0, 0, 'idle', null, null, null, 0, 'purchases', 0, 1, 'shop', 'dev', '', '', ''
+from (select 1 as one) as o
 where not exists (select 1 from "mixpanel"."purchases__state")

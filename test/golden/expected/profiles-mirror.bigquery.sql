@@ -1,0 +1,723 @@
+-- shared/create_schema.sql: as in mirror-keyed
+
+-- shared/create_runs.sql: as in mirror-keyed
+
+-- shared/runs.sql: as in mirror-keyed
+
+-- shared/states.sql: as in mirror-keyed
+
+-- customers/check_columns.sql
+select 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end as violation
+from (
+  select 'order_id' as name, 'INT64' as native union all
+  select 'ordered_at' as name, 'DATETIME' as native union all
+  select 'customer_id' as name, 'STRING' as native union all
+  select 'amount' as name, 'NUMERIC(9, 2)' as native union all
+  select 'weight' as name, 'FLOAT64' as native union all
+  select 'gift' as name, 'BOOL' as native union all
+  select 'shipped' as name, 'DATE' as native union all
+  select 'loaded_at' as name, 'TIMESTAMP' as native union all
+  select 'tags' as name, 'ARRAY<STRING>' as native union all
+  select 'raw' as name, 'JSON' as native union all
+  select 'photo' as name, 'BYTES' as native union all
+  select 'device' as name, 'STRING' as native union all
+  select 'note' as name, 'STRING' as native
+) as w
+left join (select column_name as name, data_type as native from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position) as c on c.name = w.name
+where c.name is null or c.native <> w.native
+
+-- customers/check_null_key.sql
+select 'a row has no value in its key' as violation
+from `mixpanel.customers__outbox_${run}`
+where row_key is null
+limit 1
+
+-- customers/check_twin_keys.sql
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  where exists (select 1 from `mixpanel.customers__outbox_${run}` as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from `mixpanel.customers__outbox_${run}` as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as string) || ' times' as violation
+from `mixpanel.customers__outbox_${run}` as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+
+-- customers/check_max_deletes.sql
+select 'deletes: ' || cast(d.deletes as string) || ' of ' || cast(l.shown as string) || ' rows' as violation
+from (select count(*) as deletes from `mixpanel.customers__outbox_${run}` where row_change = 'delete' and old_insert_id is not null) as d
+cross join (select count(*) as shown from `mixpanel.customers__ledger`) as l
+where d.deletes > coalesce(cast(@allow_max_deletes as int64), greatest(l.shown * 0 / 100.0, 5))
+
+-- customers/check_on_empty_source.sql
+select 'the source is empty and Mixpanel shows ' || cast(l.shown as string) || ' rows' as violation
+from (select count(*) as shown from `mixpanel.customers__ledger`) as l
+cross join (select count(*) as deletes from `mixpanel.customers__outbox_${run}` where row_change = 'delete' and old_insert_id is not null) as d
+where l.shown > 0 and d.deletes = l.shown and not exists (select 1 from `mixpanel.customers__outbox_${run}` where change in ('insert', 'update'))
+  -- a reject that no record of this run touches is an invalid row that is still there
+  and not exists (
+    select 1 from `mixpanel.customers__rejects` as j
+    where j.kind = 'invalid' and not exists (select 1 from `mixpanel.customers__outbox_${run}` as o where o.row_key = j.row_key and o.insert_id = j.insert_id)
+  )
+  and cast(@allow_on_empty_source as int64) is null
+
+-- customers/create_outbox.sql
+create table `mixpanel.customers__outbox_${run}` (
+  batch int64,
+  ordinal int64,
+  row_change string,
+  change string,
+  row_key string,
+  row_checksum string,
+  profile_id string,
+  insert_id string,
+  old_insert_id string,
+  payload string,
+  reason string,
+  outcome string,
+  outcome_reason string
+)
+-- what a run looks up by: a page of the outbox reads its batches, not all of it
+cluster by batch, ordinal
+
+-- customers/run_record.sql
+insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+select 'shop', 'dev', 'customers', cast(@run as int64), unix_millis(current_timestamp()),
+  count(case when o.change = 'insert' then 1 end),
+  count(case when o.change = 'update' then 1 end),
+  count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast(@adopted as int64) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
+  count(case when o.outcome is not null then 1 end),
+  count(case when o.reason is not null then 1 end),
+0
+-- the two updates of a profile are one change of its row
+from (
+  select row_key, max(change) as change, max(insert_id) as insert_id, max(reason) as reason, case when max(reason) is null then max(outcome) end as outcome
+  from `mixpanel.customers__outbox_${run}`
+  where change not in ('settled', 'forward')
+  group by row_key
+) as o
+where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+having not exists (select 1 from `mixpanel.runs` as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'customers' and r.run = cast(@run as int64))
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/columns.sql
+select column_name as name, data_type as native from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position
+
+-- customers/state_exists.sql
+select
+  case when exists (select 1 from `mixpanel`.INFORMATION_SCHEMA.TABLES as t where t.table_name = 'customers__state') then 1 else 0 end as state_exists,
+  case when exists (select 1 from `mixpanel`.INFORMATION_SCHEMA.TABLES as t where t.table_name = 'customers__ledger') then 1 else 0 end as ledger_exists,
+  case when exists (select 1 from `mixpanel`.INFORMATION_SCHEMA.TABLES as t where t.table_name = 'runs') then 1 else 0 end as runs_exists
+
+-- customers/state_owner.sql
+-- another project or target that uses this staging schema, whether this sync has ever run here, and its last run on record
+select
+  max(case when project <> 'shop' or target <> 'dev' then project || ' / ' || target end) as foreign_owner,
+  coalesce(max(case when sync = 'customers' then 1 else 0 end), 0) as recorded,
+  max(case when sync in ('customers', 'customers') then run end) as last_run
+from `mixpanel.runs`
+
+-- customers/state_read.sql
+select
+  version, holder, phase, run, baseline, pending, next_batch, id_space, epoch, layout, project, target, mixpanel, source, names,
+  case when holder is not null and lease_until > unix_millis(current_timestamp()) then 1 else 0 end as held,
+  lease_until,
+  case when quiet_until > unix_millis(current_timestamp()) then quiet_until - unix_millis(current_timestamp()) else 0 end as quiet_left_ms
+from `mixpanel.customers__state`
+
+-- customers/state_lease.sql
+update `mixpanel.customers__state`
+set
+  version = version + 1,
+  holder = cast(@holder as string),
+  lease_until = unix_millis(current_timestamp()) + cast(@ttl_ms as int64),
+  quiet_until = case when holder is null then quiet_until else greatest(quiet_until, lease_until + cast(@quiet_ms as int64)) end,
+  mixpanel = case when mixpanel = '' then cast(@mixpanel as string) else mixpanel end,
+  source = case when source = '' then 'main.orders' else source end,
+  names = names || cast(version + 1 as string) || ' '
+where version = cast(@state_version as int64)
+  and coalesce(holder, '') = cast(@state_holder as string)
+  and (holder is null or lease_until <= unix_millis(current_timestamp()))
+
+-- customers/state_renew.sql
+update `mixpanel.customers__state`
+set version = version, lease_until = unix_millis(current_timestamp()) + cast(@ttl_ms as int64)
+where version = cast(@version as int64) and holder = cast(@holder as string)
+
+-- customers/state_release.sql
+update `mixpanel.customers__state`
+set version = version, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, unix_millis(current_timestamp()) + cast(@quiet_ms as int64))
+where version = cast(@version as int64) and holder = cast(@holder as string)
+
+-- customers/state_unlock.sql
+update `mixpanel.customers__state`
+set version = version + 1, holder = null, lease_until = 0, quiet_until = greatest(quiet_until, greatest(lease_until, unix_millis(current_timestamp())) + cast(@quiet_ms as int64))
+where version = cast(@state_version as int64)
+
+-- customers/state_forget.sql
+update `mixpanel.customers__state`
+set version = version, names = cast(@names as string)
+where version = cast(@version as int64) and holder = cast(@holder as string)
+
+-- customers/state_settle.sql
+-- a run that captured nothing: only its position moves
+update `mixpanel.customers__state`
+set version = version, baseline = cast(@pending as string)
+where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
+
+-- customers/create_state.sql
+-- with its one row at once: there is no transaction that could make both
+create table if not exists `mixpanel.customers__state` as
+select
+  cast(0 as int64) as version,
+  cast(null as string) as holder,
+  cast(0 as int64) as lease_until,
+  cast(0 as int64) as quiet_until,
+  cast('idle' as string) as phase,
+  cast(null as int64) as run,
+  cast(null as string) as baseline,
+  cast(null as string) as pending,
+  cast(0 as int64) as next_batch,
+  cast('customers' as string) as id_space,
+  cast(0 as int64) as epoch,
+  cast(1 as int64) as layout,
+  cast('shop' as string) as project,
+  cast('dev' as string) as target,
+  cast('' as string) as mixpanel,
+  cast('' as string) as source,
+  cast('' as string) as names
+
+-- customers/create_ledger.sql
+create table if not exists `mixpanel.customers__ledger` (
+  row_key string,
+  row_checksum string,
+  profile_id string,
+  insert_id string
+)
+-- what a run looks up by: a page of the outbox reads its batches, not all of it
+cluster by row_key
+
+-- customers/create_rejects.sql
+create table if not exists `mixpanel.customers__rejects` (
+  row_key string,
+  insert_id string,
+  kind string,
+  change string,
+  reason string,
+  row_checksum string,
+  profile_id string,
+  shown int64,
+  run int64
+)
+
+-- customers/capture.sql
+-- the source is read here and nowhere else: what follows names the rows that changed several times
+create temp table syncline_changes as
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from `mixpanel.customers__rejects` as j
+  where j.kind = 'invalid' and j.reason not in ('')
+),
+source_rows as (
+  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+),
+newer as (
+  select r.*, `customer_id` as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from `mixpanel.customers__ledger`
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast(@resend as int64) = 1
+),
+shown as (
+  select row_key, row_checksum, profile_id, insert_id
+  from `mixpanel.customers__ledger`
+),
+changes as (
+  select d.*,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+
+select * from changes;
+insert into `mixpanel.customers__outbox_${run}` (batch, ordinal, row_change, change, row_key, row_checksum, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
+with changes as (
+  select * from syncline_changes
+)
+,
+identified as (
+  select c.*,
+    `customer_id` as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, 'set' as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    i.syncline_row_change as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(['"order_id"' || ':' || cast(`order_id` as string), '"ordered_at"' || ':' || '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"', '"$name"' || ':' || cast(`amount` as string), '"weight"' || ':' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '"gift"' || ':' || cast(`gift` as string), '"shipped"' || ':' || '"' || cast(`shipped` as string) || '"', '"loaded_at"' || ':' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', '"tags"' || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), '"raw"' || ':' || nullif(to_json_string(`raw`), 'null'), '"photo"' || ':' || '"' || to_base64(`photo`) || '"', '"device"' || ':' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), '"note"' || ':' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string)))], ',') || '}', '}'], '') as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from images as i
+  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast(@again as int64) = 1)
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_profile_id,
+    'delete', 'set',
+    array_to_string(['{', '"$distinct_id":', if(coalesce(c.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(c.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete'
+),
+judged as (
+  select r.*,
+    case
+      when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
+      when byte_length(r.payload) > 1000000 then 'too-large'
+      when not (safe.parse_json(r.payload, wide_number_mode => 'round') is not null) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from `mixpanel.customers__rejects` as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+-- a window over all rows would run on one machine: each bucket counts its own, and starts where those before it end
+placed as (
+  select j.*,
+0 as syncline_endpoint,
+    mod(farm_fingerprint(coalesce(j.row_key, '')), 500) as syncline_bucket,
+    case when j.reason is null then 1 else 0 end as syncline_sent,
+    case when j.reason is null then byte_length(j.payload) else 0 end as syncline_size
+  from judged as j
+),
+numbered as (
+  select p.*,
+    row_number() over (partition by p.syncline_endpoint, p.syncline_bucket order by p.row_key, p.insert_id) as syncline_place,
+    sum(p.syncline_sent) over (partition by p.syncline_endpoint, p.syncline_bucket order by p.row_key, p.insert_id rows unbounded preceding) as syncline_count,
+    sum(p.syncline_size) over (partition by p.syncline_endpoint, p.syncline_bucket order by p.row_key, p.insert_id rows unbounded preceding) as syncline_bytes
+  from placed as p
+),
+buckets as (
+  select t.syncline_endpoint, t.syncline_bucket,
+    sum(t.total) over (order by t.syncline_endpoint, t.syncline_bucket rows unbounded preceding) - t.total as start_place,
+    sum(t.sent) over (partition by t.syncline_endpoint order by t.syncline_bucket rows unbounded preceding) - t.sent as start_count,
+    sum(t.size) over (partition by t.syncline_endpoint order by t.syncline_bucket rows unbounded preceding) - t.size as start_bytes
+  from (
+    select p.syncline_endpoint, p.syncline_bucket, count(*) as total, sum(p.syncline_sent) as sent, sum(p.syncline_size) as size
+    from placed as p
+    group by p.syncline_endpoint, p.syncline_bucket
+  ) as t
+)
+select
+  -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
+  case when j.reason is null then cast(floor((b.start_count + j.syncline_count - 1) / 2000.0) + floor((b.start_bytes + j.syncline_bytes - j.syncline_size) / 7000000.0) as int64) end,
+  b.start_place + j.syncline_place, j.row_change, j.change, j.row_key, j.row_checksum, profile_id, j.insert_id, j.old_insert_id, j.payload, j.reason, cast(null as string), cast(null as string)
+from numbered as j
+join buckets as b on b.syncline_endpoint = j.syncline_endpoint and b.syncline_bucket = j.syncline_bucket
+union all
+select null, null, 'settled', 'settled', t.row_key, null, null, t.insert_id, null, null, null, null, null
+from settled as t
+
+-- customers/capture_forward.sql: made of the parts of capture
+
+-- customers/totals.sql
+select count(*) as captured, coalesce(max(batch) + 1, 0) as batches, coalesce(sum(case when reason is not null then 1 else 0 end), 0) as invalid,
+  coalesce(sum(case when batch >= cast(@next_batch as int64) then 1 else 0 end), 0) as remaining
+from `mixpanel.customers__outbox_${run}`
+
+-- customers/state_flip.sql
+update `mixpanel.customers__state`
+set version = version, phase = 'sending', run = cast(@run as int64), pending = cast(@pending as string), next_batch = 0, lease_until = unix_millis(current_timestamp()) + cast(@ttl_ms as int64)
+where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
+
+-- customers/deliver_pages.sql
+select batch, count(*) as records, string_agg(payload, '\n' order by ordinal) as body
+from `mixpanel.customers__outbox_${run}`
+where batch >= cast(@batch_from as int64) and batch < cast(@batch_to as int64)
+group by batch
+order by batch
+
+-- customers/deliver_restart.sql
+-- batches after the checkpoint are sent again: what an earlier attempt recorded of them no longer counts.
+-- Every row of them is written, so that a statement of that attempt which still runs crosses this one, and begins anew behind its fence
+update `mixpanel.customers__outbox_${run}`
+set outcome = null, outcome_reason = null
+where batch >= cast(@next_batch as int64)
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/deliver_abandon.sql
+-- nobody knows which of these Mixpanel has: they are neither shown nor not shown, so the next run compares their rows again
+update `mixpanel.customers__outbox_${run}`
+set outcome = 'maybe', outcome_reason = 'abandoned'
+where batch >= cast(@next_batch as int64)
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/deliver_outcome.sql
+-- a refusal names the record's position in its batch; the batch was sent in the order of its ordinals
+update `mixpanel.customers__outbox_${run}`
+set
+  outcome = case when p.refusal is not null then cast(@outcome as string) when cast(@more as int64) = 1 then outcome end,
+  outcome_reason = case when p.refusal is not null then p.refusal when cast(@more as int64) = 1 then outcome_reason end
+from (
+  select n.ordinal as place, json_value(parse_json(cast(@refusals as string))[cast(n.position as string)]) as refusal
+  from (
+    select b.ordinal, row_number() over (order by b.ordinal) as position
+    from `mixpanel.customers__outbox_${run}` as b
+    where b.batch = cast(@batch as int64)
+  ) as n
+) as p
+where batch = cast(@batch as int64) and ordinal = p.place
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/checkpoint.sql
+update `mixpanel.customers__state`
+set version = version, next_batch = cast(@next_batch as int64)
+where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'sending' and run = cast(@run as int64)
+
+-- customers/check_accounts.sql
+-- accepted + refused + invalid = captured: a record of no finished batch would be missing from the sum
+select 'records not accounted for: ' || cast(count(*) as string) as violation
+from `mixpanel.customers__outbox_${run}` as o
+where o.change not in ('settled', 'forward') and o.reason is null
+  and (o.batch is null or o.batch >= (select f.next_batch from `mixpanel.customers__state` as f))
+having count(*) > 0
+
+-- customers/ledger_forward.sql
+-- rows that are as they were sent, under a mapping that was decided to hold for them too
+update `mixpanel.customers__ledger` as l
+set row_key = o.row_key, row_checksum = o.row_checksum
+from `mixpanel.customers__outbox_${run}` as o
+where o.change = 'forward' and o.payload = l.row_key and o.insert_id = l.insert_id
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/ledger_merge.sql
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
+-- one statement, which leaves the same when it runs again; an image that is only maybe shown has no known checksum, so it differs from every row
+merge `mixpanel.customers__ledger` as l
+using (
+  select n.*
+  from (
+    select r.*, row_number() over (partition by r.row_key order by r.is_gone) as place
+    from (
+      select 0 as is_gone, i.row_key, case when i.outcome is null then i.row_checksum end as row_checksum, i.profile_id, i.insert_id
+      from `mixpanel.customers__outbox_${run}` as i
+      left join `mixpanel.customers__outbox_${run}` as d on d.row_key = i.row_key and d.insert_id = 'unset'
+      where i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
+      union all
+      select 1, d.row_key, null, null, null
+      from `mixpanel.customers__outbox_${run}` as d
+      where d.insert_id = 'delete' and d.outcome is null and d.reason is null
+    ) as r
+    where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+  ) as n
+  where n.place = 1
+) as c
+on l.row_key = c.row_key
+when matched and c.is_gone = 1 then delete
+when matched then update set row_checksum = c.row_checksum, profile_id = c.profile_id, insert_id = c.insert_id
+when not matched and c.is_gone = 0 then insert (row_key, row_checksum, profile_id, insert_id)
+  values (c.row_key, c.row_checksum, c.profile_id, c.insert_id)
+
+-- customers/ledger_unknown.sql
+update `mixpanel.customers__ledger` as l
+set row_checksum = null
+where exists (select 1 from `mixpanel.customers__outbox_${run}` as d where d.row_key = l.row_key and d.outcome is not null)
+  and exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/rejects_merge.sql
+-- one statement, which leaves the same when it runs again
+merge `mixpanel.customers__rejects` as j
+using (
+  select n.*
+  from (
+    select o.row_key, o.insert_id,
+      case when (o.reason is not null or o.outcome is not null) and o.change <> 'settled' then 1 else 0 end as is_rejected,
+      case when o.reason is not null then 'invalid' else 'refused' end as kind,
+      o.change,
+      coalesce(o.reason, o.outcome_reason, 'refused') as reason,
+      o.row_checksum, profile_id,
+      case when o.reason is null and (o.change = 'delete' or o.outcome = 'maybe') then 1 else 0 end as shown,
+      -- equal rows without an id are one reject
+      row_number() over (partition by o.row_key, o.insert_id order by case when (o.reason is not null or o.outcome is not null) and o.change <> 'settled' then 0 else 1 end, o.ordinal) as place
+    from `mixpanel.customers__outbox_${run}` as o
+    where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+  ) as n
+  where n.place = 1
+) as c
+on j.row_key = c.row_key and j.insert_id = c.insert_id
+when matched and c.is_rejected = 0 then delete
+when matched then update set kind = c.kind, change = c.change, reason = c.reason, row_checksum = c.row_checksum, profile_id = c.profile_id, shown = c.shown, run = cast(@run as int64)
+when not matched and c.is_rejected = 1 then insert (row_key, insert_id, kind, change, reason, row_checksum, profile_id, shown, run)
+  values (c.row_key, c.insert_id, c.kind, c.change, c.reason, c.row_checksum, c.profile_id, c.shown, cast(@run as int64))
+
+-- customers/state_commit.sql
+update `mixpanel.customers__state`
+set version = version, phase = 'idle', baseline = pending, pending = null, run = null, next_batch = 0, lease_until = unix_millis(current_timestamp()) + cast(@ttl_ms as int64)
+where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'sending' and run = cast(@run as int64)
+
+-- customers/drop_outbox.sql
+drop table if exists `mixpanel.customers__outbox_${run}`
+
+-- customers/run_read.sql
+select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+from `mixpanel.runs`
+where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast(@run as int64)
+
+-- customers/preview_initial.sql: made of the parts of capture
+
+-- customers/preview.sql
+-- the source is read here and nowhere else: what follows names the rows that changed several times
+create temp table syncline_changes as
+with known as (
+  -- invalid rows of earlier runs whose reason only another value can lift
+  select j.row_key, j.insert_id, j.row_checksum
+  from `mixpanel.customers__rejects` as j
+  where j.kind = 'invalid' and j.reason not in ('')
+),
+source_rows as (
+  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+),
+newer as (
+  select r.*, `customer_id` as syncline_key
+  from source_rows as r
+),
+
+older as (
+  select row_key, row_checksum
+  from `mixpanel.customers__ledger`
+),
+differing as (
+  select n.*, o.row_key as syncline_old_key
+  from newer as n
+  full outer join older as o on o.row_key = n.syncline_key
+  where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
+    or cast(@resend as int64) = 1
+),
+shown as (
+  select row_key, row_checksum, profile_id, insert_id
+  from `mixpanel.customers__ledger`
+),
+changes as (
+  select d.*,
+    o.profile_id as syncline_old_profile_id,
+    o.insert_id as syncline_old_insert_id,
+    case
+      when d.syncline_key is null and d.syncline_old_key is not null then 'delete'
+      when k.row_key is not null and (d.syncline_old_key is null or o.insert_id = k.insert_id) then 'known'
+      when d.syncline_old_key is null then 'insert'
+      else 'update'
+    end as syncline_row_change
+  from differing as d
+  left join shown as o on o.row_key = d.syncline_old_key
+  left join known as k on k.row_key = d.syncline_key and k.row_checksum = d.syncline_checksum
+)
+
+select * from changes;
+with changes as (
+  select * from syncline_changes
+)
+,
+identified as (
+  select c.*,
+    `customer_id` as syncline_profile_id
+  from changes as c
+  where c.syncline_row_change in ('insert', 'update')
+),
+images as (
+  select i.*, 'set' as syncline_insert_id
+  from identified as i
+),
+records as (
+  select
+    i.syncline_key as row_key,
+    i.syncline_row_change as row_change,
+    i.syncline_row_change as change,
+    i.syncline_checksum as row_checksum,
+    i.syncline_profile_id as profile_id,
+    i.syncline_insert_id as insert_id,
+    i.syncline_old_insert_id as old_insert_id,
+    case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end as inexact,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(['"order_id"' || ':' || cast(`order_id` as string), '"ordered_at"' || ':' || '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"', '"$name"' || ':' || cast(`amount` as string), '"weight"' || ':' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '"gift"' || ':' || cast(`gift` as string), '"shipped"' || ':' || '"' || cast(`shipped` as string) || '"', '"loaded_at"' || ':' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', '"tags"' || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), '"raw"' || ':' || nullif(to_json_string(`raw`), 'null'), '"photo"' || ':' || '"' || to_base64(`photo`) || '"', '"device"' || ':' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), '"note"' || ':' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string)))], ',') || '}', '}'], '') as payload
+  from images as i
+  union all
+  -- the properties that have no value
+  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
+    i.syncline_profile_id,
+    'unset', i.syncline_old_insert_id,
+    case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from images as i
+  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast(@again as int64) = 1)
+  union all
+  -- what Mixpanel shows and the table no longer says
+  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
+    c.syncline_old_profile_id,
+    'delete', 'set',
+    0,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(c.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(c.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from changes as c
+  left join images as i on i.syncline_key = c.syncline_old_key
+  where c.syncline_row_change = 'delete'
+),
+judged as (
+  select r.*,
+    case
+      when r.profile_id is null or trim(r.profile_id) = '' then 'id-missing'
+      when byte_length(r.payload) > 1000000 then 'too-large'
+      when not (safe.parse_json(r.payload, wide_number_mode => 'round') is not null) then 'payload-not-json'
+    end as reason
+  from records as r
+)
+,
+settled as (
+  -- rejects that have nothing to send any more; a source column named like an outer alias would hide it, so only ours are in scope
+  select j.row_key, j.insert_id
+  from `mixpanel.customers__rejects` as j
+  where not exists (select 1 from records as r where r.row_key = j.row_key and r.insert_id = j.insert_id)
+    and not exists (select 1 from (select syncline_row_change, syncline_key, syncline_checksum from changes) as c where c.syncline_row_change = 'known' and c.syncline_key = j.row_key and c.syncline_checksum = j.row_checksum)
+)
+,
+measured as (
+  select j.row_change, j.change, j.reason, j.row_key, j.row_checksum, j.insert_id, j.old_insert_id, byte_length(j.payload) as bytes, 0 as billable, j.inexact
+  from judged as j
+)
+select row_change, change, reason, count(*) as records, count(distinct row_key) as row_count, sum(billable) as billable, coalesce(sum(bytes), 0) as bytes,
+  count(distinct case when inexact = 1 then row_key end) as inexact
+from measured
+group by row_change, change, reason
+union all
+-- what a check of the capture will say, under its name
+select null, 'check_null_key', v.violation, 0, 0, 0, 0, 0
+from (
+select 'a row has no value in its key' as violation
+from measured
+where row_key is null
+limit 1
+) as v
+union all
+select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
+from (
+-- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
+select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
+from (
+  select n.syncline_key as row_key, count(*) as occurrences
+  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  where exists (select 1 from measured as o where o.row_checksum is not null)
+  group by n.syncline_key
+  having count(*) > 1
+) as k
+where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
+union all
+select 'key ' || o.row_key || ' was captured ' || cast(count(*) as string) || ' times' as violation
+from measured as o
+where o.row_checksum is not null
+  -- rows without an id are named by their content, and may all be equal
+  and (o.reason is null or o.reason <> 'id-missing')
+group by o.row_key
+having count(*) > 1
+limit 5
+) as v
+order by row_change, change, reason
+
+-- customers/preview_forward.sql: made of the parts of capture
+
+-- customers/preview_pending.sql: made of the parts of capture
+
+-- customers/explain.sql
+-- what a run reads; nothing is executed
+select *
+from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+
+-- customers/preview_shown.sql: made of the parts of capture
+
+-- customers/destroy.sql: made of the parts of capture
+
+-- customers/drop_ledger.sql
+drop table if exists `mixpanel.customers__ledger`
+
+-- customers/drop_rejects.sql
+drop table if exists `mixpanel.customers__rejects`
+
+-- customers/drop_seen.sql
+drop table if exists `mixpanel.customers__seen`
+
+-- customers/drop_state.sql
+drop table if exists `mixpanel.customers__state`
+
+-- customers/show.sql: made of the parts of capture
+
+-- customers/rejects.sql
+select row_key, kind, change, reason, profile_id, shown, run
+from `mixpanel.customers__rejects`
+order by run desc, row_key
+limit 200
+
+-- customers/reset_ledger.sql
+delete from `mixpanel.customers__ledger`
+where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/reset_rejects.sql
+delete from `mixpanel.customers__rejects`
+where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
+
+-- customers/reset_state.sql
+update `mixpanel.customers__state`
+set version = version, baseline = null, epoch = epoch + cast(@new_epoch as int64)
+where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
