@@ -23,12 +23,18 @@ function contextOf(
   grants: Grants,
   syncs: readonly ResolvedSync[],
 ): Values {
+  const each = (names: readonly Sql[]) => [...new Set(names)].sort().map((name) => ({ name }));
   const listed = (names: Iterable<string>): Sql => sql([...new Set(names)].sort().join(', '));
+  const { made } = grantee(grants.to);
   return {
     grantee: grantee(grants.to).to,
-    created: grantee(grants.to).created,
-    found: grantee(grants.to).found,
+    created: made?.created ?? sql(''),
+    found: made?.found ?? sql(''),
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
+    each_source: each(syncs.map((s) => dialect.relation(s.relation))),
+    each_schema: each(
+      syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
+    ),
     schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
     creator: grants.creator === null ? sql('') : dialect.ident(grants.creator),
   };
@@ -48,10 +54,11 @@ export function grantSteps(
   if (grants === null || dialect.grantee === null || syncs.length === 0) return [];
   const add = adding(contextOf(dialect.grantee, dialect, grants, syncs));
   const hasSchemas = schemasOf(syncs).length > 0;
+  const isMade = dialect.grantee(grants.to).made !== null;
   return [
-    steps([add('create_grantee')], add('grantee_exists')),
+    ...(isMade ? [steps([add('create_grantee')], add('grantee_exists'))] : []),
     steps([
-      ...(hasSchemas ? [add('grant_usage')] : []),
+      ...(hasSchemas && isMade ? [add('grant_usage')] : []),
       ...(grants.scope === 'table' || !hasSchemas ? [add('grant_sources')] : [add('grant_schemas')]),
       ...(hasSchemas && grants.creator !== null ? [add('grant_future')] : []),
     ]),

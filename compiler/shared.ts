@@ -19,6 +19,7 @@ export function lowerShared(
   const isStaged = place.staging !== 'none';
   const runs = dialect.relation([place.staging, 'runs']);
   const owner = handedTo(dialect, place);
+  const grantee = place.grants === null ? undefined : dialect.grantee?.(place.grants.to);
   const adding = (values: Values) => {
     const context = renderer.context(values);
     return (name: string): string => {
@@ -33,6 +34,7 @@ export function lowerShared(
     states: dialect.tablesEnding(place.staging, '__state'),
     tables: ['__ledger', '__rejects', '__seen'].map((end) => ({ ending: dialect.tablesEnding(place.staging, end) })),
     ...ownerContext(owner),
+    ...(grantee && { grantee: grantee.to }),
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,
@@ -47,7 +49,7 @@ export function lowerShared(
         ? [
             steps([
               add('create_schema'),
-              ...(owner?.owns === false ? [add('grant_staging')] : []),
+              ...(grantee === undefined || grantee.tables === 'owned' ? [] : [add('grant_staging')]),
               add('create_runs'),
               ...(owner === null ? [] : [add('hand_over')]),
             ]),
@@ -62,7 +64,12 @@ export function lowerShared(
 }
 
 /** Who gets what setup makes, where that is not who runs it. */
-export const handedTo = (dialect: Dialect, { grants }: Place): Grantee | null =>
-  grants === null || dialect.grantee === null ? null : dialect.grantee(grants.to);
+export function handedTo(dialect: Dialect, { grants }: Place): Grantee | null {
+  const grantee = grants === null ? undefined : dialect.grantee?.(grants.to);
+  return grantee === undefined || grantee.tables === 'inherited' ? null : grantee;
+}
 
-export const ownerContext = (owner: Grantee | null) => ({ owned: owner?.owns ?? false, grantee: owner?.to ?? sql('') });
+export const ownerContext = (owner: Grantee | null) => ({
+  owned: owner?.tables === 'owned',
+  grantee: owner?.to ?? sql(''),
+});

@@ -161,7 +161,8 @@ export const bigquery: Dialect = {
   ordersTotals: true,
   takesTurns: false,
   renamesIfThere: true,
-  grantee: null,
+  // Accounts are made by the cloud's own tools; a right on a dataset is one on all tables that it ever has.
+  grantee: (name) => ({ to: text(name), made: null, tables: 'inherited' }),
   types: { text: sql('string'), integer: sql('int64') },
   logicalType: (native) => TYPES[native.replace(/[(<].*$/s, '').trim()],
   ident,

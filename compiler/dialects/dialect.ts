@@ -59,12 +59,10 @@ export type Json =
 /** Whom a grant names, as the SQL of rights says it. */
 export interface Grantee {
   readonly to: Sql;
-  /** What follows `create`. */
-  readonly created: Sql;
-  /** Where it is found: what follows `from`. */
-  readonly found: Sql;
-  /** True for who can own tables. */
-  readonly owns: boolean;
+  /** How the SQL of rights makes it: what follows `create`, and `from` to find it; null where it is made elsewhere. */
+  readonly made: { readonly created: Sql; readonly found: Sql } | null;
+  /** How it gets at staging tables: as their owner, by a right on each, or by a right on all that the schema ever has. */
+  readonly tables: 'owned' | 'granted' | 'inherited';
 }
 
 export interface Dialect {

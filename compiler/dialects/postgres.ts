@@ -179,9 +179,8 @@ export const postgres: Dialect = {
   renamesIfThere: true,
   grantee: (name) => ({
     to: ident(name),
-    created: sql(`role ${ident(name)} login`),
-    found: sql(`pg_roles where rolname = ${text(name)}`),
-    owns: true,
+    made: { created: sql(`role ${ident(name)} login`), found: sql(`pg_roles where rolname = ${text(name)}`) },
+    tables: 'owned',
   }),
   types: { text: sql('text'), integer: sql('bigint') },
   logicalType(native) {

@@ -189,9 +189,11 @@ function grantee(name: string): Grantee {
   const isUser = kind === 'user';
   return {
     to: sql(isUser ? ident(bare) : `${kind} ${ident(bare)}`),
-    created: sql(`${kind} ${ident(bare)}${isUser ? ' password disable' : ''}`),
-    found: sql(`${found} = ${text(bare)}`),
-    owns: isUser,
+    made: {
+      created: sql(`${kind} ${ident(bare)}${isUser ? ' password disable' : ''}`),
+      found: sql(`${found} = ${text(bare)}`),
+    },
+    tables: isUser ? 'owned' : 'granted',
   };
 }
 

@@ -240,12 +240,15 @@ export async function googlesql({ zone = 'UTC' }: { zone?: string } = {}): Promi
       const effect = effectOf(statement);
       if (effect === undefined) return;
       const isSchema = effect.what === 'dataset' || (effect.what === 'drop' && effect.isSchema);
-      const name = full(effect.name, isSchema ? 2 : 3);
+      // Only a temporary table has no dataset.
+      const isTemporary = effect.what === 'create' && effect.name.length === 1;
+      const name = isTemporary ? (effect.name[0] ?? '') : full(effect.name, isSchema ? 2 : 3);
       if (effect.what === 'dataset') {
         if (datasets.has(name) && effect.mode !== 'CREATE_IF_NOT_EXISTS')
           throw new Error(`Already Exists: Dataset ${name}`);
         datasets.add(name);
-      } else if (effect.what === 'create') create(name, effect);
+      } else if (isTemporary) tables[name] = effect.columns;
+      else if (effect.what === 'create') create(name, effect);
       else if (effect.what === 'drop') drop(name, effect);
       else if (effect.what === 'write') {
         if (snapshots.has(name)) throw new Error(`Cannot run DML against snapshot ${name}`);
@@ -278,6 +281,12 @@ export async function googlesql({ zone = 'UTC' }: { zone?: string } = {}): Promi
         }
       } catch (error) {
         return (error as Error).message;
+      } finally {
+        for (const name of Object.keys(tables))
+          if (!name.includes('.')) {
+            Reflect.deleteProperty(tables, name);
+            changed.add(name);
+          }
       }
       return undefined;
     };

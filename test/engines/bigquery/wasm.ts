@@ -69,6 +69,8 @@ let program: object | undefined;
 
 /** protobufjs has google's own messages in a folder of its package. */
 async function loadMessages(): Promise<protobuf.Root> {
+  // A long row of `||` is as deep a tree.
+  protobuf.Reader.recursionLimit = protobuf.util.recursionLimit = 2000;
   const root = new protobuf.Root();
   const google = path.dirname(createRequire(import.meta.url).resolve('protobufjs/package.json'));
   root.resolvePath = (_, target) =>
