@@ -188,12 +188,13 @@ const replaceTexts = (sql: string, from: string, by: string): string =>
     .map(([piece, , text]) => (text === undefined ? piece : piece.replaceAll(from, by)))
     .join('');
 
+/** A statement with blanks in the place of its texts and quoted identifiers, so that each character stays where it is. */
+export const code = (sql: string): string =>
+  [...sql.matchAll(PIECES)].map(([piece, , text]) => (text === undefined ? piece : ' '.repeat(piece.length))).join('');
+
 /** The emulator makes operators of these functions, and forgets the brackets around them and around what they are asked of. */
 function bracketed(sql: string): string {
-  const code = [...sql.matchAll(PIECES)]
-    .map(([piece, , text]) => (text === undefined ? piece : ' '.repeat(piece.length)))
-    .join('');
-  const call = /(?<![.\w@`])(div|mod)\s*(?=\()/i.exec(code);
+  const call = /(?<![.\w@`])(div|mod)\s*(?=\()/i.exec(code(sql));
   if (call === null) return sql;
   const open = call.index + call[0].length;
   const { inside, end } = bracket(sql, open);
