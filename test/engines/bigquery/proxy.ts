@@ -183,8 +183,8 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       /\b_partitiondate\b/gi,
       `date(${INGESTED})`,
     );
-    const { parameters, rest } = parametersOf(job.configuration, statement);
-    const { id, job: inner } = await runInner(project, spelled(await metadata.views(statement, project)), {
+    const { statement: bound, parameters, rest } = parametersOf(job.configuration, statement);
+    const { id, job: inner } = await runInner(project, spelled(await metadata.views(bound, project)), {
       ...rest,
       ...parameters,
     });
@@ -277,7 +277,7 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       // The emulator validates a single statement; a script's later ones name what its earlier ones make.
       const statements = statementsOf(job.sql);
       const [statement = ''] = statements;
-      const { parameters, rest } = parametersOf(configuration, statement);
+      const { statement: bound, parameters, rest } = parametersOf(configuration, statement);
       if (statements.length === 1 && read(statement).what === 'other') {
         const { answer } = await ask('POST', `/bigquery/v2/projects/${project}/jobs`, {
           configuration: {
@@ -285,7 +285,7 @@ export async function startProxy(emulator: string): Promise<Proxy> {
             query: {
               ...rest,
               ...parameters,
-              query: spelled(await metadata.views(statement, project)),
+              query: spelled(await metadata.views(bound, project)),
               useLegacySql: false,
             },
           },
@@ -438,16 +438,42 @@ const without = (from: Json, ...names: readonly string[]): Json =>
 
 const isWrite = (what: string): boolean => ['insert', 'update', 'delete', 'merge', 'truncate'].includes(what);
 
-/** The emulator wants exactly the parameters that a statement names. */
-function parametersOf(configuration: Json, statement: string): { readonly parameters: Json; readonly rest: Json } {
+interface Parameter {
+  readonly name?: string;
+  readonly parameterType?: { readonly type?: string };
+  readonly parameterValue?: { readonly value?: string | null };
+}
+
+const escaped = (text: string): string =>
+  text.replace(/['\\]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
+/** A value as a literal; undefined for one that has no simple type. */
+function literalOf({ parameterType, parameterValue }: Parameter): string | undefined {
+  const { type } = parameterType ?? {};
+  const { value } = parameterValue ?? {};
+  if (type !== 'STRING' && type !== 'INT64') return undefined;
+  if (value === undefined || value === null) return `cast(null as ${type})`;
+  return type === 'INT64' ? `cast(${value} as int64)` : `cast('${escaped(value)}' as string)`;
+}
+
+/**
+ * The emulator binds by position after it has moved the parts of a statement, so values may go astray: those of simple
+ * types are put in as literals. Of the others it wants exactly those that a statement names.
+ */
+function parametersOf(
+  configuration: Json,
+  given: string,
+): { readonly statement: string; readonly parameters: Json; readonly rest: Json } {
   const query = configuration['query'] as Json;
-  const queryParameters = query['queryParameters'] as readonly { name?: string }[] | undefined;
+  const queryParameters = query['queryParameters'] as readonly Parameter[] | undefined;
   const rest = without(query, 'queryParameters', 'query', 'maximumBytesBilled');
-  if (queryParameters === undefined) return { parameters: {}, rest };
+  if (queryParameters === undefined) return { statement: given, parameters: {}, rest };
+  const literals = new Map(queryParameters.map((p) => [(p.name ?? '').toLowerCase(), literalOf(p)]));
+  const statement = replaceCode(given, /@(\w+)/g, (whole, name = '') => literals.get(name.toLowerCase()) ?? whole);
   const named = new Set<string>();
   for (const [, name = ''] of statement.matchAll(/@(\w+)/g)) named.add(name.toLowerCase());
   const used = queryParameters.filter(({ name }) => name === undefined || named.has(name.toLowerCase()));
   return {
+    statement,
     parameters: used.length === 0 ? {} : { queryParameters: used },
     rest: used.length === 0 ? { ...rest, parameterMode: undefined } : rest,
   };

@@ -18,9 +18,9 @@ export function statementsOf(sql: string): string[] {
 }
 
 /** Replaces outside of texts and quoted identifiers. */
-export const replaceCode = (sql: string, pattern: RegExp, by: string): string =>
+export const replaceCode = (sql: string, pattern: RegExp, by: string | ((...groups: string[]) => string)): string =>
   [...sql.matchAll(PIECES)]
-    .map(([piece, , quoted]) => (quoted === undefined ? piece.replaceAll(pattern, by) : piece))
+    .map(([piece, , quoted]) => (quoted === undefined ? piece.replaceAll(pattern, by as string) : piece))
     .join('');
 
 /** Between the outer commas. */
@@ -53,6 +53,24 @@ function bracket(text: string, from: number): { readonly inside: string; readonl
     }
   }
   return { inside: text.slice(from + 1), end: text.length };
+}
+
+/** Replaces calls of a function, inner ones first. */
+function replaceCalls(sql: string, name: string, by: (given: readonly string[]) => string): string {
+  const call = new RegExp(`(?<![\\w.])${name.replace('.', '\\s*\\.\\s*')}\\s*(?=\\()`, 'gi');
+  const places: number[] = [];
+  let at = 0;
+  for (const [piece, , quoted] of sql.matchAll(PIECES)) {
+    if (quoted === undefined) for (const { index } of piece.matchAll(call)) places.push(at + index);
+    at += piece.length;
+  }
+  let text = sql;
+  for (const from of places.reverse()) {
+    const open = text.indexOf('(', from);
+    const { inside, end } = bracket(text, open);
+    text = text.slice(0, from) + by(listed(inside)) + text.slice(end);
+  }
+  return text;
 }
 
 /** A name, with quotes as written. */
@@ -214,6 +232,10 @@ export function spelled(statement: string): string {
   text = replaceCode(text, /\bcurrent_datetime\s*\(\s*\)/gi, "datetime(current_timestamp(), 'UTC')");
   text = replaceCode(text, /\bcurrent_datetime\s*\(/gi, 'datetime(current_timestamp(), ');
   text = replaceCode(text, /,\s*stringify_wide_numbers\s*=>\s*true/gi, '');
+  // Here it would fail on a text that is no JSON.
+  text = replaceCalls(text, 'safe.parse_json', ([json = '']) => `safe_cast(${json} as json)`);
+  // Here a list without a value gives NULL instead of an empty text.
+  text = replaceCalls(text, 'array_to_string', (given) => `coalesce(array_to_string(${given.join(', ')}), '')`);
   const [made, columns] = /^create\s+(?:or\s+replace\s+)?table\b[^(]*?(?=\bas\b|(\())/i.exec(text) ?? [];
   if (made === undefined) return text;
   if (columns !== undefined) {
