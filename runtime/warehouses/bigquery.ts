@@ -28,6 +28,8 @@ export async function openBigQuery(
     ...(settings.api_endpoint === undefined ? {} : { apiEndpoint: settings.api_endpoint }),
     ...(authClient === undefined ? {} : { authClient }),
     userAgent: 'syncline',
+    // Whether a request may be made again depends on the job that it is about.
+    retryOptions: { autoRetry: false },
   });
   const name = `${settings.project} on BigQuery`;
   return {
@@ -158,9 +160,7 @@ class BigQueryConnection implements Connection {
   async execute(query: Query): Promise<number> {
     const [job, { affected }] = await this.#run(query);
     if (affected !== undefined) return Number(affected);
-    const { statistics } = await this.#metadataOf(job.id ?? '').catch((error: unknown) => {
-      throw failed(this.#name, query, failureOf(error));
-    });
+    const { statistics } = await this.#answered(query, () => this.#metadataOf(job.id ?? ''));
     return Number(statistics?.query?.numDmlAffectedRows ?? 0);
   }
 
@@ -177,21 +177,16 @@ class BigQueryConnection implements Connection {
       if (page.rows.length > 0) yield page.rows;
       if (page.next === undefined) return;
       const token = page.next;
-      page = await pageOf(job, token).catch((error: unknown) => {
-        throw failed(this.#name, query, failureOf(error));
-      });
+      page = await this.#answered(query, () => pageOf(job, token));
     }
   }
 
   /** Bytes that a statement would read (documentation: Estimate and control costs). Nothing runs. */
   async estimate(query: Query): Promise<number> {
-    try {
-      const [job] = await this.#client.createQueryJob({ ...this.#options(query), dryRun: true });
-      const { statistics } = job.metadata as Metadata;
-      return Number(statistics?.totalBytesProcessed ?? 0);
-    } catch (error) {
-      throw failed(this.#name, query, failureOf(error));
-    }
+    const options = { ...this.#options(query), dryRun: true };
+    const [job] = await this.#answered(query, () => this.#client.createQueryJob(options));
+    const { statistics } = job.metadata as Metadata;
+    return Number(statistics?.totalBytesProcessed ?? 0);
   }
 
   close(): Promise<void> {
@@ -204,7 +199,8 @@ class BigQueryConnection implements Connection {
     const [sync = '', statement = sync] = query.label.split('/');
     return {
       query: query.sql,
-      params: Object.fromEntries(query.binds.map((b) => [b.name, b.value])),
+      // The service takes numbers as texts.
+      params: Object.fromEntries(query.binds.map((b) => [b.name, b.value === null ? null : String(b.value)])),
       types: Object.fromEntries(query.binds.map((b) => [b.name, b.type === 'integer' ? 'INT64' : 'STRING'])),
       labels: { app: 'syncline', sync: labelOf(sync), statement: labelOf(statement.replace(/\.sql$/, '')) },
       ...(maximum_bytes_billed === undefined ? {} : { maximumBytesBilled: String(maximum_bytes_billed) }),
@@ -229,7 +225,7 @@ class BigQueryConnection implements Connection {
         const failure = failureOf(error);
         if (attempt === ATTEMPTS || !(error instanceof JobFailed) || !isPassing(failure))
           throw failed(this.#name, query, failure);
-        await this.#world.sleep((0.5 + this.#world.random()) * 500 * 2 ** attempt);
+        await this.#pause(attempt);
       } finally {
         this.#running = undefined;
       }
@@ -237,18 +233,25 @@ class BigQueryConnection implements Connection {
   }
 
   async #start(query: Query, jobId: string): Promise<Job> {
-    try {
-      const [job] = await this.#client.createQueryJob({ ...this.#options(query), jobId });
-      return job;
-    } catch (error) {
-      const code = codeOf(error);
-      // The answer to an earlier request was lost: it runs, or is done.
-      if (code === 409) return this.#client.job(jobId, this.#place());
-      if (code === undefined) {
-        const failure = await this.#failureOf(jobId);
-        if (failure) throw new JobFailed(failure);
+    for (let tries = 1; ; tries++) {
+      try {
+        const [job] = await this.#client.createQueryJob({ ...this.#options(query), jobId });
+        return job;
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === 409) return this.#client.job(jobId, this.#place());
+        // A request that is refused leaves nothing on record.
+        if (code !== undefined && code < 500) throw new JobFailed(failureOf(error));
+        // The answer was lost, or tells that the job failed: what is on record of it decides.
+        const missing = await this.#metadataOf(jobId).then(
+          () => undefined,
+          (reason: unknown) => codeOf(reason) ?? 0,
+        );
+        if (missing === undefined) return this.#client.job(jobId, this.#place());
+        // Not on record, or nobody says: the same id makes it the same job.
+        if (tries === UNANSWERED) throw error;
+        await this.#pause(tries);
       }
-      throw code === undefined || code >= 500 ? error : new JobFailed(failureOf(error));
     }
   }
 
@@ -260,9 +263,8 @@ class BigQueryConnection implements Connection {
       } catch (error) {
         const failure = await this.#failureOf(job.id ?? '').catch(() => undefined);
         if (failure) throw new JobFailed(failure);
-        const code = codeOf(error);
-        if (++unanswered === UNANSWERED || (code !== undefined && code < 500 && code !== 429)) throw error;
-        await this.#world.sleep((0.5 + this.#world.random()) * 250 * 2 ** unanswered);
+        if (++unanswered === UNANSWERED || !isUnanswered(error)) throw error;
+        await this.#pause(unanswered);
       }
     }
   }
@@ -276,6 +278,21 @@ class BigQueryConnection implements Connection {
   async #metadataOf(jobId: string): Promise<Metadata> {
     const [metadata] = (await this.#client.job(jobId, this.#place()).getMetadata()) as readonly unknown[];
     return metadata as Metadata;
+  }
+
+  /** What a request that changes nothing is answered, when it is asked again where no answer came. */
+  async #answered<T>(query: Query, ask: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++)
+      try {
+        return await ask();
+      } catch (error) {
+        if (tries === UNANSWERED || !isUnanswered(error)) throw failed(this.#name, query, failureOf(error));
+        await this.#pause(tries);
+      }
+  }
+
+  #pause(tries: number): Promise<void> {
+    return this.#world.sleep((0.5 + this.#world.random()) * 500 * 2 ** tries);
   }
 
   #place(): { location?: string } {
@@ -337,6 +354,12 @@ const codeOf = (error: unknown): number | undefined => {
   const { code } = error as { code?: string | number };
   return typeof code === 'number' ? code : undefined;
 };
+
+/** True where the service said nothing, or that it cannot say anything now. */
+function isUnanswered(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === undefined ? (error as { errors?: unknown }).errors === undefined : code >= 500 || code === 429;
+}
 
 function failureOf(error: unknown): Failure {
   if (error instanceof JobFailed) return error.failure;

@@ -1,0 +1,212 @@
+import { afterEach, beforeAll, expect, test } from 'vitest';
+import { RunError } from '../../../runtime/errors.ts';
+import { openBigQuery } from '../../../runtime/warehouses/bigquery.ts';
+import type { Connection, Query } from '../../../runtime/warehouses/warehouse.ts';
+import type { BigQuerySettings } from '../../../schemas/types.ts';
+import { Refusal } from './refusal.ts';
+import type { Answer, Asked, Scripted } from './scripted.ts';
+import { startScripted } from './scripted.ts';
+
+let server: Scripted;
+let bodies: Asked[] = [];
+beforeAll(() => {
+  process.env['METADATA_SERVER_DETECTION'] = 'none';
+});
+afterEach(() => server.stop());
+
+const slept: number[] = [];
+const world = {
+  sleep: (ms: number) => Promise.resolve(void slept.push(ms)),
+  random: () => 0.5,
+  randomId: () => '0123456789abcdef0123456789abcdef',
+  readFile: (file: string) => Promise.resolve(file.endsWith('odd.json') ? '{"type":"other"}' : undefined),
+};
+
+/** A connection to a service that gives these answers to the starts of jobs, one after the other. */
+async function connect(inserts: readonly Answer[], more: Partial<BigQuerySettings> = {}): Promise<Connection> {
+  bodies = [];
+  let given = 0;
+  server = await startScripted((asked) => {
+    bodies.push(asked);
+    return asked.call === 'jobs.insert' ? inserts[given++] : undefined;
+  });
+  const settings: BigQuerySettings = {
+    ...{ type: 'bigquery', project: 'acme', method: 'oauth-secrets', token: 'secret-token' },
+    ...{ api_endpoint: server.endpoint, ...more },
+  };
+  return (await openBigQuery(world, settings, { dir: '.' })).connect();
+}
+
+const query: Query = {
+  sql: 'update x',
+  label: 'purchases/state_flip.sql',
+  run: 12,
+  binds: [
+    { name: 'run', type: 'integer', value: 12 },
+    { name: 'pending', type: 'text', value: null },
+  ],
+};
+const errorOf = async (promise: Promise<unknown>): Promise<RunError> => {
+  const error = await promise.catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(RunError);
+  return error as RunError;
+};
+const ids = (): string[] => bodies.filter((b) => b.call === 'jobs.insert').map((b) => idIn(b.body));
+const idIn = (body: Record<string, unknown>): string => (body['jobReference'] as { jobId: string }).jobId;
+
+test('a statement is a job with an id, labels, limits and typed parameters', async () => {
+  const connection = await connect([{ affected: 1 }], {
+    location: 'EU',
+    priority: 'batch',
+    max_bytes_billed: 1000,
+    job_execution_timeout_seconds: 60,
+  });
+  expect(await connection.execute(query)).toBe(1);
+  expect(bodies[0]?.body).toMatchObject({
+    jobReference: { projectId: 'acme', jobId: 'syncline_purchases_state_flip_12_0123456789ab_1_1', location: 'EU' },
+    configuration: {
+      jobTimeoutMs: '60000',
+      labels: { app: 'syncline', sync: 'purchases', statement: 'state_flip' },
+      query: {
+        query: 'update x',
+        useLegacySql: false,
+        maximumBytesBilled: '1000',
+        priority: 'BATCH',
+        queryParameters: [
+          { name: 'run', parameterType: { type: 'INT64' }, parameterValue: { value: '12' } },
+          { name: 'pending', parameterType: { type: 'STRING' }, parameterValue: { value: null } },
+        ],
+      },
+    },
+  });
+  await connection.execute(query);
+  expect(ids()[1]).toBe('syncline_purchases_state_flip_12_0123456789ab_2_1');
+});
+
+test('rows come with integers as numbers and truth values as 0 and 1, page after page', async () => {
+  const rows = [
+    { n: '7', t: '7', b: 'true' },
+    { n: null, t: null, b: 'false' },
+  ];
+  const connection = await connect([{ rows, types: { n: 'INTEGER', b: 'BOOLEAN' } }]);
+  expect(await connection.rows(query)).toEqual([
+    { n: 7, t: '7', b: 1 },
+    { n: null, t: null, b: 0 },
+  ]);
+});
+
+test('a job whose answer was lost is found by its id and not run again', async () => {
+  const connection = await connect([{ lost: { affected: 1 } }]);
+  expect(await connection.execute(query)).toBe(1);
+  expect(new Set(ids()).size).toBe(1);
+});
+
+test('a job that is known already is waited for', async () => {
+  const connection = await connect([{ lost: { runs: 2, then: { affected: 1 } } }]);
+  expect(await connection.execute(query)).toBe(1);
+  expect(new Set(ids()).size).toBe(1);
+});
+
+test('a request that never arrived is made again under the same id', async () => {
+  const connection = await connect(['cut', 'cut', { affected: 1 }]);
+  expect(await connection.execute(query)).toBe(1);
+  expect(ids()).toHaveLength(3);
+  expect(new Set(ids()).size).toBe(1);
+});
+
+test.each([
+  [new Refusal('backendError', 'try again')],
+  [new Refusal('jobRateLimitExceeded', 'too fast')],
+  [new Refusal('invalidQuery', 'Could not serialize access to table acme:mixpanel.x due to concurrent update')],
+])('a job that failed for a reason that passes runs again under the next attempt (%o)', async (failed) => {
+  const connection = await connect([{ failed }, { failed }, { affected: 1 }]);
+  expect(await connection.execute(query)).toBe(1);
+  expect(ids().map((id) => id.slice(-2))).toEqual(['_1', '_2', '_3']);
+});
+
+test('what another statement crosses every time is a conflict', async () => {
+  const failed = new Refusal('invalidQuery', 'Could not serialize access to table x due to concurrent update.');
+  const connection = await connect(Array.from({ length: 5 }, () => ({ failed })));
+  expect(await errorOf(connection.execute(query))).toMatchObject({ code: 'warehouse-conflict', retryable: true });
+  expect(ids()).toHaveLength(5);
+});
+
+test.each([
+  [
+    new Refusal('invalidQuery', 'Syntax error: x.'),
+    'warehouse-error',
+    'purchases/state_flip.sql: Syntax error: x',
+    undefined,
+  ],
+  [
+    new Refusal('accessDenied', 'Access Denied: Table t'),
+    'warehouse-error',
+    'Access Denied: Table t',
+    '`syncline setup` prints',
+  ],
+  [
+    new Refusal('notFound', 'Not found: Dataset acme:mixpanel'),
+    'not-found',
+    'Not found: Dataset acme:mixpanel',
+    '`location`',
+  ],
+  [
+    new Refusal('bytesBilledLimitExceeded', 'Query exceeded limit'),
+    'warehouse-error',
+    'Query exceeded limit',
+    '`max_bytes_billed`',
+  ],
+  [new Refusal('quotaExceeded', 'Quota exceeded'), 'warehouse-error', 'Quota exceeded', 'A quota'],
+  [
+    new Refusal('stopped', 'Job execution was cancelled'),
+    'warehouse-error',
+    'cancelled',
+    '`job_execution_timeout_seconds`',
+  ],
+] as const)('%o ends the statement with one sentence, at the first attempt', async (failed, code, message, hint) => {
+  for (const answer of [{ failed }, { refused: failed }] as const) {
+    const connection = await connect([answer]);
+    const error = await errorOf(connection.execute(query));
+    expect(error.code).toBe(code);
+    expect(error.message).toContain(message);
+    if (hint === undefined) expect(error.hint).toBeUndefined();
+    else expect(error.hint).toContain(hint);
+    expect(ids()).toHaveLength(1);
+    await server.stop();
+  }
+});
+
+test('a service that does not answer is a lost connection, which another apply goes on from', async () => {
+  const connection = await connect(Array.from({ length: 20 }, () => 'cut' as const));
+  const error = await errorOf(connection.execute(query));
+  expect(error).toMatchObject({ code: 'warehouse-unavailable', retryable: true });
+  expect(error.message).toContain('acme on BigQuery was lost during purchases/state_flip.sql');
+});
+
+test('interrupting cancels the job that runs', async () => {
+  const connection = await connect([{ runs: 1_000_000, then: { affected: 1 } }]);
+  const ended = errorOf(connection.execute(query));
+  while (!bodies.some((b) => b.call === 'getQueryResults')) await new Promise((resolve) => setTimeout(resolve, 5));
+  connection.interrupt?.();
+  expect((await ended).message).toContain('purchases/state_flip.sql');
+  expect(bodies.some((b) => b.call === 'jobs.cancel')).toBe(true);
+});
+
+test('an estimate runs nothing', async () => {
+  const connection = await connect([{ bytes: 123_456 }]);
+  expect(await connection.estimate?.(query)).toBe(123_456);
+  expect(bodies.map((b) => b.call)).toEqual(['jobs.insert']);
+  expect(bodies[0]?.body).toMatchObject({ configuration: { dryRun: true } });
+});
+
+test.each([
+  [{ method: 'service-account' }, 'needs `keyfile`'],
+  [{ method: 'service-account', keyfile: 'none.json' }, 'The key file none.json cannot be read'],
+  [{ method: 'service-account', keyfile: 'odd.json' }, 'odd.json is no key of a service account'],
+  [{ method: 'service-account-json' }, 'needs `keyfile_json`'],
+  [{ method: 'service-account-json', keyfile_json: { type: 'x' } }, '`keyfile_json` is no key of a service account'],
+] as const)('%j is refused before anything is asked', async (more, message) => {
+  const error = await errorOf(connect([], more));
+  expect(error.message).toContain(message);
+  expect(bodies).toEqual([]);
+});
