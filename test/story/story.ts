@@ -196,8 +196,8 @@ export class Story {
   }
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
-  async preview(version: Version, backfill?: Range): Promise<Preview> {
-    const plan = await planOf(this.engine, this.shape, this.wide, version);
+  async preview(of: Version | Plan, backfill?: Range): Promise<Preview> {
+    const plan = typeof of === 'string' ? await planOf(this.engine, this.shape, this.wide, of) : of;
     const session = await this.outside.connect();
     await session.setNow(this.scheduler.now);
     const warehouse: Warehouse = {
