@@ -5,7 +5,7 @@ import { previewMoved, RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import { Lease } from './lease.ts';
 import type { Decision } from './mapping.ts';
-import { routeOf } from './mapping.ts';
+import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
@@ -363,6 +363,8 @@ async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   const purge = story.purge === true ? sync.destroy.data : null;
+  for (const hash of purge ? [] : staleDecisions(sync, baseline))
+    emit({ type: 'note', sync: sync.name, message: isStale(hash) });
   const route = purge ? { forward: false, values: { resend: 0 } } : routeOf(sync, baseline, story.decision);
   if (route.forward)
     emit({
