@@ -53,7 +53,11 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     });
   const state = toState(row);
   const mark = markOf(state, lastRun);
-  verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  verifyState(renamedFrom ?? sync.name, state, {
+    project: plan.project,
+    target: plan.target,
+    mixpanel: state.mixpanel,
+  });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
     return { ...common, ...tally(sync, rows), route: 'sending', state: mark };

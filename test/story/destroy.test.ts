@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { duckdb } from './duckdb.ts';
 import { random } from './scheduler.ts';
-import { Story, TTL } from './story.ts';
+import { compiled, Story, TTL } from './story.ts';
+import { columnsOf, ymlOf } from './table.ts';
 
 const ROW = "'2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50";
 const PEOPLE = "insert into src values ('a', 'x', 1.50, true), ('b', 'x', null, true), ('c', null, 0, null)";
@@ -79,6 +80,44 @@ test.each(SHAPES)('%s: what Mixpanel does not take back keeps the tables, and go
     server.refusing = null;
     expect(await story.apply({ destroys: true })).toEqual(['ok']);
     expect([leftOf(story), await tablesOf(story), server.problem]).toEqual([[], ['runs'], undefined]);
+  } finally {
+    await story.close();
+  }
+});
+
+test.each([
+  ['lookup', PEOPLE, 'Mixpanel takes no empty lookup table: delete it in the settings of its project'],
+  ['ignored', TABLES.keyed, 'it says `on_delete: ignore`, so nothing of it is ever taken back'],
+] as const)('%s: what cannot be taken back says why, and nothing is changed', async (shape, rows, why) => {
+  const story = await Story.open(duckdb, shape, false, random(1));
+  try {
+    await story.outside.run(rows);
+    expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+    const before = [story.server.records, story.server.shown(), await tablesOf(story)];
+    const refused = `check-failed: s cannot take back what it sent: ${why}. Destroy it without --data.`;
+    expect(await story.apply({ destroys: true })).toEqual([refused]);
+    expect([story.server.records, story.server.shown(), await tablesOf(story)]).toEqual(before);
+  } finally {
+    await story.close();
+  }
+});
+
+test('a state of a newer syncline is neither destroyed nor renamed', async () => {
+  const story = await open('keyed');
+  try {
+    expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+    story.scheduler.setTime(story.scheduler.now + 3 * TTL);
+    await story.outside.run('update mixpanel.s__state set layout = 99');
+    const before = [story.server.records, await tablesOf(story), await story.rows('select * from mixpanel.s__state')];
+    const newer = 'state-newer: The state of s was written by a newer syncline (layout 99). Upgrade syncline.';
+    expect(await story.apply({ destroys: true })).toEqual([newer]);
+    const yml = `${ymlOf('keyed', true).replace('name: s\n', 'name: r\n')}    renamed_from: s\n`;
+    const renamed = await compiled(duckdb, yml, columnsOf('keyed', false), { records: 2, bytes: 600 });
+    await expect(story.preview(renamed)).rejects.toThrow(newer.slice(newer.indexOf('The')));
+    expect(await story.apply({ plan: renamed, mayCreate: true })).toEqual([newer]);
+    expect([story.server.records, await tablesOf(story), await story.rows('select * from mixpanel.s__state')]).toEqual(
+      before,
+    );
   } finally {
     await story.close();
   }
