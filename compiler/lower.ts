@@ -6,12 +6,13 @@ import { mapEvents } from './mapping/events.ts';
 import { closings, historyColumns, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
+import { joined } from './mapping/mapping.ts';
 import { keyOf } from './mapping/key.ts';
 import { mappingList } from './mapping/list.ts';
 import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
-import { sourceOf } from './mapping/wire.ts';
+import { mappedColumns, sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
@@ -138,7 +139,10 @@ export function lowerSync(
   const probe = probeChecks(dialect, sync, source, add, context);
   const checks = checksOf(dialect, sync, probe, add, context);
   const more = foretold(dialect, sync, checks);
-  const counting = (under: Context, mapping: Mapping): Context => under.with({ ...talliesContext(mapping), ...more });
+  // What is only counted needs no id that is its own.
+  const counted = { ...more, other_id: dialect.text('') };
+  const counting = (under: Context, mapping: Mapping): Context =>
+    under.with({ ...talliesContext(mapping), ...counted });
   const preview = counting(context, known);
   const formerly = (name: string) => {
     const mapping = knownAs(name);
@@ -391,6 +395,8 @@ function contextOf(
   const outbox = sql(name('outbox_0').replace(/0(.)$/, (_, quote: string) => hole('run') + quote));
   const relation = dialect.relation(sync.relation);
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
+  const rowsOf = (columns: readonly { readonly name: string }[], properties: readonly string[]): Sql =>
+    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, sync.where), properties);
   return {
     sync: dialect.text(sync.name),
     former: dialect.text(sync.renamedFrom ?? sync.name),
@@ -405,11 +411,22 @@ function contextOf(
     seen: name('seen'),
     runs: dialect.relation([place.staging, 'runs']),
     outbox,
-    source: historyRows(dialect, sync, source, dialect.rowsOf(relation, source.columns, sync.where)),
+    source: rowsOf(
+      source.columns,
+      source.properties.map((p) => p.column.name),
+    ),
+    // What is excluded by now may be part of the old checksum.
+    old_source: rowsOf(
+      sync.columns,
+      sync.columns.map((c) => c.name).filter((n) => !mappedColumns(sync).has(n)),
+    ),
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
     twins: sync.kind === 'events' && sync.key === null && !sync.history,
+    other_id: dialect.md5(
+      joined(dialect, [sql('n.syncline_named_id'), sql(`cast(${bind('run')} as ${dialect.types.text})`)]),
+    ),
     inlined: dialect.inlined,
     forward: false,
     old_checksum: hole('old_checksum'),

@@ -1,6 +1,6 @@
 import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
-import { applySync, begin, ensureState } from './sync.ts';
+import { applySync, begin, ensureState, interruptedRun } from './sync.ts';
 
 /**
  * Drops a sync's staging tables; with `data`, first takes everything back that its ledger knows: tombstones for
@@ -22,12 +22,7 @@ export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
   let isGone = false;
   try {
     const { state, runner, lease, values } = held;
-    if (state.phase === 'sending')
-      throw new RunError(
-        'check-failed',
-        `${sync.name} has an interrupted run. Run \`syncline apply -s ${sync.name}\` first, so that what it sent is known.`,
-        { retryable: false },
-      );
+    if (state.phase === 'sending') throw interruptedRun(sync.name, state);
     const refused = data ? (await runner.rows(sync.rejects)).filter((r) => Number(r['shown']) === 1).length : 0;
     if (refused > 0)
       throw new RunError(

@@ -58,6 +58,17 @@ export function compareMapping(sync: SyncPlan | DirectPlan, baseline: Baseline |
   return { kind: 'changed', change: { ...change, unforwardable: change.unforwardable ?? needs } };
 }
 
+/** Decisions of a sync that has run which are for no change that is there now: they do nothing. */
+export function staleDecisions(sync: SyncPlan, baseline: Baseline | null): string[] {
+  if (!baseline) return [];
+  const verdict = compareMapping(sync, baseline);
+  return Object.keys(sync.decisions).filter((hash) => verdict.kind !== 'changed' || verdict.change.hash !== hash);
+}
+
+/** What plan and apply say of one of them. */
+export const isStale = (hash: string): string =>
+  `decision ${hash} is for no change that is there now; it can be removed`;
+
 /** True when records are made exactly as the baseline's were. */
 export const isSameMapping = (sync: SyncPlan | DirectPlan, baseline: Baseline): boolean =>
   JSON.stringify(sync.mapping) === JSON.stringify(baseline.mapping);

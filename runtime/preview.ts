@@ -2,7 +2,7 @@ import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } fro
 import { directValues, markOfFile, stoppedBy, tally as tallyDirect } from './direct.ts';
 import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
-import { compareMapping, forwardRoute, routeOf } from './mapping.ts';
+import { compareMapping, forwardRoute, routeOf, staleDecisions } from './mapping.ts';
 import type { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
@@ -53,7 +53,11 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     });
   const state = toState(row);
   const mark = markOf(state, lastRun);
-  verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  verifyState(renamedFrom ?? sync.name, state, {
+    project: plan.project,
+    target: plan.target,
+    mixpanel: state.mixpanel,
+  });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
     return { ...common, ...tally(sync, rows), route: 'sending', state: mark };
@@ -66,9 +70,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
     runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
-  const staleDecisions = Object.keys(sync.decisions).filter(
-    (hash) => !(verdict.kind === 'changed' && verdict.change.hash === hash),
-  );
+  const stale = staleDecisions(sync, baseline);
   const route = baseline === null ? ('initial' as const) : ('changes' as const);
   const decision: Decision | null = verdict.kind === 'changed' ? (sync.decisions[verdict.change.hash] ?? null) : null;
   if (verdict.kind === 'changed' && decision === null) {
@@ -86,7 +88,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
       unreleased,
       route,
       state: mark,
-      staleDecisions,
+      staleDecisions: stale,
       undecided: { hash, what, choices },
     };
   }
@@ -100,7 +102,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     route,
     state: mark,
     decision,
-    staleDecisions,
+    staleDecisions: stale,
     reads: await readsOf(runner, sync, values),
     guards: guardsOf(sync, rows, shown),
     refusals: refusalsOf(runner, sync, rows),

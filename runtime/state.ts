@@ -43,6 +43,8 @@ export interface Baseline {
   readonly late_window_ms?: number | null;
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
+  /** 1 where the run takes back everything, for a sync that is being destroyed. */
+  readonly purged?: number;
   readonly mapping: SyncPlan['mapping'];
   /** Names of properties under which profiles were sent earlier: see `retiredNames`. */
   readonly retired?: string;

@@ -5,7 +5,7 @@ import { previewMoved, RunError } from './errors.ts';
 import type { RunCounts, RunEvent } from './events.ts';
 import { Lease } from './lease.ts';
 import type { Decision } from './mapping.ts';
-import { routeOf } from './mapping.ts';
+import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
 import type { Baseline, State } from './state.ts';
@@ -309,9 +309,11 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
   try {
     // An earlier holder may have gone on until the lease was won.
     await refuseMoved(run, runner, state);
+    // Only what an earlier destroy took back is finished by another one.
+    if (resumed && run.purge === true && pendingOf(state).purged !== 1) throw interruptedRun(sync.name, state);
     emit({ type: 'begin', sync: sync.name, run: resumed ? state.run : state.version, resumed });
     if (resumed) {
-      const { watermark_to, adopted } = JSON.parse(state.pending ?? '{}') as Partial<Baseline>;
+      const { watermark_to, adopted } = pendingOf(state);
       const values = { ...me.values, run: state.run, watermark_to: watermark_to ?? null, adopted: adopted ?? 0 };
       await finish(story, values, state.nextBatch, true);
     }
@@ -340,6 +342,20 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
   return resumed ? 'resumed' : 'done';
 }
 
+/** What an interrupted run leaves once it is finished. */
+const pendingOf = ({ pending }: Pick<State, 'pending'>): Partial<Baseline> =>
+  JSON.parse(pending ?? '{}') as Partial<Baseline>;
+
+/** Why a sync that is `sending` cannot be reset or destroyed. */
+export const interruptedRun = (sync: string, state: Pick<State, 'pending'>): RunError =>
+  new RunError(
+    'check-failed',
+    pendingOf(state).purged === 1
+      ? `A \`destroy --data\` of ${sync} was interrupted. Run \`syncline destroy --data ${sync}\` again, so that it takes back the rest.`
+      : `${sync} has an interrupted run. Run \`syncline apply -s ${sync}\` first, so that what it sent is known; with \`--abandon ${sync}\` it sends nothing more of that run.`,
+    { retryable: false },
+  );
+
 class FlipUnknown extends Error {}
 
 type Story = SyncRun &
@@ -361,6 +377,8 @@ async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   const purge = story.purge === true ? sync.destroy.data : null;
+  for (const hash of purge ? [] : staleDecisions(sync, baseline))
+    emit({ type: 'note', sync: sync.name, message: isStale(hash) });
   const route = purge ? { forward: false, values: { resend: 0 } } : routeOf(sync, baseline, story.decision);
   if (route.forward)
     emit({
@@ -390,7 +408,8 @@ async function fresh(story: Story): Promise<void> {
   const invalid = Number(totals?.['invalid'] ?? 0);
   // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
   if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
-  const pending = packed(JSON.stringify({ ...baselineOf(sync, values), ...(adopted === 1 ? { adopted } : {}) }));
+  const manner = { ...(adopted === 1 ? { adopted } : {}), ...(purge ? { purged: 1 } : {}) };
+  const pending = packed(JSON.stringify({ ...baselineOf(sync, values), ...manner }));
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({

@@ -174,7 +174,9 @@ export const bigquery: Dialect = {
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   // Only columns that are named are read and billed.
   rowsOf: (source, columns, condition) =>
-    sql(`(select ${columns.map(col).join(', ')} from ${source}${condition === null ? '' : ` where (${condition})`})`),
+    sql(
+      `(select ${columns.map((c) => ident(c.name)).join(', ')} from ${source}${condition === null ? '' : ` where (${condition})`})`,
+    ),
   bind: (name) => sql(`@${name}`),
   keyText,
   checksum: (columns) =>

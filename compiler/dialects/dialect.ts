@@ -112,7 +112,7 @@ export interface Dialect {
    * A relation's rows: these columns at least, under a condition that people wrote and review, if there is one; it was
    * checked to be one condition.
    */
-  rowsOf(relation: Sql, columns: readonly Column[], condition: string | null): Sql;
+  rowsOf(relation: Sql, columns: readonly { readonly name: string }[], condition: string | null): Sql;
   /** A placeholder of the driver. */
   bind(name: string, position: number): Sql;
   /** Canonical text of a column: equal text if and only if equal value, independent of the session. Null stays null. */

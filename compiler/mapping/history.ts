@@ -20,8 +20,17 @@ import type { Source } from './wire.ts';
 /** The operations of a profile; every other id of a record is an event's. */
 const OPERATIONS = `('set', 'unset', 'delete')`;
 
-/** The rows of the three kinds. */
-export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source, relation: Sql): Sql {
+/**
+ * The rows of the three kinds.
+ * @param carried columns that they have besides id and times: the properties, or all where an earlier mapping is read
+ */
+export function historyRows(
+  dialect: Dialect,
+  sync: ResolvedSync,
+  source: Source,
+  relation: Sql,
+  carried: readonly string[],
+): Sql {
   const { history } = sync;
   if (!history) return relation;
   const [id, start] = [dialect.ident(idOf(sync)), dialect.ident(history.startTime)];
@@ -30,7 +39,7 @@ export function historyRows(dialect: Dialect, sync: ResolvedSync, source: Source
   const nowOf = (name: string): Sql => dialect.watermark(source.column(name)).now;
   const ended = end && `(v.${end} is not null and v.${end} <= ${nowOf(history.endTime ?? '')})`;
   const inserted = sync.insertTime === null ? null : dialect.ident(sync.insertTime);
-  const names = source.properties.map((p) => dialect.ident(p.column.name));
+  const names = carried.map((name) => dialect.ident(name));
   const row = (kind: string, time: string, stamp: string, value: (name: Sql) => string): string =>
     [
       `select ${dialect.typed(sql(`'${kind}'`))} as syncline_kind`,

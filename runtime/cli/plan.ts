@@ -3,7 +3,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { DirectPlan, Preview, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
-import { undecided } from '../mapping.ts';
+import { isStale, undecided } from '../mapping.ts';
 import { previewDirect, previewSync } from '../preview.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
@@ -79,8 +79,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   else if (options.markdown === true) out(markdown(plan, all));
   else all.forEach((t) => out(text(t)));
   for (const p of previews) {
-    for (const hash of p.staleDecisions)
-      err(`${p.sync}: decision ${hash} is for no change that is there now; it can be removed.`);
+    for (const hash of p.staleDecisions) err(`${p.sync}: ${isStale(hash)}.`);
     if (p.undecided) {
       refused++;
       const { code, message, hint } = undecided(

@@ -1,5 +1,4 @@
-import { RunError } from '../errors.ts';
-import { begin, ensureState } from '../sync.ts';
+import { begin, ensureState, interruptedRun } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
@@ -32,12 +31,7 @@ export async function reset(
       await ensureState(run);
       const held = await begin(run, () => 0);
       try {
-        if (held.state.phase === 'sending')
-          throw new RunError(
-            'check-failed',
-            `${sync.name} has an interrupted run. Run \`syncline apply -s ${sync.name}\` first, so that what it sent is known.`,
-            { retryable: false },
-          );
+        if (held.state.phase === 'sending') throw interruptedRun(sync.name, held.state);
         const values = { ...held.values, new_epoch: options.newEpoch === true ? 1 : 0 };
         await held.lease.write(() => held.runner.steps(sync.reset, values));
       } finally {

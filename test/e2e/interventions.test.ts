@@ -47,10 +47,17 @@ test('reset with a new epoch gives every event a new id; without it the ids are 
   const dir = await shop();
   const events = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from events'))[0]!['n'];
   await cli(dir, 'apply', '-q');
-  told(await cli(dir, 'reset', 'purchases'), 0, 'Events with equal ids are the same events');
+  const vanished = 'Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.';
+  told(
+    await cli(dir, 'reset', 'purchases'),
+    0,
+    'forgotten. The next apply sends the whole table. Events with equal ids are the same events in Mixpanel.',
+    vanished,
+  );
   await cli(dir, 'apply', '-q');
   expect([await events(), await sent(dir)]).toEqual([3, 6]);
-  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 0, 'Mixpanel shows those of before beside them');
+  const both = 'Its events get new ids: Mixpanel shows those of before beside them, and counts both.';
+  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 0, both, vanished);
   await cli(dir, 'apply', '-q');
   expect([await events(), await sent(dir)]).toEqual([6, 9]);
 });

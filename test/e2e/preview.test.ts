@@ -9,6 +9,9 @@ const db = (dir: string, ...sql: string[]): Promise<unknown> => duck(path.join(d
 const read = async (dir: string): Promise<PreviewFile> =>
   JSON.parse(await readFile(path.join(dir, 'p.json'), 'utf8')) as PreviewFile;
 
+/** Before the first apply there is no sandbox. */
+const copies = async (dir: string): Promise<number> => (existsSync(path.join(dir, 'sandbox.duckdb')) ? sent(dir) : 0);
+
 test('a preview is applied as it was reviewed, and refused when the plan, the lock or the state have moved', async () => {
   const dir = await shop();
   told(await cli(dir, 'plan', '--out', 'p.json'), 0, 'syncline apply p.json');
@@ -50,6 +53,56 @@ test('a preview of another project or target, of another form, or beside flags t
   for (const text of ['{', '[]', '{"previewVersion":2}', JSON.stringify({ ...preview, syncs: [unmarked] })]) {
     await writeFile(path.join(dir, 'p.json'), text);
     told(await cli(dir, 'apply', 'p.json'), 2, 'p.json is no preview of this syncline');
+  }
+});
+
+test('what a preview says of a rename, a decided resend, a decided forward and initial: skip is what is done', async () => {
+  const dir = await shop({ extra: '    initial: skip\n' });
+  /** Plans, applies exactly that, and compares. @returns what both say */
+  const done = async (): Promise<Record<string, unknown>> => {
+    told(await cli(dir, 'plan', '--out', 'p.json'), 0);
+    const [p] = (await read(dir)).syncs;
+    const before = await copies(dir);
+    const applied = await cli(dir, 'apply', 'p.json');
+    told(applied, 0);
+    const [run] = (await duck(
+      path.join(dir, 'warehouse.duckdb'),
+      'select accepted_inserts, accepted_updates, accepted_deletes, invalid, billable, captured_inserts from mixpanel.runs order by run desc limit 1',
+    )) as [Record<string, unknown>];
+    const { inserts, updates, deletes, billable, adopted, records, route, decision, renamedFrom } = p!;
+    const [invalid] = [Object.values(p!.invalid).reduce((a, b) => a + b, 0)];
+    expect(Object.values(run).slice(0, 5).map(Number)).toEqual([inserts, updates, deletes, invalid, billable]);
+    expect([(await copies(dir)) - before, adopted]).toEqual([
+      records,
+      adopted > 0 ? Number(run['captured_inserts']) : 0,
+    ]);
+    return { route, decision, renamedFrom, inserts, updates, deletes, invalid, adopted };
+  };
+  const declare = (text: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), text);
+  const nothing = { decision: null, renamedFrom: null, inserts: 0, updates: 0, deletes: 0, invalid: 0, adopted: 0 };
+  expect(await done()).toEqual({ ...nothing, route: 'initial', adopted: 3 });
+
+  const renamed = `${SYNC.replace('purchases', 'sales')}    renamed_from: purchases\n    guard: { max_deletes: 3 }\n`;
+  await declare(renamed);
+  await db(dir, `update orders set item = 'new' where id = 1`, `insert into orders values (7, null, 'no time')`);
+  expect(await done()).toEqual({ ...nothing, route: 'changes', renamedFrom: 'purchases', updates: 1, invalid: 1 });
+
+  for (const [decision, name, updates] of [
+    ['resend', 'Item', 2],
+    ['forward', 'Thing', 1],
+  ] as const) {
+    const properties = `    properties: { rename: { item: ${name} } }\n`;
+    await declare(renamed + properties);
+    const hash = /decisions: \{ ([0-9a-f]{7}): resend/.exec((await cli(dir, 'plan')).out)![1]!;
+    await declare(`${renamed}${properties}    decisions: { ${hash}: ${decision} }\n`);
+    await db(
+      dir,
+      `update orders set item = '${name}' where id = 1`,
+      `delete from orders where id = (select min(id) from orders where id <> 1)`,
+      `insert into orders values (${name.length + 10}, timestamp '2024-01-02', 'x')`,
+    );
+    const changes = { inserts: 1, updates, deletes: 1 };
+    expect(await done()).toEqual({ ...nothing, route: 'changes', decision, ...changes });
   }
 });
 

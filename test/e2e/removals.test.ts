@@ -82,9 +82,14 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   await cli(dir, 'apply', '-q');
   told(await cli(dir, 'destroy', 'purchases'), 2, 'nobody can be asked here: say --yes');
   await db(dir, `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline`);
-  told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, 'purchases has an interrupted run');
+  const interrupted = 'purchases has an interrupted run. Run `syncline apply -s purchases` first';
+  told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, interrupted);
+  told(await cli(dir, 'destroy', 'purchases', '--data', '--yes'), 1, interrupted, 'with `--abandon purchases`');
+  expect(await db(dir, 'select phase, run::int as run from mixpanel.purchases__state')).toEqual([
+    { phase: 'sending', run: 1 },
+  ]);
+  expect([await sent(dir), await tables(dir)]).toEqual([3, expect.objectContaining({ length: 4 })]);
   await db(dir, `update mixpanel.purchases__state set phase = 'idle', run = null, pending = null`);
-  expect(await tables(dir)).toHaveLength(4);
 
   told(await cli(dir, 'destroy', 'purchases', '--data', '--yes'), 0, '0 inserts, 0 updates, 3 deletes', 'destroyed');
   expect(await tables(dir)).toEqual(['runs']);

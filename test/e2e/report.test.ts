@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type * as Ajv from 'ajv/dist/2020.js';
 import { expect, test } from 'vitest';
-import { cli, cliIn, duck, sent, shop, start, told } from './cli.ts';
+import { cli, cliIn, duck, sent, shop, start, SYNC, told } from './cli.ts';
 
 const schema = path.join(import.meta.dirname, '../../schemas/manifest.schema.json');
 const TYPO = '    user_idd: u\n';
@@ -115,6 +115,14 @@ test.concurrent('on GitHub Actions: annotations with paths of the repository, an
     `\n::error file=${path.basename(dir)}/syncs/shop.yml,line=9,col=5::[unknown-key] unknown key \`user_idd\` (did you mean \`user_id\`?)\n`,
   );
   expect(typo.err.match(/^::error/gm)).toHaveLength(1);
+  await writeFile(file, SYNC.replace('    key: id\n', ''));
+  const warned = await cliIn({ cwd: dir, env }, 'validate');
+  told(
+    warned,
+    0,
+    `\n::warning file=${path.basename(dir)}/syncs/shop.yml,line=4,col=11::[mirror-without-key] mirror without`,
+  );
+  expect(warned.err.match(/^::/gm)).toHaveLength(1);
   told(await cliIn({ cwd: dir, env }, 'apply', '-t', 'nope'), 2, '::error::[target-not-found]');
   await mkdir(path.join(dir, 'folder'));
   const unwritable = await shop();

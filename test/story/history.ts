@@ -1,5 +1,5 @@
-import type { Preview, RunCounts } from '../../schemas/types.ts';
 import type { Range } from '../../runtime/sync.ts';
+import { differsFrom, isForetold } from './foretold.ts';
 import type { Manner } from './mixpanel.ts';
 import type { Scheduler } from './scheduler.ts';
 import { random } from './scheduler.ts';
@@ -141,30 +141,6 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     }
   }
   return 'it never comes to rest';
-}
-
-/** A preview says what the apply then does, to the record; of an interrupted run it says what is left of it. */
-function differsFrom(foretold: Preview, runs: readonly RunCounts[]): string | undefined {
-  if (foretold.route === 'sending') return undefined;
-  const [run] = runs;
-  const did = run
-    ? [run.accepted_inserts, run.accepted_updates, run.accepted_deletes, run.invalid, run.billable]
-    : [0, 0, 0, 0, 0];
-  const invalid = Object.values(foretold.invalid).reduce((a, b) => a + b, 0);
-  const said = [foretold.inserts, foretold.updates, foretold.deletes, invalid, foretold.billable];
-  return JSON.stringify(said) === JSON.stringify(did)
-    ? undefined
-    : `the preview said ${JSON.stringify(said)}, apply did ${JSON.stringify(did)}`;
-}
-
-/** What stops an apply is one of what its preview names; without any it goes on. */
-function isForetold({ guards, refusals }: Preview, result: string): boolean {
-  const stopping = guards.filter((g) => g.stops).map((g) => `guard: The guard ${g.name} `);
-  // Which rows are shown may differ where there are many.
-  const refusing = refusals.map((r) => `${r.code}: ${r.message.replace(/ \([^()]*\)$/, '')}`);
-  const named = [...stopping, ...refusing];
-  if (named.length > 0) return named.some((text) => result.startsWith(text));
-  return !result.startsWith('guard:') && !result.startsWith('check-failed:');
 }
 
 async function refusesAnother(story: Story): Promise<string | undefined> {

@@ -498,7 +498,7 @@ export class SimConnection implements Connection {
   async #tell({ label, sql, binds: list }: Query, one: boolean): Promise<void> {
     const { watcher } = this.#scheduler;
     const value = (name: string): number => Number(list.find((b) => b.name === name)?.value);
-    if (/\/capture(_forward)?\.sql$/.test(label))
+    if (/\/(capture(_forward)?|destroy)\.sql$/.test(label))
       await watcher?.captured(this.#actor, Number(/__outbox_(\d+)/.exec(sql)?.[1]));
     if (!one) return;
     if (label.endsWith('/state_flip.sql')) await watcher?.flipped(this.#actor, value('run'));

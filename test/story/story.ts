@@ -2,12 +2,13 @@ import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import { writeLock } from '../../compiler/lock.ts';
 import { readTemplates } from '../../compiler/templates.ts';
+import { destroySync } from '../../runtime/destroy.ts';
 import { RunError } from '../../runtime/errors.ts';
 import type { Decision } from '../../runtime/mapping.ts';
 import { createMixpanel } from '../../runtime/mixpanel/import.ts';
 import { previewSync } from '../../runtime/preview.ts';
 import { Runner } from '../../runtime/run.ts';
-import type { Range } from '../../runtime/sync.ts';
+import type { Range, SyncRun } from '../../runtime/sync.ts';
 import { applySync, ensureState } from '../../runtime/sync.ts';
 import type { Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
@@ -78,6 +79,8 @@ export interface Apply {
   readonly decision?: Decision | undefined;
   /** Insert times that an append sends again. */
   readonly backfill?: Range | undefined;
+  /** Not an apply: the sync is destroyed, and what it put into Mixpanel with it. */
+  readonly destroys?: boolean;
   /** The mark of a preview that is applied. */
   readonly previewed?: string | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
@@ -193,8 +196,8 @@ export class Story {
   }
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
-  async preview(version: Version, backfill?: Range): Promise<Preview> {
-    const plan = await planOf(this.engine, this.shape, this.wide, version);
+  async preview(of: Version | Plan, backfill?: Range): Promise<Preview> {
+    const plan = typeof of === 'string' ? await planOf(this.engine, this.shape, this.wide, of) : of;
     const session = await this.outside.connect();
     await session.setNow(this.scheduler.now);
     const warehouse: Warehouse = {
@@ -225,7 +228,7 @@ export class Story {
         if (mayCreate && !plan.embedded)
           await ensureState({ plan, sync: plan.syncs[0]!, warehouse, mayCreate, anew: true });
       };
-      const apply = applySync.bind(undefined, {
+      const run: SyncRun = {
         plan,
         sync: plan.syncs[0]!,
         world,
@@ -254,9 +257,9 @@ export class Story {
         backfill: options.backfill,
         previewed: options.previewed,
         mayCreate,
-      });
+      };
       void ready()
-        .then(apply)
+        .then(() => (options.destroys === true ? destroySync(run, true) : applySync(run)))
         .then(
           () => results.push('ok'),
           (error: unknown) => {

@@ -53,8 +53,8 @@ create table "mixpanel"."items__outbox_${run}" (
   reason text,
   outcome text,
   outcome_reason text
-  -- what a run looks up by; a statement may pass through twins
-  , unique (batch, ordinal) deferrable
+  -- what a run looks up by; a transaction may pass through twins
+  , unique (batch, ordinal) deferrable initially deferred
 )
 
 -- items/analyze.sql

@@ -111,8 +111,8 @@ create table "mixpanel"."purchases__outbox_${run}" (
   reason text,
   outcome text,
   outcome_reason text
-  -- what a run looks up by; a statement may pass through twins
-  , unique (batch, ordinal) deferrable
+  -- what a run looks up by; a transaction may pass through twins
+  , unique (batch, ordinal) deferrable initially deferred
 )
 
 -- purchases/analyze.sql
@@ -185,8 +185,8 @@ create table "mixpanel"."purchases__ledger" (
   user_id text,
   device_id text,
   insert_id text
-  -- what a run looks up by; a statement may pass through twins
-  , unique (row_key) deferrable
+  -- what a run looks up by; a transaction may pass through twins
+  , unique (row_key) deferrable initially deferred
 )
 
 -- purchases/create_rejects.sql: as on DuckDB, but for binds, types and the clock

@@ -116,9 +116,25 @@ identified as (
   from changes as c
   where c.syncline_row_change in ('insert', 'update')
 ),
-images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+named as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
   from identified as i
+),
+taken as (
+  -- after a forward a row may be shown under the id that another one would get by its name: that one gets an id of its own
+  select n.syncline_key
+  from (select syncline_key, syncline_old_key, syncline_named_id from named) as n
+  join "mixpanel"."purchases__ledger" as o on o.insert_id = n.syncline_named_id
+  where o.row_key <> coalesce(n.syncline_old_key, '')
+  union all
+  select n.syncline_key
+  from (select syncline_key, syncline_named_id from named) as n
+  join "mixpanel"."purchases__rejects" as j on j.insert_id = n.syncline_named_id
+  where j.shown = 1 and j.row_key <> n.syncline_key
+),
+images as (
+  select n.*, case when n.syncline_key in (select k.syncline_key from taken as k) then md5(coalesce(cast(length(n.syncline_named_id) as varchar) || ':' || n.syncline_named_id, '~') || coalesce(cast(length(cast(cast($run as bigint) as varchar)) as varchar) || ':' || cast(cast($run as bigint) as varchar), '~')) else n.syncline_named_id end as syncline_insert_id
+  from named as n
 ),
 records as (
   select
@@ -226,7 +242,23 @@ from settled as t
 
 -- purchases/ledger_forward.sql: as in mirror-keyed
 
--- purchases/ledger_remove.sql: as in mirror-keyed
+-- purchases/ledger_remove.sql
+-- the ledger follows records, not rows: what a record took away is gone even if another one of the row was refused
+delete from "mixpanel"."purchases__ledger"
+where (row_key in (
+  select i.row_key
+  from "mixpanel"."purchases__outbox_${run}" as i
+  left join "mixpanel"."purchases__outbox_${run}" as d on d.row_key = i.row_key and d.change = 'delete' and d.old_insert_id is not null
+  where i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or (i.outcome = 'maybe' and (i.old_insert_id is null or i.old_insert_id = i.insert_id or (d.row_key is not null and d.outcome is null))))
+)
+  -- a row that was forwarded may have the name by now that one which is gone had: what is refused of that one is a reject, and no row
+  or insert_id in (
+  select d.old_insert_id
+  from "mixpanel"."purchases__outbox_${run}" as d
+  where (d.change = 'delete' and d.old_insert_id is not null and d.outcome is null and d.reason is null)
+    or (d.change = 'delete' and d.old_insert_id is not null and d.reason is null and d.row_key in (select f.row_key from "mixpanel"."purchases__outbox_${run}" as f where f.change = 'forward'))
+))
+  and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/ledger_insert.sql: as in mirror-keyed
 
@@ -315,9 +347,25 @@ identified as (
   from changes as c
   where c.syncline_row_change in ('insert', 'update')
 ),
-images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+named as (
+  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
   from identified as i
+),
+taken as (
+  -- after a forward a row may be shown under the id that another one would get by its name: that one gets an id of its own
+  select n.syncline_key
+  from (select syncline_key, syncline_old_key, syncline_named_id from named) as n
+  join "mixpanel"."purchases__ledger" as o on o.insert_id = n.syncline_named_id
+  where o.row_key <> coalesce(n.syncline_old_key, '')
+  union all
+  select n.syncline_key
+  from (select syncline_key, syncline_named_id from named) as n
+  join "mixpanel"."purchases__rejects" as j on j.insert_id = n.syncline_named_id
+  where j.shown = 1 and j.row_key <> n.syncline_key
+),
+images as (
+  select n.*, case when n.syncline_key in (select k.syncline_key from taken as k) then '' else n.syncline_named_id end as syncline_insert_id
+  from named as n
 ),
 records as (
   select

@@ -451,25 +451,25 @@ merge `mixpanel.customers__ledger` as l
 using (
   select n.*
   from (
-    select r.*, row_number() over (partition by r.row_key order by r.is_gone) as place
+    select r.*, row_number() over (partition by r.known_as order by r.is_gone) as place
     from (
-      select 0 as is_gone, i.row_key, case when i.outcome is null then i.row_checksum end as row_checksum, i.profile_id, i.insert_id
+      select 0 as is_gone, i.row_key as known_as, i.row_key, case when i.outcome is null then i.row_checksum end as row_checksum, i.profile_id, i.insert_id
       from `mixpanel.customers__outbox_${run}` as i
       left join `mixpanel.customers__outbox_${run}` as d on d.row_key = i.row_key and d.insert_id = 'unset'
       where i.insert_id = 'set' and i.change in ('insert', 'update') and i.reason is null and (i.outcome is null or i.outcome = 'maybe')
       union all
-      select 1, d.row_key, null, null, null
+      select 1, d.row_key, d.row_key, null, null, null
       from `mixpanel.customers__outbox_${run}` as d
-      where d.insert_id = 'delete' and d.outcome is null and d.reason is null
+      where (d.insert_id = 'delete' and d.outcome is null and d.reason is null)
     ) as r
     where exists (select 1 from `mixpanel.customers__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
 
   ) as n
   where n.place = 1
 ) as c
-on l.row_key = c.row_key
+on l.row_key = c.known_as
 when matched and c.is_gone = 1 then delete
-when matched then update set row_checksum = c.row_checksum, profile_id = c.profile_id, insert_id = c.insert_id
+when matched then update set row_key = c.row_key, row_checksum = c.row_checksum, profile_id = c.profile_id, insert_id = c.insert_id
 when not matched and c.is_gone = 0 then insert (row_key, row_checksum, profile_id, insert_id)
   values (c.row_key, c.row_checksum, c.profile_id, c.insert_id)
 

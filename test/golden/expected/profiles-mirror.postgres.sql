@@ -72,8 +72,8 @@ create table "mixpanel"."customers__outbox_${run}" (
   reason text,
   outcome text,
   outcome_reason text
-  -- what a run looks up by; a statement may pass through twins
-  , unique (batch, ordinal) deferrable
+  -- what a run looks up by; a transaction may pass through twins
+  , unique (batch, ordinal) deferrable initially deferred
 )
 
 -- customers/analyze.sql
@@ -149,8 +149,8 @@ create table "mixpanel"."customers__ledger" (
   row_checksum text,
   profile_id text,
   insert_id text
-  -- what a run looks up by; a statement may pass through twins
-  , unique (row_key) deferrable
+  -- what a run looks up by; a transaction may pass through twins
+  , unique (row_key) deferrable initially deferred
 )
 
 -- customers/create_rejects.sql: as on DuckDB, but for binds, types and the clock
