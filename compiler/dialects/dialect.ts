@@ -158,6 +158,8 @@ export interface Dialect {
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation. */
   columns(parts: readonly string[]): Sql;
+  /** A condition that `pg_class as c` in `pg_namespace as n` is that relation, where the template `privileges` asks it. */
+  cataloged?(parts: readonly string[]): Sql;
   /** A select of the column `name`: tables of the staging schema whose name ends so, without that end. */
   tablesEnding(staging: string, end: string): Sql;
   /** A condition that a table of the staging schema exists. */

@@ -119,12 +119,23 @@ onEngine(missing(), 'PostgreSQL', () => {
       '`syncline setup` prints what it needs',
     );
     const found = (await cli(dir, 'doctor')).out;
-    expect(found).toContain('fail  privileges: The role that syncline connects as: it may not read "shop"."people".');
+    expect(found).toContain(
+      'fail  privileges: The role that syncline connects as: it may not read "shop"."people" (SELECT).',
+    );
     await query(`grant select, delete on shop.people to "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
     told(await cli(dir, 'apply'), 0, 'people: nothing changed');
     expect((await cli(dir, 'doctor')).out).toContain(
       'warn  privileges: The role that syncline connects as: it may write "shop"."people", and only reads it.',
     );
+    // Without a right to the schema the server would not even say which right to a table there is.
+    await query(`revoke usage on schema shop from "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
+    const outside = await cli(dir, 'doctor');
+    expect([outside.code, outside.out]).toEqual([
+      1,
+      expect.stringContaining('it may not use the schema of "shop"."orders" (USAGE). `syncline setup` prints the SQL'),
+    ]);
+    expect(outside.out).toContain('it may not use the schema of "shop"."people" (USAGE).');
+    expect(outside.out).not.toContain('permission denied');
   });
 
   test('a host, a port, a database, a role and a password that are wrong: one sentence each', async () => {

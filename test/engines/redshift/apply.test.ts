@@ -186,6 +186,41 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     expect(doctor.out + doctor.err).toContain('it is a superuser. Take that right away.');
   });
 
+  test('doctor names the rights that lack, by the name that the catalog has, and without a schema too', async () => {
+    const syncs =
+      DOCS('folded').replace('public.docs', 'Shop.DOCS') +
+      DOCS('bare').replace('syncs:\n', '').replace('public.docs', 'bare') +
+      DOCS('closed').replace('syncs:\n', '').replace('public.docs', 'closed.docs');
+    const table = (name: string) => `create table ${name} (id varchar(50), t timestamp)`;
+    await engine.query(
+      ...['shop', 'closed'].map((schema) => `create schema ${schema}`),
+      // Where a name without a schema is found here.
+      ...['shop.docs', 'redshift.bare', 'closed.docs'].map(table),
+      'create role reader login',
+      'grant usage on schema redshift, shop to reader',
+    );
+    const dir = await start(redshift('staging: public'), syncs);
+    await done(dir, 'lock');
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace(`user: ${engine.user}`, 'user: reader'));
+    const told = async () => (await cli(dir, 'doctor')).out.split('\n').filter((line) => line.includes('privileges'));
+    const role = 'privileges: The role that syncline connects as: it may';
+    const setup = '`syncline setup` prints the SQL that gives it.';
+    expect(await told()).toEqual([
+      `fail  ${role} not create tables in the schema public (USAGE, CREATE). ${setup}`,
+      `fail  ${role} not read "Shop"."DOCS" (SELECT). ${setup}`,
+      `fail  ${role} not read "bare" (SELECT). ${setup}`,
+      `fail  ${role} not use the schema of "closed"."docs" (USAGE). ${setup}`,
+    ]);
+    await engine.query(
+      'grant usage, create on schema public to reader',
+      'grant usage on schema closed to reader',
+      'grant select on shop.docs, closed.docs, redshift.bare to reader',
+      'grant delete on shop.docs to reader',
+    );
+    expect(await told()).toEqual([`warn  ${role} write "Shop"."DOCS", and only reads it. Take that right away.`]);
+  });
+
   test('a line of a lookup table that no text holds stops the run before anything is sent', async () => {
     const syncs = `syncs:
   - { name: lines, kind: lookup_table, mode: full, source: { relation: public.lines }, id: id, lookup_table_id: lines-1 }
