@@ -1,7 +1,12 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Values } from '../../../runtime/values.ts';
+import { toQuery } from '../../../runtime/values.ts';
+import { openRedshift } from '../../../runtime/warehouses/redshift.ts';
+import { realWorld } from '../../../runtime/world.ts';
 import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
+import { compileFiles } from '../../golden/project.ts';
 import { onEngine } from '../engine.ts';
 import { missing } from '../postgres/cluster.ts';
 import type { Compat } from './compat.ts';
@@ -163,6 +168,15 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       return rows.map((row) => (JSON.parse(String(row['p'])) as { id: string }).id).sort();
     };
     expect(await ids()).toEqual(['fine']);
+    // The refusal was written behind the lock of the state.
+    const statements = engine.statements();
+    const outcome = statements.findIndex((s) => s.includes('update "docs_staging"."docs__outbox_1"\nset\n  outcome ='));
+    const around = [-2, -1, 1].map((n) => statements[outcome + n]);
+    expect(around).toEqual([
+      'begin',
+      expect.stringContaining('update "docs_staging"."docs__state"\nset version = version\nwhere'),
+      'commit',
+    ]);
     const rejects = await engine.query('select row_key, kind, reason from docs_staging.docs__rejects order by row_key');
     expect(rejects).toEqual([
       { row_key: 'big|', kind: 'invalid', reason: 'too-large' },
@@ -219,6 +233,54 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       'grant delete on shop.docs to reader',
     );
     expect(await told()).toEqual([`warn  ${role} write "Shop"."DOCS", and only reads it. Take that right away.`]);
+  });
+
+  test('what is recorded of a batch locks the state first: no lease is taken before it ends, and it changes nothing after one', async () => {
+    const dir = await start(redshift('staging: held_staging'), DOCS('held'), OVERRIDE);
+    await engine.query('create table if not exists public.docs (id varchar(50), t timestamp)');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    const names = ['syncline.yml', 'syncs/all.yml', 'syncline.lock.json', ...Object.keys(OVERRIDE)];
+    const texts = await Promise.all(names.map(async (name) => [name, await readFile(path.join(dir, name), 'utf8')]));
+    const { plan } = await compileFiles(Object.fromEntries(texts) as Record<string, string>);
+    const { state, deliver, capture } = plan!.syncs[0]!;
+    const { host, port, user, database: dbname } = engine;
+    const settings = { type: 'redshift', host, port, user, dbname, sslmode: 'disable' } as const;
+    const warehouse = await openRedshift(realWorld, settings, { dir });
+    const [late, taker] = [await warehouse.connect(), await warehouse.connect()];
+    const of = (file: string, values: Values) => toQuery(plan!.statements[file]!, values, file);
+    const plain = (sql: string) => late.execute({ sql, binds: [], label: 'test' });
+
+    const dead = { version: 3, run: 3, holder: 'dead', batch: 0, outcome: 'refused', refusals: '{"1":"x"}', more: 0 };
+    await late.execute(of(capture.fill[0]!.run[0]!, dead));
+    await engine.query(
+      `update held_staging.held__state set version = 3, holder = 'dead', phase = 'sending', run = 3, names = '3 '`,
+      `insert into held_staging.held__outbox_3 (batch, ordinal) values (0, 0)`,
+    );
+    const taking = { state_version: 3, state_holder: 'dead', holder: 'next', ttl_ms: 1, quiet_ms: 1, mixpanel: 'x' };
+    const outcomes = () => engine.query('select outcome from held_staging.held__outbox_3');
+    await plain('begin');
+    expect(await late.execute(of(deliver.hold!, dead))).toBe(1);
+    const taken = taker.execute(of(state.lease, taking)).then((rows) => ['taken', rows]);
+    const waits = async () =>
+      (await engine.query(`select from pg_stat_activity where pid = ${taker.session!} and wait_event_type = 'Lock'`))
+        .length > 0;
+    while (!(await waits())) if ((await Promise.race([taken, waits()])) !== false) break;
+    expect(await waits()).toBe(true);
+    await late.execute(of(deliver.outcome, dead));
+    await plain('commit');
+    expect(await taken).toEqual(['taken', 1]);
+    // The next holder saw what was recorded, and forgets it.
+    const next = { ...dead, version: 4, holder: 'next', next_batch: 0 };
+    await plain('begin');
+    expect(await late.execute(of(deliver.hold!, next))).toBe(1);
+    expect(await late.execute(of(deliver.restart, next))).toBe(1);
+    await plain('commit');
+    // What comes later ends at the state.
+    expect(await late.execute(of(deliver.hold!, dead))).toBe(0);
+    expect(plan!.statements[deliver.hold!]?.expect).toEqual({ affected: 1, otherwise: 'lease-lost' });
+    expect(await outcomes()).toEqual([{ outcome: null }]);
+    await warehouse.close();
   });
 
   test('a line of a lookup table that no text holds stops the run before anything is sent', async () => {
