@@ -69,6 +69,8 @@ export interface Grantee {
 
 export interface Dialect {
   readonly name: WarehouseKind;
+  /** The folder of templates that it shares with its like, read after its own and before `default`. */
+  readonly family?: string;
   /** Statements of a transaction, or null where a run has none. */
   readonly transaction: { readonly begin: string; readonly commit: string; readonly rollback: string } | null;
   /** Statements that pin what a session could change: zone, float digits. */

@@ -173,6 +173,7 @@ export const tableExists = (staging: string, table: Sql): Sql =>
 /** PostgreSQL 12 and later (documentation: postgresql.org/docs). */
 export const postgres: Dialect = {
   name: 'postgres',
+  family: 'pg',
   transaction: { begin: 'begin', commit: 'commit', rollback: 'rollback' },
   inlined: sql('not materialized '),
   session: [

@@ -206,6 +206,7 @@ const either = (name: string): string =>
 /** Amazon Redshift, provisioned and Serverless (documentation: Amazon Redshift Database Developer Guide). */
 export const redshift: Dialect = {
   name: 'redshift',
+  family: 'pg',
   transaction: { begin: 'begin', commit: 'commit', rollback: 'rollback' },
   inlined: sql(''),
   session: [
