@@ -28,6 +28,7 @@ function contextOf(
     grantee: grantee(grants.to).to,
     created: grantee(grants.to).created,
     found: grantee(grants.to).found,
+    owned: grantee(grants.to).owns,
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
     schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
     creator: grants.creator === null ? sql('') : dialect.ident(grants.creator),
