@@ -243,6 +243,29 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await sent(dir)).toBe(3);
   });
 
+  test('names that the server cuts at 63 bytes, and the longest name of a sync', async () => {
+    const [cut, staging, sync] = ['é'.repeat(40), 's'.repeat(70), `p${'x'.repeat(39)}`];
+    const [time, item] = ['t'.repeat(63), `${'i'.repeat(62)}"`];
+    const quoted = JSON.stringify(item).replaceAll('\\"', '""');
+    const tables = [ORDERS.replace('table orders', `table "${cut}"`)];
+    tables.push(`alter table "${cut}" rename t to ${time}`, `alter table "${cut}" rename item to ${quoted}`);
+    const syncs = SYNC.replace('public.orders', `'public."${cut}"'`)
+      .replace('purchases', sync)
+      .replace('time: t', `time: ${time}`);
+    const { dir, query } = await ready({ tables, syncs, settings: `staging: ${staging}` });
+    told(await cli(dir, 'apply'), 0, `${sync}: run 1 done: 3 inserts`);
+    await query(`update "${cut}" set ${quoted} = 'new' where id = 1`);
+    told(await cli(dir, 'apply'), 0, `${sync}: run 2 done: 0 inserts, 1 update`);
+    const [event] = await duck(
+      path.join(dir, 'sandbox.duckdb'),
+      `select properties::varchar as p from events_raw where properties::varchar like '%"new"%'`,
+    );
+    expect(JSON.parse(String(event?.['p']))).toMatchObject({ id: 1, [item]: 'new' });
+    expect((await cli(dir, 'doctor')).out).toContain(`has the tables of 1 sync`);
+    told(await cli(dir, 'destroy', sync, '--yes'), 0);
+    expect(await query(`select 1 from pg_tables where tablename like 'pxxx%'`)).toEqual([]);
+  });
+
   test('text is no JSON column, because the server could not say so without failing', async () => {
     const { dir } = await locked();
     writeFileSync(path.join(dir, 'syncs/shop.yml'), SYNC.replace('key: id', 'key: id, json_properties: item'));

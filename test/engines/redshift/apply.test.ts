@@ -41,7 +41,7 @@ const SYNCS = `syncs:
 const tables = (json: string, odd: string): string[] => [
   `create table public.orders (ref varchar(50), ordered_at timestamp, customer_id varchar(50), amount numeric(9,2), weight double precision, gift boolean, shipped date, loaded_at timestamptz, note varchar(500), raw ${json}, odd ${odd})`,
   `insert into public.orders values
-    ('a', '2024-01-02 03:04:05.123456', 'alice', 1.50, 0.1, true, '2024-02-29', '2024-03-01 00:00:00+00', '{"k": [1, null]}', '{"a": 1.50, "b": ["x"]}', null),
+    ('a', '2024-01-02 03:04:05.123456', 'alice', 1.50, 0.30000000000000004, true, '2024-02-29', '2024-03-01 00:00:00+00', '{"k": [1, null]}', '{"a": 1.50, "b": ["x"]}', null),
     ('a ', '2024-07-02 03:04:05', 'bob', 20, 1e300, false, null, '2024-03-02 00:00:00+00', null, null, null),
     ('it''s "b"', '2024-07-02 03:04:05', null, 3, null, null, '9999-12-31', '2024-03-03 00:00:00+00', 'null', 'null', null),
     ('no time', null, 'carol', 4, 5, true, null, '2024-03-03 00:00:00+00', '[]', '[]', null),
@@ -127,11 +127,21 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
 
     for (const at of [dir, peer]) await done(at, 'lock');
     await done(dir, 'setup', '--execute');
+    await engine.query('analyze');
+    const planned = await done(dir, 'plan');
+    for (const rows of ['7 rows of public.orders', '2 rows of public.songs'])
+      expect(planned).toContain(`reads about ${rows}`);
     for (const at of [dir, peer]) await done(at, 'apply');
     const first = await received(dir);
     expect(first).toEqual(await received(peer));
     expect(first['events']).toHaveLength(38);
 
+    // What a database says of its sessions changes no checksum.
+    await engine.query(
+      ...["datestyle to 'German'", "timezone to 'America/New_York'", 'extra_float_digits to 0'].map(
+        (setting) => `alter database ${engine.database} set ${setting}`,
+      ),
+    );
     for (const at of [dir, peer]) {
       const again = await done(at, 'apply');
       expect(again.match(/nothing changed/g), again).toHaveLength(11);
@@ -143,6 +153,10 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     for (const at of [dir, peer]) await done(at, 'apply');
     expect(await received(dir)).toEqual(await received(peer));
     expect([...engine.groups]).toEqual(['syncline']);
+    expect(engine.statements()).toContain('set statement_timeout to 60000');
+    await engine.query(
+      ...['datestyle', 'timezone', 'extra_float_digits'].map((s) => `alter database ${engine.database} reset ${s}`),
+    );
   });
 
   const DOCS = (name: string, more = ''): string => `syncs:
@@ -198,6 +212,7 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     expect(await ids()).toHaveLength(5);
     const doctor = await cli(dir, 'doctor');
     expect(doctor.out + doctor.err).toContain('it is a superuser. Take that right away.');
+    await engine.query('drop table public.docs');
   });
 
   test('doctor names the rights that lack, by the name that the catalog has, and without a schema too', async () => {
@@ -237,7 +252,7 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
 
   test('what is recorded of a batch locks the state first: no lease is taken before it ends, and it changes nothing after one', async () => {
     const dir = await start(redshift('staging: held_staging'), DOCS('held'), OVERRIDE);
-    await engine.query('create table if not exists public.docs (id varchar(50), t timestamp)');
+    await engine.query('create table public.docs (id varchar(50), t timestamp)');
     await done(dir, 'lock');
     await done(dir, 'setup', '--execute');
     const names = ['syncline.yml', 'syncs/all.yml', 'syncline.lock.json', ...Object.keys(OVERRIDE)];
@@ -281,6 +296,37 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     expect(plan!.statements[deliver.hold!]?.expect).toEqual({ affected: 1, otherwise: 'lease-lost' });
     expect(await outcomes()).toEqual([{ outcome: null }]);
     await warehouse.close();
+    await engine.query('drop table public.docs');
+  });
+
+  test('a statement that takes too long is ended, Ctrl-C ends one through a second connection, and the next apply starts anew', async () => {
+    const dir = await start(redshift('staging: slow_staging, statement_timeout: 300ms'), DOCS('slow', ''), OVERRIDE);
+    await engine.query(
+      "create table public.quick as select 1 as id, timestamp '2024-01-01' as t",
+      'create view public.docs as select id, t from public.quick where pg_sleep(20) is not null',
+    );
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    const ended = await cli(dir, 'apply');
+    expect([ended.code, ended.err]).toEqual([
+      1,
+      expect.stringMatching(/statement timeout[^]*raise `statement_timeout`/),
+    ]);
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace(', statement_timeout: 300ms', ''));
+    const running = async (): Promise<boolean> => {
+      const active = `select from pg_stat_activity where state = 'active' and query like 'insert into "slow_staging"%'`;
+      return (await engine.query(active)).length > 0;
+    };
+    const applied = begin(dir, 'apply');
+    while (!(await running())) await new Promise((resolve) => setTimeout(resolve, 50));
+    applied.child.kill('SIGINT');
+    expect(await applied.ended).toBe(1);
+    expect(await running()).toBe(false);
+    expect(engine.statements().filter((s) => s.includes('select pg_cancel_backend(')).length).toBe(1);
+    await engine.query('drop view public.docs', 'create table public.docs as select id, t from public.quick');
+    expect(await done(dir, 'apply')).toContain('1 insert,');
+    await engine.query('drop table public.docs');
   });
 
   test('a line of a lookup table that no text holds stops the run before anything is sent', async () => {
