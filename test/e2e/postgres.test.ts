@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeTls } from '../../runtime/sandbox/tls.ts';
@@ -173,6 +182,19 @@ onEngine(missing(), 'PostgreSQL', () => {
     told(await cli(dir, 'lock'), 2, 'environment variable PGSECRET is not set');
     const right = await cliIn({ cwd: dir, env: { PGSECRET: SECRET } }, 'lock');
     told(right, 1, 'the source public.orders does not exist');
+
+    // A password that is changed between two runs costs nothing but the run.
+    const made = await ready();
+    const [at] = await made.query('alter role guarded superuser', 'select current_database() as name');
+    configure(made.dir, String(at?.['name']), `user: guarded, password: "{{ env_var('PGSECRET') }}"`);
+    const apply = (secret: string) => cliIn({ cwd: made.dir, env: { PGSECRET: secret } }, 'apply');
+    told(await apply(SECRET), 0, 'run 1 done: 3 inserts');
+    const state = () => made.query('select * from mixpanel.purchases__state');
+    const before = await state();
+    await made.query(`update orders set item = 'new' where id = 1`);
+    told(await apply('of yesterday'), 1, 'refuses the login', 'Check `user` and `password`.');
+    expect(await state()).toEqual(before);
+    told(await apply(SECRET), 0, 'run 2 done: 0 inserts, 1 update');
   });
 
   test('TLS: a server without it, one that nobody vouches for, and one that is trusted', async () => {
@@ -355,6 +377,37 @@ onEngine(missing(), 'PostgreSQL', () => {
     told(await cli(direct.dir, 'apply'), 0, '60,000');
     const shown = await duck(path.join(direct.dir, 'sandbox.duckdb'), 'select count(*)::int as n from events');
     expect(shown).toEqual([{ n: 60_000 }]);
+  });
+
+  test('a connection that is cut while batches are read: the baseline stays, and the next apply finishes the run', async () => {
+    const { dir, query } = await ready();
+    told(await cli(dir, 'apply'), 0, 'run 1 done: 3 inserts');
+    const baseline = () => query('select baseline from mixpanel.purchases__state');
+    const before = await baseline();
+    await query(`update orders set item = 'new'`);
+    const slow = path.join(dir, 'templates/postgres/deliver_pages.sql.njk');
+    mkdirSync(path.dirname(slow), { recursive: true });
+    writeFileSync(
+      slow,
+      '{% extends "builtin:deliver_pages" %}{% block where %}{{ super() }} and pg_sleep(20) is not null\n{% endblock %}',
+    );
+    const applied = cli(dir, 'apply');
+    const reading = `from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(20)%' and pid <> pg_backend_pid()`;
+    const isReading = async (): Promise<boolean> => (await query(`select ${reading}`)).length > 0;
+    const isOver = applied.then(() => true);
+    while (!(await Promise.race([isOver, isReading()]))) await new Promise((resolve) => setTimeout(resolve, 50));
+    await query(`select pg_terminate_backend(pid) ${reading}`);
+    told(
+      await applied,
+      1,
+      'error[warehouse-unavailable]: purchases: The connection to shop',
+      'was lost during purchases/deliver_pages.sql: terminating connection due to administrator command. Run the same command again',
+    );
+    expect(await baseline()).toEqual(before);
+    expect(await sent(dir)).toBe(3);
+    rmSync(slow);
+    told(await cli(dir, 'apply'), 0, 'finishing interrupted run 2', 'run 2 done: 0 inserts, 3 updates');
+    expect(await sent(dir)).toBe(6);
   });
 
   test('an append reads its window by an index, and rows before it only while one is to be tried again', async () => {
