@@ -131,6 +131,8 @@ class PostgresWarehouse implements Warehouse {
     this.#open.add(connection);
     await client.connect().catch((error: unknown) => {
       this.#open.delete(connection);
+      // Its socket may still be open, as where the driver itself refuses an empty password: it would keep the process.
+      void client.end().catch(() => undefined);
       throw masked(unreachable(this.name, error), this.#server.secrets());
     });
     return connection;

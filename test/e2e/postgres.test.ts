@@ -178,6 +178,8 @@ onEngine(missing(), 'PostgreSQL', () => {
       'refuses the login: password authentication failed for user "guarded". Check `user` and `password`.',
     );
     told(await lock('postgres', 'user: guarded'), 1, 'refuses');
+    // Nobody waited for the server to lose its patience.
+    expect(readFileSync(path.join(cluster.dir, 'log'), 'utf8')).not.toContain('authentication due to timeout');
     configure(dir, 'postgres', `user: guarded, password: "{{ env_var('PGSECRET') }}"`);
     told(await cli(dir, 'lock'), 2, 'environment variable PGSECRET is not set');
     const right = await cliIn({ cwd: dir, env: { PGSECRET: SECRET } }, 'lock');
