@@ -5,7 +5,7 @@ import type { Values } from '../../../runtime/values.ts';
 import { toQuery } from '../../../runtime/values.ts';
 import { openRedshift } from '../../../runtime/warehouses/redshift.ts';
 import { realWorld } from '../../../runtime/world.ts';
-import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
+import { cli, cliIn, duck, project, start as begin, YML } from '../../e2e/cli.ts';
 import { compileFiles } from '../../golden/project.ts';
 import { onEngine } from '../engine.ts';
 import { missing } from '../postgres/cluster.ts';
@@ -329,7 +329,7 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     await engine.query('drop table public.docs');
   });
 
-  test('a line of a lookup table that no text holds stops the run before anything is sent', async () => {
+  test('a line of a lookup table that no text holds stops the run before anything is sent; the clients of AWS are loaded only for its credentials', async () => {
     const syncs = `syncs:
   - { name: lines, kind: lookup_table, mode: full, source: { relation: public.lines }, id: id, lookup_table_id: lines-1 }
 `;
@@ -343,7 +343,34 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     const ran = await cli(dir, 'apply');
     expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('a row has more than 65,535 bytes')]);
     await engine.query(`update public.lines set b = null`);
-    expect(await done(dir, 'apply')).toContain('1 insert,');
+
+    // What was loaded, at the end of a process: the clients of AWS only where they are used.
+    const listing = path.join(dir, 'listing.cjs');
+    await writeFile(
+      listing,
+      `process.on('exit', () => require('fs').writeFileSync(__dirname + '/loaded', Object.keys(require.cache).join('\\n')));`,
+    );
+    const loaded = async (code: number, ...args: string[]): Promise<string> => {
+      const env = {
+        NODE_OPTIONS: `--require ${listing}`,
+        AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+        AWS_MAX_ATTEMPTS: '1',
+      };
+      const ran = await cliIn({ cwd: dir, env }, ...args);
+      expect([ran.code, ran.err]).toEqual([code, ran.err]);
+      return readFile(path.join(dir, 'loaded'), 'utf8');
+    };
+    expect(await loaded(0, '--version')).not.toContain('@aws-sdk');
+    const applied = await loaded(0, 'apply');
+    expect(applied).toContain('node_modules/pg/');
+    expect(applied).not.toContain('@aws-sdk');
+    expect(await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from lookup_rows')).toEqual([
+      { n: 1 },
+    ]);
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    const iam = 'method: iam, cluster_id: x, region: eu-west-1, access_key_id: a, secret_access_key: s';
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace('staging:', `${iam}, staging:`));
+    expect(await loaded(1, 'status')).toContain('@aws-sdk/client-redshift/');
   });
 
   test('processes that are killed anywhere leave each row sent and recorded once', async () => {
