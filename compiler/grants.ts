@@ -30,6 +30,7 @@ function contextOf(
     grantee: grantee(grants.to).to,
     created: made?.created ?? sql(''),
     found: made?.found ?? sql(''),
+    owned: grantee(grants.to).tables === 'owned',
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
     each_source: each(syncs.map((s) => dialect.relation(s.relation))),
     each_schema: each(

@@ -225,6 +225,7 @@ export function lowerSync(
       abandon: add('deliver_abandon'),
       outcome: add('deliver_outcome'),
       checkpoint: add('checkpoint', { expect: LEASE_LOST }),
+      hold: renderer.has('deliver_hold') ? add('deliver_hold', { expect: LEASE_LOST }) : null,
     },
     commit: [
       step(

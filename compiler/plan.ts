@@ -140,6 +140,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
       check('run', preview.changes);
       check('run', preview.pending, 'next_batch');
     }
+    if (sync.deliver.hold !== null) check('run', sync.deliver.hold);
     check('run', sync.deliver.restart, 'next_batch');
     check('run', sync.deliver.abandon, 'next_batch');
     check('run', sync.deliver.outcome, 'batch', 'outcome', 'refusals', 'more');

@@ -218,6 +218,7 @@ export function createRenderer(
   templates: Readonly<Record<string, string>>,
   overrides: ReadonlyMap<string, Override> = new Map(),
 ): Renderer {
+  const folders = [dialect.name, ...(dialect.family === undefined ? [] : [dialect.family]), 'default'];
   const loader = {
     async: false as const,
     getSource(name: string) {
@@ -227,7 +228,7 @@ export function createRenderer(
       // What a template outside of its parent's blocks says is dropped, so the parent is marked too.
       const marked = (text: string): string => (override ? `${mark('from', plain)}${text}${mark('to', plain)}` : text);
       if (override && !isBuiltin) return { src: marked(override.text), path: override.path, noCache: false };
-      for (const folder of [dialect.name, 'default']) {
+      for (const folder of folders) {
         const path = `${folder}/${plain}.sql.njk`;
         const src = templates[path];
         if (src !== undefined) return { src: marked(src), path, noCache: false };
@@ -271,7 +272,7 @@ export function createRenderer(
   return {
     problems,
     context: (values) => new Context(values, root.with(values)),
-    has: (template) => [dialect.name, 'default'].some((folder) => `${folder}/${template}.sql.njk` in templates),
+    has: (template) => folders.some((folder) => `${folder}/${template}.sql.njk` in templates),
     render(template, context, options = {}) {
       return new Rendered(dialect, shapedOf(template, context), context, options);
     },

@@ -38,9 +38,7 @@ export function lowerShared(
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,
-    sources: [...new Set(syncs.map((s) => dialect.relation(s.relation)))]
-      .sort()
-      .map((r) => ({ text: dialect.text(r) })),
+    sources: sourcesOf(dialect, syncs),
   });
   return {
     setup: [
@@ -56,11 +54,22 @@ export function lowerShared(
           ]
         : []),
     ],
-    privileges: renderer.has('privileges') ? add('privileges') : '',
+    privileges: renderer.has('privileges') && syncs.length > 0 ? add('privileges') : '',
     cancel: renderer.has('cancel') ? add('cancel') : '',
     runs: isStaged ? add('runs') : '',
     states: isStaged ? add('states') : '',
   };
+}
+
+/** The sources, each once and in order, with the conditions by which the catalogs' `n` and `c` name them. */
+function sourcesOf(dialect: Dialect, syncs: readonly ResolvedSync[]) {
+  const byName = new Map(syncs.map((s) => [dialect.relation(s.relation), s.relation]));
+  return [...byName]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, parts]) => ({
+      text: dialect.typed(dialect.text(name)),
+      cataloged: dialect.cataloged?.(parts) ?? sql(''),
+    }));
 }
 
 /** Who gets what setup makes, where that is not who runs it. */

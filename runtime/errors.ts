@@ -75,6 +75,14 @@ export function maskSecrets(text: string, secrets: readonly string[]): string {
   return text.replace(new RegExp(longestFirst.map(patternOf).join('|'), 'gu'), '***');
 }
 
+/** The same error, without secrets. */
+export const masked = (error: RunError, secrets: readonly string[]): RunError =>
+  new RunError(error.code, maskSecrets(error.message, secrets), {
+    retryable: error.retryable,
+    hint: error.hint === undefined ? undefined : maskSecrets(error.hint, secrets),
+    cause: error.cause,
+  });
+
 const WORD = '[\\p{L}\\p{M}\\p{N}_]';
 const patternOf = (look: string): string => {
   const escaped = look.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');

@@ -456,9 +456,21 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
   const total = Number(totals?.['remaining'] ?? 0);
   let refused: string | undefined;
   const isAbandoned = resumed && story.abandon === true;
+  /** Writes the outbox, which another holder may be reading by the time that a slow server gets to it. */
+  const write = (file: string, own: Values): Promise<void> =>
+    lease.write(async () => {
+      const { hold } = sync.deliver;
+      const all = { ...values, ...own };
+      if (hold === null) await runner.statement(file, all);
+      else
+        await runner.atomic([
+          [hold, all],
+          [file, all],
+        ]);
+    });
   if (nextBatch < batches && (isAbandoned || values['adopted'] === 1)) {
     if (isAbandoned) {
-      await lease.write(() => runner.statement(sync.deliver.abandon, { ...values, next_batch: nextBatch }));
+      await write(sync.deliver.abandon, { next_batch: nextBatch });
       const message = `run ${Number(values['run'])} is abandoned: ${total} records were not sent, and their rows are compared again`;
       emit({ type: 'note', sync: sync.name, message });
     } else
@@ -478,17 +490,16 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
         });
       if (story.stop.aborted) throw stopped();
     }
-    if (resumed) await runner.statement(sync.deliver.restart, { ...values, next_batch: nextBatch });
+    if (resumed) await write(sync.deliver.restart, { next_batch: nextBatch });
     let sent = 0;
     const pages = await Runner.open(story.plan, story.warehouse);
-    const outcomes = new Serial();
     try {
       const port: DeliverPort = {
         pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
-        outcome: (batch, outcome, refusals, more) =>
-          outcomes.run(() => runner.statement(sync.deliver.outcome, { ...values, batch, outcome, refusals, more })),
-        checkpoint: (next_batch) =>
-          outcomes.run(() => runner.statement(sync.deliver.checkpoint, { ...values, next_batch })),
+        outcome: (batch, outcome, refusals, more) => write(sync.deliver.outcome, { batch, outcome, refusals, more }),
+        checkpoint: async (next_batch) => {
+          await runner.statement(sync.deliver.checkpoint, { ...values, next_batch });
+        },
       };
       const delivery: Delivery = {
         batches,
@@ -530,15 +541,4 @@ function senderOf(sync: SyncPlan, mixpanel: Mixpanel): Send {
       ? mixpanel.engageBatch(to, batch, watch)
       : mixpanel.importBatch(batch, watch);
   };
-}
-
-/** Statements of several senders on one connection, one at a time. */
-class Serial {
-  #last: Promise<unknown> = Promise.resolve();
-
-  run(statement: () => Promise<unknown>): Promise<void> {
-    const result = this.#last.then(statement).then(() => undefined);
-    this.#last = result.catch(() => undefined);
-    return result;
-  }
 }

@@ -384,6 +384,10 @@ export interface DeliverStep {
   outcome: string;
   checkpoint: string;
   abandon: string;
+  /**
+   * Runs before restart, abandon and outcome in one transaction with them, where their fence locks nothing: until it ends nobody takes the lease
+   */
+  hold: null | string;
 }
 /**
  * A sync without write access: its query is delivered as it is read, its state is a file

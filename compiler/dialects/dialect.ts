@@ -67,6 +67,8 @@ export interface Grantee {
 
 export interface Dialect {
   readonly name: WarehouseKind;
+  /** The folder of templates that it shares with its like, read after its own and before `default`. */
+  readonly family?: string;
   /** Statements of a transaction, or null where a run has none. */
   readonly transaction: { readonly begin: string; readonly commit: string; readonly rollback: string } | null;
   /** Statements that pin what a session could change: zone, float digits. */
@@ -159,6 +161,8 @@ export interface Dialect {
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation. */
   columns(parts: readonly string[]): Sql;
+  /** A condition that `pg_class as c` in `pg_namespace as n` is that relation, where the template `privileges` asks it. */
+  cataloged?(parts: readonly string[]): Sql;
   /** A select of the column `name`: tables of the staging schema whose name ends so, without that end. */
   tablesEnding(staging: string, end: string): Sql;
   /** A condition that a table of the staging schema exists. */

@@ -152,9 +152,28 @@ const concatenated = (texts: readonly string[], between: string): Sql =>
 
 const sizeOf = (value: Sql): Sql => sql(`octet_length(${value})`);
 
+function cataloged(parts: readonly string[]): Sql {
+  const [table = '', schema, database] = [...parts].reverse();
+  return sql(
+    [
+      `c.relname = ${text(table)}`,
+      schema === undefined ? 'pg_table_is_visible(c.oid)' : `n.nspname = ${text(schema)}`,
+      ...(database === undefined ? [] : [`current_database() = ${text(database)}`]),
+    ].join(' and '),
+  );
+}
+
+export const tablesEnding = (staging: string, end: string): Sql =>
+  sql(
+    `select left(t.tablename, length(t.tablename) - ${end.length}) as name from pg_tables as t where t.schemaname = ${text(staging)} and right(t.tablename, ${end.length}) = ${text(end)} order by 1`,
+  );
+export const tableExists = (staging: string, table: Sql): Sql =>
+  sql(`exists (select 1 from pg_tables as t where t.schemaname = ${text(staging)} and t.tablename = ${table})`);
+
 /** PostgreSQL 12 and later (documentation: postgresql.org/docs). */
 export const postgres: Dialect = {
   name: 'postgres',
+  family: 'pg',
   transaction: { begin: 'begin', commit: 'commit', rollback: 'rollback' },
   inlined: sql('not materialized '),
   session: [
@@ -267,24 +286,13 @@ export const postgres: Dialect = {
   jsonAt: (value, key) => sql(`(cast(${value} as json) ->> cast(${key} as text))`),
   lines: (value, order) => sql(`string_agg(${value}, chr(10) order by ${order})`),
   columns(parts) {
-    const [table, schema, database] = [...parts].reverse();
-    const where = [
-      `c.relname = ${text(table ?? '')}`,
-      schema === undefined
-        ? 'pg_table_is_visible(c.oid)'
-        : `n.nspname = ${text(schema)}${database === undefined ? '' : ` and current_database() = ${text(database)}`}`,
-      `c.relkind in ('r', 'v', 'm', 'f', 'p')`,
-      'a.attnum > 0 and not a.attisdropped',
-    ];
+    const where = [cataloged(parts), `c.relkind in ('r', 'v', 'm', 'f', 'p')`, 'a.attnum > 0 and not a.attisdropped'];
     const native = `case t.typtype when 'e' then 'enum ' || format_type(a.atttypid, null) when 'c' then 'composite ' || format_type(a.atttypid, null) when 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(a.atttypid, a.atttypmod) end`;
     return sql(
       `select cast(a.attname as text) as name, ${native} as native from pg_attribute as a join pg_class as c on c.oid = a.attrelid join pg_namespace as n on n.oid = c.relnamespace join pg_type as t on t.oid = a.atttypid where ${where.join(' and ')} order by a.attnum`,
     );
   },
-  tablesEnding: (staging, end) =>
-    sql(
-      `select left(tablename, length(tablename) - ${end.length}) as name from pg_tables where schemaname = ${text(staging)} and right(tablename, ${end.length}) = ${text(end)} order by 1`,
-    ),
-  tableExists: (staging, table) =>
-    sql(`exists (select 1 from pg_tables as t where t.schemaname = ${text(staging)} and t.tablename = ${table})`),
+  cataloged,
+  tablesEnding,
+  tableExists,
 };

@@ -1,6 +1,6 @@
 import type { Column, Dialect, Grantee, Json, LogicalType, Member, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
-import { ident, inUtc, isDated, relation, text, zoneOf } from './postgres.ts';
+import { ident, inUtc, isDated, relation, tableExists, tablesEnding, text, zoneOf } from './postgres.ts';
 
 /**
  * Native type names as SVV_COLUMNS writes them, those of external tables included (documentation: Data types), without
@@ -201,9 +201,14 @@ const refusedBefore = (): never => {
   throw new Error('Redshift lists no keys of an object inside an expression, and `json_properties` is refused there');
 };
 
+/** Names are folded to lower case, also in quotes, unless a cluster says otherwise. */
+const either = (name: string): string =>
+  name === name.toLowerCase() ? `= ${text(name)}` : `in (${text(name)}, ${text(name.toLowerCase())})`;
+
 /** Amazon Redshift, provisioned and Serverless (documentation: Amazon Redshift Database Developer Guide). */
 export const redshift: Dialect = {
   name: 'redshift',
+  family: 'pg',
   transaction: { begin: 'begin', commit: 'commit', rollback: 'rollback' },
   inlined: sql(''),
   session: [
@@ -301,9 +306,6 @@ export const redshift: Dialect = {
   // Pages have one record a row, so nothing is joined.
   lines: (value) => value,
   columns(parts) {
-    // Names are folded to lower case, also in quotes, unless a cluster says otherwise.
-    const either = (name: string): string =>
-      name === name.toLowerCase() ? `= ${text(name)}` : `in (${text(name)}, ${text(name.toLowerCase())})`;
     const [table = '', schema, database] = [...parts].reverse();
     const where = [
       `c.table_name ${either(table)}`,
@@ -315,10 +317,17 @@ export const redshift: Dialect = {
       `select ${asText('c.column_name')} as name, ${asText(`c.data_type || case when c.data_type = 'numeric' then ${digits} else '' end`)} as native from svv_columns as c where ${where.join(' and ')} order by c.ordinal_position`,
     );
   },
-  tablesEnding: (staging, end) =>
-    sql(
-      `select left(t.tablename, length(t.tablename) - ${end.length}) as name from pg_tables as t where t.schemaname = ${text(staging)} and right(t.tablename, ${end.length}) = ${text(end)} order by 1`,
-    ),
-  tableExists: (staging, table) =>
-    sql(`exists (select 1 from pg_tables as t where t.schemaname = ${text(staging)} and t.tablename = ${table})`),
+  cataloged(parts) {
+    const [table = '', schema, database] = [...parts].reverse();
+    return sql(
+      [
+        `c.relname ${either(table)}`,
+        `n.nspname ${schema === undefined ? '= current_schema()' : either(schema)}`,
+        ...(database === undefined ? [] : [`current_database() ${either(database)}`]),
+      ].join(' and '),
+    );
+  },
+  // Both read catalogs that Redshift has from PostgreSQL.
+  tablesEnding,
+  tableExists,
 };

@@ -8,6 +8,7 @@ import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import type { DirectPlan, Plan, SyncPlan } from '../../schemas/types.ts';
 import type { Runner } from '../run.ts';
+import { recordOf } from '../sync.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import { diskReason } from '../disk.ts';
@@ -194,9 +195,15 @@ export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): vo
   err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);
 }
 
-/** Says which syncs have a state in the staging schema although the project does not declare them (any more). */
+/**
+ * Says which syncs have a state in the staging schema although the project does not declare them (any more).
+ * @throws RunError where the schema is of another project or target, whose syncs are no orphans
+ */
 export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
   if (plan.states === '') return;
+  const [any] = plan.syncs;
+  const [found] = any ? await runner.rows(any.state.exists) : [];
+  if (any && Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, any);
   const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
   const orphans = (await runner.rowsIfThere(plan.states)).filter((r) => !declared.has(String(r['name'])));
   for (const { name, has_state: hasState } of orphans)

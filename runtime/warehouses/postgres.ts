@@ -4,7 +4,7 @@ import type Driver from 'pg';
 import type { Client, ClientConfig, CustomTypesConfig } from 'pg';
 import type CursorClass from 'pg-cursor';
 import type { PostgresSettings } from '../../schemas/types.ts';
-import { RunError } from '../errors.ts';
+import { masked, RunError } from '../errors.ts';
 import type { World } from '../world.ts';
 import type { Connection, Query, Row, Warehouse } from './warehouse.ts';
 
@@ -33,12 +33,15 @@ export async function openPostgres(
   options: PostgresOptions,
 ): Promise<Warehouse> {
   const config = await configOf(world, settings, options);
-  return openServer({ name: nameOf(settings), config: () => Promise.resolve(config) });
+  const secrets = settings.password === undefined ? [] : [settings.password];
+  return openServer({ name: nameOf(settings), secrets: () => secrets, config: () => Promise.resolve(config) });
 }
 
 /** A server that speaks PostgreSQL's protocol. */
 export interface Server {
   readonly name: string;
+  /** What no error may show, whoever wrote it. */
+  readonly secrets: () => readonly string[];
   /** How to connect: asked for each connection, since credentials may be short-lived. */
   readonly config: () => Promise<ClientConfig>;
   /** Throws for a statement that the server would not take as it is meant. */
@@ -122,11 +125,16 @@ class PostgresWarehouse implements Warehouse {
 
   async connect(): Promise<Connection> {
     const client = new this.#drivers.pg.Client(await this.#server.config());
-    const connection = new PostgresConnection(this.#drivers.Cursor, client, this.#server);
-    await client.connect().catch((error: unknown) => {
-      throw unreachable(this.name, error);
-    });
+    const connection: PostgresConnection = new PostgresConnection(this.#drivers.Cursor, client, this.#server, () =>
+      this.#open.delete(connection),
+    );
     this.#open.add(connection);
+    await client.connect().catch((error: unknown) => {
+      this.#open.delete(connection);
+      // Its socket may still be open, as where the driver itself refuses an empty password: it would keep the process.
+      void client.end().catch(() => undefined);
+      throw masked(unreachable(this.name, error), this.#server.secrets());
+    });
     return connection;
   }
 
@@ -144,13 +152,14 @@ class PostgresConnection implements Connection {
   /** Those who wait for an answer, told when the connection ends, whoever ends it. */
   readonly #waiting = new Set<(error: Error) => void>();
 
-  constructor(Cursor: typeof CursorClass, client: Client, server: Server) {
+  constructor(Cursor: typeof CursorClass, client: Client, server: Server, onEnd: () => void) {
     this.#Cursor = Cursor;
     this.#client = client;
     this.#server = server;
     // Between statements nobody waits for it; the next statement says that it is gone.
     const lose = (error: Error = new Error('it had ended')): void => {
       this.#lost = true;
+      onEnd();
       for (const tell of this.#waiting) tell(error);
     };
     client.on('error', lose);
@@ -218,7 +227,7 @@ class PostgresConnection implements Connection {
       return await this.#unlessLost(run);
     } catch (error) {
       const known = this.#lost ? undefined : this.#server.explain?.(query, `${messageOf(error)} ${detailOf(error)}`);
-      throw known ?? failed(this.#server.name, query, error, this.#lost);
+      throw masked(known ?? failed(this.#server.name, query, error, this.#lost), this.#server.secrets());
     }
   }
 }

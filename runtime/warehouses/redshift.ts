@@ -1,6 +1,6 @@
 import type { ClientConfig } from 'pg';
 import type { RedshiftSettings } from '../../schemas/types.ts';
-import { RunError } from '../errors.ts';
+import { masked, RunError } from '../errors.ts';
 import type { World } from '../world.ts';
 import { CONFLICT_HINT, CONNECT_TIMEOUT_S, openServer, tlsOf } from './postgres.ts';
 import type { Query, Warehouse } from './warehouse.ts';
@@ -30,16 +30,22 @@ export async function openRedshift(
   const { host, port = PORT, dbname, keepalives_idle = 30, connect_timeout = CONNECT_TIMEOUT_S } = settings;
   const ssl = await tlsOf(world, settings, dir);
   let known: Credentials | undefined;
+  const secrets = (): readonly string[] =>
+    [settings.password, settings.secret_access_key, known?.password].filter((s) => s !== undefined);
   const login = async (): Promise<Pick<ClientConfig, 'user' | 'password'>> => {
     // An empty password keeps the driver from looking for one of its own in the environment.
     if (settings.method !== 'iam') return { user: settings.user ?? '', password: settings.password ?? '' };
-    if (known === undefined || known.until - MARGIN_MS < world.now()) known = await temporary(settings);
+    if (known === undefined || known.until - MARGIN_MS < world.now())
+      known = await temporary(settings).catch((error: unknown) => {
+        throw error instanceof RunError ? masked(error, secrets()) : error;
+      });
     return { user: known.user, password: known.password };
   };
   if (settings.method !== 'iam' && settings.user === undefined)
     throw unavailable(`The target has no \`user\`. Name one, or say \`method: iam\`.`);
   return openServer({
     name: `${dbname} on ${host}:${port}`,
+    secrets,
     config: async () => ({
       host,
       port,

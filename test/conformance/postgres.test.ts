@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Column } from '../../compiler/dialects/dialect.ts';
 import { postgres } from '../../compiler/dialects/postgres.ts';
@@ -8,6 +10,7 @@ import type { PostgresSettings } from '../../schemas/types.ts';
 import { onEngine } from '../engines/engine.ts';
 import type { Cluster } from '../engines/postgres/cluster.ts';
 import { missing, startCluster } from '../engines/postgres/cluster.ts';
+import { failure } from '../scripted.ts';
 import { checksumOf, EQUAL, UNEQUAL } from './checksums.ts';
 
 test('a server proves who it is unless the target says otherwise', async () => {
@@ -54,6 +57,43 @@ onEngine(missing(), 'PostgreSQL', () => {
   const rows = (text: string) => connection.rows({ sql: text, binds: [], label: 'x' });
   const value = async (text: string): Promise<unknown> => Object.values((await rows(text))[0] ?? {})[0];
   const column = (name: string, native: string): Column => ({ name, native, type: postgres.logicalType(native)! });
+
+  test('the password is in no error, not even where a server quotes it', async () => {
+    const password = 'hunter2-of-the-shop';
+    const with_ = (more: Partial<PostgresSettings>) =>
+      openPostgres(realWorld, { ...settings, password, ...more }, { dir: '.', readOnly: false });
+    const mixedUp = await failure((await with_({ user: password })).connect());
+    expect(mixedUp.message).toMatch(/refuses the login: role "\*\*\*" does not exist/);
+    const opened = await (await with_({})).connect();
+    const raised = await failure(
+      opened.execute({ sql: `do $$ begin raise exception 'as ${password}'; end $$`, binds: [], label: 'x' }),
+    );
+    expect(raised.message).toBe('x: as ***');
+    await opened.close();
+    expect(JSON.stringify([mixedUp, raised])).not.toContain(password);
+  });
+
+  test('a warehouse forgets a connection that was closed, and one that the server ended', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const many = await openPostgres(realWorld, settings, { dir: '.', readOnly: false });
+    const gone = async (end: (c: Connection) => Promise<unknown>): Promise<WeakRef<Connection>> => {
+      const opened = await many.connect();
+      await end(opened);
+      return new WeakRef(opened);
+    };
+    const closed = await gone((c) => c.close());
+    const ended = await gone(async (c) => {
+      await cluster.query('postgres', `select pg_terminate_backend(${c.session!})`);
+      await failure(c.rows({ sql: 'select pg_sleep(60)', binds: [], label: 'x' }));
+    });
+    for (let i = 0; i < 100 && (closed.deref() ?? ended.deref()); i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      collect();
+    }
+    expect([closed.deref(), ended.deref()]).toEqual([undefined, undefined]);
+    await many.close();
+  });
 
   test('checksum: what must be equal and what must not', async () => {
     const sum = (values: readonly string[]): string => checksumOf(postgres, 'text', values);

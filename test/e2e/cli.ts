@@ -87,10 +87,26 @@ export async function sent(dir: string): Promise<number> {
   return Number(row?.['n']);
 }
 
+export interface Started {
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+  /** What it has told on stderr by now. */
+  readonly err: () => string;
+  /** That it has told something. */
+  readonly told: Promise<void>;
+}
+
 /** Starts it without waiting, to be killed. */
-export function start(cwd: string, ...args: string[]): { child: ChildProcess; ended: Promise<number | null> } {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: ENV, stdio: 'ignore' });
-  return { child, ended: new Promise((resolve) => child.once('exit', (code) => resolve(code))) };
+export function start(cwd: string, ...args: string[]): Started {
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: ENV, stdio: ['ignore', 'ignore', 'pipe'] });
+  let err = '';
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+  return {
+    child,
+    err: () => err,
+    told: new Promise((resolve) => child.stderr.once('data', () => resolve())),
+    ended: new Promise((resolve) => child.once('close', (code) => resolve(code))),
+  };
 }
 
 /** A project folder with the given files. */

@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeTls } from '../../runtime/sandbox/tls.ts';
@@ -119,12 +128,23 @@ onEngine(missing(), 'PostgreSQL', () => {
       '`syncline setup` prints what it needs',
     );
     const found = (await cli(dir, 'doctor')).out;
-    expect(found).toContain('fail  privileges: The role that syncline connects as: it may not read "shop"."people".');
+    expect(found).toContain(
+      'fail  privileges: The role that syncline connects as: it may not read "shop"."people" (SELECT).',
+    );
     await query(`grant select, delete on shop.people to "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
     told(await cli(dir, 'apply'), 0, 'people: nothing changed');
     expect((await cli(dir, 'doctor')).out).toContain(
       'warn  privileges: The role that syncline connects as: it may write "shop"."people", and only reads it.',
     );
+    // Without a right to the schema the server would not even say which right to a table there is.
+    await query(`revoke usage on schema shop from "Mr ""Sync"" ${role.split(' ').at(-1) ?? ''}"`);
+    const outside = await cli(dir, 'doctor');
+    expect([outside.code, outside.out]).toEqual([
+      1,
+      expect.stringContaining('it may not use the schema of "shop"."orders" (USAGE). `syncline setup` prints the SQL'),
+    ]);
+    expect(outside.out).toContain('it may not use the schema of "shop"."people" (USAGE).');
+    expect(outside.out).not.toContain('permission denied');
   });
 
   test('a host, a port, a database, a role and a password that are wrong: one sentence each', async () => {
@@ -158,10 +178,25 @@ onEngine(missing(), 'PostgreSQL', () => {
       'refuses the login: password authentication failed for user "guarded". Check `user` and `password`.',
     );
     told(await lock('postgres', 'user: guarded'), 1, 'refuses');
+    // Nobody waited for the server to lose its patience.
+    expect(readFileSync(path.join(cluster.dir, 'log'), 'utf8')).not.toContain('authentication due to timeout');
     configure(dir, 'postgres', `user: guarded, password: "{{ env_var('PGSECRET') }}"`);
     told(await cli(dir, 'lock'), 2, 'environment variable PGSECRET is not set');
     const right = await cliIn({ cwd: dir, env: { PGSECRET: SECRET } }, 'lock');
     told(right, 1, 'the source public.orders does not exist');
+
+    // A password that is changed between two runs costs nothing but the run.
+    const made = await ready();
+    const [at] = await made.query('alter role guarded superuser', 'select current_database() as name');
+    configure(made.dir, String(at?.['name']), `user: guarded, password: "{{ env_var('PGSECRET') }}"`);
+    const apply = (secret: string) => cliIn({ cwd: made.dir, env: { PGSECRET: secret } }, 'apply');
+    told(await apply(SECRET), 0, 'run 1 done: 3 inserts');
+    const state = () => made.query('select * from mixpanel.purchases__state');
+    const before = await state();
+    await made.query(`update orders set item = 'new' where id = 1`);
+    told(await apply('of yesterday'), 1, 'refuses the login', 'Check `user` and `password`.');
+    expect(await state()).toEqual(before);
+    told(await apply(SECRET), 0, 'run 2 done: 0 inserts, 1 update');
   });
 
   test('TLS: a server without it, one that nobody vouches for, and one that is trusted', async () => {
@@ -230,6 +265,29 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
     told(await cli(dir, 'apply'), 0, 'nothing changed');
     expect(await sent(dir)).toBe(3);
+  });
+
+  test('names that the server cuts at 63 bytes, and the longest name of a sync', async () => {
+    const [cut, staging, sync] = ['é'.repeat(40), 's'.repeat(70), `p${'x'.repeat(39)}`];
+    const [time, item] = ['t'.repeat(63), `${'i'.repeat(62)}"`];
+    const quoted = JSON.stringify(item).replaceAll('\\"', '""');
+    const tables = [ORDERS.replace('table orders', `table "${cut}"`)];
+    tables.push(`alter table "${cut}" rename t to ${time}`, `alter table "${cut}" rename item to ${quoted}`);
+    const syncs = SYNC.replace('public.orders', `'public."${cut}"'`)
+      .replace('purchases', sync)
+      .replace('time: t', `time: ${time}`);
+    const { dir, query } = await ready({ tables, syncs, settings: `staging: ${staging}` });
+    told(await cli(dir, 'apply'), 0, `${sync}: run 1 done: 3 inserts`);
+    await query(`update "${cut}" set ${quoted} = 'new' where id = 1`);
+    told(await cli(dir, 'apply'), 0, `${sync}: run 2 done: 0 inserts, 1 update`);
+    const [event] = await duck(
+      path.join(dir, 'sandbox.duckdb'),
+      `select properties::varchar as p from events_raw where properties::varchar like '%"new"%'`,
+    );
+    expect(JSON.parse(String(event?.['p']))).toMatchObject({ id: 1, [item]: 'new' });
+    expect((await cli(dir, 'doctor')).out).toContain(`has the tables of 1 sync`);
+    told(await cli(dir, 'destroy', sync, '--yes'), 0);
+    expect(await query(`select 1 from pg_tables where tablename like 'pxxx%'`)).toEqual([]);
   });
 
   test('text is no JSON column, because the server could not say so without failing', async () => {
@@ -321,6 +379,37 @@ onEngine(missing(), 'PostgreSQL', () => {
     told(await cli(direct.dir, 'apply'), 0, '60,000');
     const shown = await duck(path.join(direct.dir, 'sandbox.duckdb'), 'select count(*)::int as n from events');
     expect(shown).toEqual([{ n: 60_000 }]);
+  });
+
+  test('a connection that is cut while batches are read: the baseline stays, and the next apply finishes the run', async () => {
+    const { dir, query } = await ready();
+    told(await cli(dir, 'apply'), 0, 'run 1 done: 3 inserts');
+    const baseline = () => query('select baseline from mixpanel.purchases__state');
+    const before = await baseline();
+    await query(`update orders set item = 'new'`);
+    const slow = path.join(dir, 'templates/postgres/deliver_pages.sql.njk');
+    mkdirSync(path.dirname(slow), { recursive: true });
+    writeFileSync(
+      slow,
+      '{% extends "builtin:deliver_pages" %}{% block where %}{{ super() }} and pg_sleep(20) is not null\n{% endblock %}',
+    );
+    const applied = cli(dir, 'apply');
+    const reading = `from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(20)%' and pid <> pg_backend_pid()`;
+    const isReading = async (): Promise<boolean> => (await query(`select ${reading}`)).length > 0;
+    const isOver = applied.then(() => true);
+    while (!(await Promise.race([isOver, isReading()]))) await new Promise((resolve) => setTimeout(resolve, 50));
+    await query(`select pg_terminate_backend(pid) ${reading}`);
+    told(
+      await applied,
+      1,
+      'error[warehouse-unavailable]: purchases: The connection to shop',
+      'was lost during purchases/deliver_pages.sql: terminating connection due to administrator command. Run the same command again',
+    );
+    expect(await baseline()).toEqual(before);
+    expect(await sent(dir)).toBe(3);
+    rmSync(slow);
+    told(await cli(dir, 'apply'), 0, 'finishing interrupted run 2', 'run 2 done: 0 inserts, 3 updates');
+    expect(await sent(dir)).toBe(6);
   });
 
   test('an append reads its window by an index, and rows before it only while one is to be tried again', async () => {

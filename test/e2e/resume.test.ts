@@ -85,5 +85,16 @@ targets:
   await writeFile(path.join(dir, 'syncline.yml'), yml('other'));
   await cli(dir, 'lock');
   const foreign = await cli(dir, 'apply');
-  expect([foreign.code, foreign.err.includes('is used by shop / dev, this is shop / other')]).toEqual([1, true]);
+  const told = 'The staging schema mixpanel is used by shop / dev, this is shop / other.';
+  expect([foreign.code, foreign.err]).toEqual([1, expect.stringContaining(told)]);
+  // Its syncs are no orphans of this target, and nobody is told to destroy them.
+  await writeFile(
+    path.join(dir, 'syncs/shop.yml'),
+    `syncs:\n  - { name: q, kind: events, mode: mirror, source: { relation: orders }, event: E, time: t, key: id }\n`,
+  );
+  for (const command of ['plan', 'status']) {
+    const ran = await cli(dir, command);
+    expect([ran.code, ran.err]).toEqual([1, expect.stringContaining(told)]);
+    expect(ran.err).not.toContain('destroy');
+  }
 });

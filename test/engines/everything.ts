@@ -25,7 +25,7 @@ export const SYNCS = `syncs:
 export const tables = (json: string, odd: string): string[] => [
   `create table public.orders (ref varchar(50), ordered_at timestamp, customer_id varchar(50), amount numeric(9,2), weight double precision, gift boolean, shipped date, loaded_at timestamptz, note varchar(500), raw ${json}, odd ${odd})`,
   `insert into public.orders values
-    ('a', '2024-01-02 03:04:05.123456', 'alice', 1.50, 0.1, true, '2024-02-29', '2024-03-01 00:00:00+00', '{"k": [1, null]}', '{"a": 1.50, "b": ["x"]}', null),
+    ('a', '2024-01-02 03:04:05.123456', 'alice', 1.50, 0.30000000000000004, true, '2024-02-29', '2024-03-01 00:00:00+00', '{"k": [1, null]}', '{"a": 1.50, "b": ["x"]}', null),
     ('a ', '2024-07-02 03:04:05', 'bob', 20, 1e300, false, null, '2024-03-02 00:00:00+00', null, null, null),
     ('it''s "b"', '2024-07-02 03:04:05', null, 3, null, null, '9999-12-31', '2024-03-03 00:00:00+00', 'null', 'null', null),
     ('no time', null, 'carol', 4, 5, true, null, '2024-03-03 00:00:00+00', '[]', '[]', null),

@@ -93,6 +93,19 @@ onEngine(missing(), 'the Redshift adapter', () => {
     await connection.close();
   });
 
+  test('a password is in no error, be it of the target or of AWS', async () => {
+    await aws(() => [200, xml('GetClusterCredentials', '2100-01-01T00:00:00Z').replace('>p<', '>temporary-one<')]);
+    for (const [password, more] of [
+      ['of the target', { password: 'of the target' }],
+      ['temporary-one', { ...iam, cluster_id: 'shop', user: 'sync' }],
+    ] as const) {
+      const connection = await (await open(more)).connect();
+      const raise = `do $$ begin raise exception 'as ${password}'; end $$`;
+      await expect(connection.execute(query(raise))).rejects.toThrow('s/capture.sql: as ***');
+      await connection.close();
+    }
+  });
+
   test('without a user or a method that gives one nothing is opened', async () => {
     await expect(
       openRedshift({ readFile: () => Promise.resolve(undefined), now: () => 0 }, nobody(), { dir: '.' }),
@@ -181,13 +194,13 @@ onEngine(missing(), 'the Redshift adapter', () => {
     expect(asked[1]).toBe('RedshiftServerless.GetCredentials {"dbName":"warehouse","workgroupName":"wg"}');
   });
 
-  test('what AWS refuses is one sentence', async () => {
+  test('what AWS refuses is one sentence, without the secret', async () => {
     await aws(() => [
       403,
-      '<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform this</Message></Error></ErrorResponse>',
+      `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>${iam.secret_access_key} is not authorized to perform this</Message></Error></ErrorResponse>`,
     ]);
     await expect((await open({ ...iam, cluster_id: 'shop' })).connect()).rejects.toThrow(
-      /^AWS gives no credentials for shop: not authorized to perform this\. Check `region`/,
+      /^AWS gives no credentials for shop: \*\*\* is not authorized to perform this\. Check `region`/,
     );
     await expect((await open(iam)).connect()).rejects.toThrow('The host 127.0.0.1 names no cluster');
   });

@@ -1,7 +1,12 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
+import type { Values } from '../../../runtime/values.ts';
+import { toQuery } from '../../../runtime/values.ts';
+import { openRedshift } from '../../../runtime/warehouses/redshift.ts';
+import { realWorld } from '../../../runtime/world.ts';
+import { cli, cliIn, duck, project, start as begin, YML } from '../../e2e/cli.ts';
+import { compileFiles } from '../../golden/project.ts';
 import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
 import { missing } from '../postgres/cluster.ts';
@@ -53,11 +58,21 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
 
     for (const at of [dir, peer]) await done(at, 'lock');
     await done(dir, 'setup', '--execute');
+    await engine.query('analyze');
+    const planned = await done(dir, 'plan');
+    for (const rows of ['7 rows of public.orders', '2 rows of public.songs'])
+      expect(planned).toContain(`reads about ${rows}`);
     for (const at of [dir, peer]) await done(at, 'apply');
     const first = await received(dir);
     expect(first).toEqual(await received(peer));
     expect(first['events']).toHaveLength(38);
 
+    // What a database says of its sessions changes no checksum.
+    await engine.query(
+      ...["datestyle to 'German'", "timezone to 'America/New_York'", 'extra_float_digits to 0'].map(
+        (setting) => `alter database ${engine.database} set ${setting}`,
+      ),
+    );
     for (const at of [dir, peer]) {
       const again = await done(at, 'apply');
       expect(again.match(/nothing changed/g), again).toHaveLength(11);
@@ -69,6 +84,10 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     for (const at of [dir, peer]) await done(at, 'apply');
     expect(await received(dir)).toEqual(await received(peer));
     expect([...engine.groups]).toEqual(['syncline']);
+    expect(engine.statements()).toContain('set statement_timeout to 60000');
+    await engine.query(
+      ...['datestyle', 'timezone', 'extra_float_digits'].map((s) => `alter database ${engine.database} reset ${s}`),
+    );
   });
 
   const DOCS = (name: string, more = ''): string => `syncs:
@@ -94,6 +113,15 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       return rows.map((row) => (JSON.parse(String(row['p'])) as { id: string }).id).sort();
     };
     expect(await ids()).toEqual(['fine']);
+    // The refusal was written behind the lock of the state.
+    const statements = engine.statements();
+    const outcome = statements.findIndex((s) => s.includes('update "docs_staging"."docs__outbox_1"\nset\n  outcome ='));
+    const around = [-2, -1, 1].map((n) => statements[outcome + n]);
+    expect(around).toEqual([
+      'begin',
+      expect.stringContaining('update "docs_staging"."docs__state"\nset version = version\nwhere'),
+      'commit',
+    ]);
     const rejects = await engine.query('select row_key, kind, reason from docs_staging.docs__rejects order by row_key');
     expect(rejects).toEqual([
       { row_key: 'big|', kind: 'invalid', reason: 'too-large' },
@@ -115,9 +143,124 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     expect(await ids()).toHaveLength(5);
     const doctor = await cli(dir, 'doctor');
     expect(doctor.out + doctor.err).toContain('it is a superuser. Take that right away.');
+    await engine.query('drop table public.docs');
   });
 
-  test('a line of a lookup table that no text holds stops the run before anything is sent', async () => {
+  test('doctor names the rights that lack, by the name that the catalog has, and without a schema too', async () => {
+    const syncs =
+      DOCS('folded').replace('public.docs', 'Shop.DOCS') +
+      DOCS('bare').replace('syncs:\n', '').replace('public.docs', 'bare') +
+      DOCS('closed').replace('syncs:\n', '').replace('public.docs', 'closed.docs');
+    const table = (name: string) => `create table ${name} (id varchar(50), t timestamp)`;
+    await engine.query(
+      ...['shop', 'closed'].map((schema) => `create schema ${schema}`),
+      // Where a name without a schema is found here.
+      ...['shop.docs', 'redshift.bare', 'closed.docs'].map(table),
+      'create role reader login',
+      'grant usage on schema redshift, shop to reader',
+    );
+    const dir = await start(redshift('staging: public'), syncs);
+    await done(dir, 'lock');
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace(`user: ${engine.user}`, 'user: reader'));
+    const told = async () => (await cli(dir, 'doctor')).out.split('\n').filter((line) => line.includes('privileges'));
+    const role = 'privileges: The role that syncline connects as: it may';
+    const setup = '`syncline setup` prints the SQL that gives it.';
+    expect(await told()).toEqual([
+      `fail  ${role} not create tables in the schema public (USAGE, CREATE). ${setup}`,
+      `fail  ${role} not read "Shop"."DOCS" (SELECT). ${setup}`,
+      `fail  ${role} not read "bare" (SELECT). ${setup}`,
+      `fail  ${role} not use the schema of "closed"."docs" (USAGE). ${setup}`,
+    ]);
+    await engine.query(
+      'grant usage, create on schema public to reader',
+      'grant usage on schema closed to reader',
+      'grant select on shop.docs, closed.docs, redshift.bare to reader',
+      'grant delete on shop.docs to reader',
+    );
+    expect(await told()).toEqual([`warn  ${role} write "Shop"."DOCS", and only reads it. Take that right away.`]);
+  });
+
+  test('what is recorded of a batch locks the state first: no lease is taken before it ends, and it changes nothing after one', async () => {
+    const dir = await start(redshift('staging: held_staging'), DOCS('held'), OVERRIDE);
+    await engine.query('create table public.docs (id varchar(50), t timestamp)');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    const names = ['syncline.yml', 'syncs/all.yml', 'syncline.lock.json', ...Object.keys(OVERRIDE)];
+    const texts = await Promise.all(names.map(async (name) => [name, await readFile(path.join(dir, name), 'utf8')]));
+    const { plan } = await compileFiles(Object.fromEntries(texts) as Record<string, string>);
+    const { state, deliver, capture } = plan!.syncs[0]!;
+    const { host, port, user, database: dbname } = engine;
+    const settings = { type: 'redshift', host, port, user, dbname, sslmode: 'disable' } as const;
+    const warehouse = await openRedshift(realWorld, settings, { dir });
+    const [late, taker] = [await warehouse.connect(), await warehouse.connect()];
+    const of = (file: string, values: Values) => toQuery(plan!.statements[file]!, values, file);
+    const plain = (sql: string) => late.execute({ sql, binds: [], label: 'test' });
+
+    const dead = { version: 3, run: 3, holder: 'dead', batch: 0, outcome: 'refused', refusals: '{"1":"x"}', more: 0 };
+    await late.execute(of(capture.fill[0]!.run[0]!, dead));
+    await engine.query(
+      `update held_staging.held__state set version = 3, holder = 'dead', phase = 'sending', run = 3, names = '3 '`,
+      `insert into held_staging.held__outbox_3 (batch, ordinal) values (0, 0)`,
+    );
+    const taking = { state_version: 3, state_holder: 'dead', holder: 'next', ttl_ms: 1, quiet_ms: 1, mixpanel: 'x' };
+    const outcomes = () => engine.query('select outcome from held_staging.held__outbox_3');
+    await plain('begin');
+    expect(await late.execute(of(deliver.hold!, dead))).toBe(1);
+    const taken = taker.execute(of(state.lease, taking)).then((rows) => ['taken', rows]);
+    const waits = async () =>
+      (await engine.query(`select from pg_stat_activity where pid = ${taker.session!} and wait_event_type = 'Lock'`))
+        .length > 0;
+    while (!(await waits())) if ((await Promise.race([taken, waits()])) !== false) break;
+    expect(await waits()).toBe(true);
+    await late.execute(of(deliver.outcome, dead));
+    await plain('commit');
+    expect(await taken).toEqual(['taken', 1]);
+    // The next holder saw what was recorded, and forgets it.
+    const next = { ...dead, version: 4, holder: 'next', next_batch: 0 };
+    await plain('begin');
+    expect(await late.execute(of(deliver.hold!, next))).toBe(1);
+    expect(await late.execute(of(deliver.restart, next))).toBe(1);
+    await plain('commit');
+    // What comes later ends at the state.
+    expect(await late.execute(of(deliver.hold!, dead))).toBe(0);
+    expect(plan!.statements[deliver.hold!]?.expect).toEqual({ affected: 1, otherwise: 'lease-lost' });
+    expect(await outcomes()).toEqual([{ outcome: null }]);
+    await warehouse.close();
+    await engine.query('drop table public.docs');
+  });
+
+  test('a statement that takes too long is ended, Ctrl-C ends one through a second connection, and the next apply starts anew', async () => {
+    const dir = await start(redshift('staging: slow_staging, statement_timeout: 300ms'), DOCS('slow', ''), OVERRIDE);
+    await engine.query(
+      "create table public.quick as select 1 as id, timestamp '2024-01-01' as t",
+      'create view public.docs as select id, t from public.quick where pg_sleep(20) is not null',
+    );
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    const ended = await cli(dir, 'apply');
+    expect([ended.code, ended.err]).toEqual([
+      1,
+      expect.stringMatching(/statement timeout[^]*raise `statement_timeout`/),
+    ]);
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace(', statement_timeout: 300ms', ''));
+    const running = async (): Promise<boolean> => {
+      const active = `select from pg_stat_activity where state = 'active' and query like 'insert into "slow_staging"%'`;
+      return (await engine.query(active)).length > 0;
+    };
+    const applied = begin(dir, 'apply');
+    while (!(await running())) await new Promise((resolve) => setTimeout(resolve, 50));
+    applied.child.kill('SIGINT');
+    expect(await applied.ended).toBe(1);
+    expect(await running()).toBe(false);
+    expect(engine.statements().filter((s) => s.includes('select pg_cancel_backend(')).length).toBe(1);
+    await engine.query('drop view public.docs', 'create table public.docs as select id, t from public.quick');
+    expect(await done(dir, 'apply')).toContain('1 insert,');
+    await engine.query('drop table public.docs');
+  });
+
+  test('a line of a lookup table that no text holds stops the run before anything is sent; the clients of AWS are loaded only for its credentials', async () => {
     const syncs = `syncs:
   - { name: lines, kind: lookup_table, mode: full, source: { relation: public.lines }, id: id, lookup_table_id: lines-1 }
 `;
@@ -131,7 +274,34 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     const ran = await cli(dir, 'apply');
     expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('a row has more than 65,535 bytes')]);
     await engine.query(`update public.lines set b = null`);
-    expect(await done(dir, 'apply')).toContain('1 insert,');
+
+    // What was loaded, at the end of a process: the clients of AWS only where they are used.
+    const listing = path.join(dir, 'listing.cjs');
+    await writeFile(
+      listing,
+      `process.on('exit', () => require('fs').writeFileSync(__dirname + '/loaded', Object.keys(require.cache).join('\\n')));`,
+    );
+    const loaded = async (code: number, ...args: string[]): Promise<string> => {
+      const env = {
+        NODE_OPTIONS: `--require ${listing}`,
+        AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+        AWS_MAX_ATTEMPTS: '1',
+      };
+      const ran = await cliIn({ cwd: dir, env }, ...args);
+      expect([ran.code, ran.err]).toEqual([code, ran.err]);
+      return readFile(path.join(dir, 'loaded'), 'utf8');
+    };
+    expect(await loaded(0, '--version')).not.toContain('@aws-sdk');
+    const applied = await loaded(0, 'apply');
+    expect(applied).toContain('node_modules/pg/');
+    expect(applied).not.toContain('@aws-sdk');
+    expect(await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from lookup_rows')).toEqual([
+      { n: 1 },
+    ]);
+    const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+    const iam = 'method: iam, cluster_id: x, region: eu-west-1, access_key_id: a, secret_access_key: s';
+    await writeFile(path.join(dir, 'syncline.yml'), yml.replace('staging:', `${iam}, staging:`));
+    expect(await loaded(1, 'status')).toContain('@aws-sdk/client-redshift/');
   });
 
   test('processes that are killed anywhere leave each row sent and recorded once', async () => {

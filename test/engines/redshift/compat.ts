@@ -16,11 +16,14 @@ export interface Compat {
   query(...statements: string[]): Promise<Record<string, unknown>[]>;
   /** Query groups that sessions have set. */
   readonly groups: ReadonlySet<string>;
+  /** What sessions of syncline ran, one session after the other. */
+  statements(): readonly string[];
   stop(): void;
 }
 
 export async function startCompat(): Promise<Compat> {
   const cluster = await startCluster();
+  cluster.restart({ log_line_prefix: '%a,%p,', log_statement: 'all' });
   const database = 'warehouse';
   await cluster.query('postgres', `create database ${database}`);
   // What Redshift has comes before what PostgreSQL has of the same name.
@@ -35,11 +38,18 @@ export async function startCompat(): Promise<Compat> {
   return {
     ...{ host: '127.0.0.1', port, user: cluster.user, database, groups },
     query: (...statements) => cluster.query(database, ...statements),
+    statements: () => statementsOf(readFileSync(path.join(cluster.dir, 'log'), 'utf8')),
     stop() {
       server.close();
       cluster.stop();
     },
   };
+}
+
+/** Lines of a statement after its first begin with a tab. */
+function statementsOf(log: string): readonly string[] {
+  const ran = [...log.matchAll(/^syncline,(\d+),LOG: {2}(?:statement|execute [^:]*): (.*(?:\n\t.*)*)/gm)];
+  return ran.sort(([, a], [, b]) => Number(a) - Number(b)).map(([, , text = '']) => text.replaceAll('\n\t', '\n'));
 }
 
 /** Passes everything on but `set query_group`, which PostgreSQL does not know: there it names the application. */

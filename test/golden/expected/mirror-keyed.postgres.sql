@@ -4,19 +4,26 @@
 
 -- shared/privileges.sql
 -- what the role may not do although a run needs it, and what it may do although none does
-select 'fail' as verdict, 'it may not read ' || w.name as text
-from (
-  select '"main"."orders"' as name
-) as w
-where not has_table_privilege(to_regclass(w.name), 'select')
+with sources as (
+  -- by the catalogs, which can be read without a right to the schema
+  select '"main"."orders"' as name, n.oid as schema_id, c.oid as table_id
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.relname = 'orders' and n.nspname = 'main'
+)
+select 'fail' as verdict, 'it may not use the schema of ' || w.name || ' (USAGE)' as text
+from sources as w
+where not has_schema_privilege(w.schema_id, 'usage')
+union all
+select 'fail', 'it may not read ' || w.name || ' (SELECT)'
+from sources as w
+where not has_table_privilege(w.table_id, 'select')
 union all
 select 'warn', 'it may write ' || w.name || ', and only reads it'
-from (
-  select '"main"."orders"' as name
-) as w
-where has_table_privilege(to_regclass(w.name), 'insert') or has_table_privilege(to_regclass(w.name), 'update') or has_table_privilege(to_regclass(w.name), 'delete') or has_table_privilege(to_regclass(w.name), 'truncate')
+from sources as w
+where has_table_privilege(w.table_id, 'insert') or has_table_privilege(w.table_id, 'update') or has_table_privilege(w.table_id, 'delete') or has_table_privilege(w.table_id, 'truncate')
 union all
-select 'fail', 'it may not create tables in the schema ' || n.nspname
+select 'fail', 'it may not create tables in the schema ' || n.nspname || ' (USAGE, CREATE)'
 from pg_namespace as n
 where n.nspname = 'mixpanel' and not (has_schema_privilege(n.oid, 'create') and has_schema_privilege(n.oid, 'usage'))
 union all
@@ -35,13 +42,13 @@ select pg_cancel_backend(cast(cast($1 as bigint) as integer))
 -- every sync that has tables here, whether the project still declares it or not, and whether its state is one of them
 select t.name, max(t.has_state) as has_state
 from (
-  select s.name, 1 as has_state from (select left(tablename, length(tablename) - 7) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 7) = '__state' order by 1) as s
+  select s.name, 1 as has_state from (select left(t.tablename, length(t.tablename) - 7) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 7) = '__state' order by 1) as s
   union all
-  select o.name, 0 from (select left(tablename, length(tablename) - 8) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 8) = '__ledger' order by 1) as o
+  select o.name, 0 from (select left(t.tablename, length(t.tablename) - 8) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 8) = '__ledger' order by 1) as o
   union all
-  select o.name, 0 from (select left(tablename, length(tablename) - 9) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 9) = '__rejects' order by 1) as o
+  select o.name, 0 from (select left(t.tablename, length(t.tablename) - 9) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 9) = '__rejects' order by 1) as o
   union all
-  select o.name, 0 from (select left(tablename, length(tablename) - 6) as name from pg_tables where schemaname = 'mixpanel' and right(tablename, 6) = '__seen' order by 1) as o
+  select o.name, 0 from (select left(t.tablename, length(t.tablename) - 6) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 6) = '__seen' order by 1) as o
 ) as t
 group by t.name
 order by t.name

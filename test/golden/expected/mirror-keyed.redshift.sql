@@ -4,23 +4,27 @@
 
 -- shared/privileges.sql
 -- what the user may not do although a run needs it, and what it may do although none does
-select 'fail' as verdict, 'it may not read ' || w.name as text
-from (
-  select cast('"main"."orders"' as varchar(65535)) as name
-) as w
-join pg_namespace as n on '"' || n.nspname || '".' = left(w.name, length(n.nspname) + 3)
-join pg_class as c on c.relnamespace = n.oid and w.name = '"' || n.nspname || '"."' || c.relname || '"'
-where not has_table_privilege(w.name, 'select')
+with sources as (
+  -- by the catalogs: they have the name as it was folded, and can be read without a right to the schema
+  select cast('"main"."orders"' as varchar(65535)) as name, n.nspname as schema_name, '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"' as table_name
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.relname = 'orders' and n.nspname = 'main'
+)
+select 'fail' as verdict, 'it may not use the schema of ' || w.name || ' (USAGE)' as text
+from sources as w
+where not has_schema_privilege(w.schema_name, 'usage')
+union all
+-- the right to a table cannot be asked for where its schema may not be used
+select 'fail', 'it may not read ' || w.name || ' (SELECT)'
+from sources as w
+where case when has_schema_privilege(w.schema_name, 'usage') then not has_table_privilege(w.table_name, 'select') end
 union all
 select 'warn', 'it may write ' || w.name || ', and only reads it'
-from (
-  select cast('"main"."orders"' as varchar(65535)) as name
-) as w
-join pg_namespace as n on '"' || n.nspname || '".' = left(w.name, length(n.nspname) + 3)
-join pg_class as c on c.relnamespace = n.oid and w.name = '"' || n.nspname || '"."' || c.relname || '"'
-where has_table_privilege(w.name, 'insert') or has_table_privilege(w.name, 'update') or has_table_privilege(w.name, 'delete')
+from sources as w
+where case when has_schema_privilege(w.schema_name, 'usage') then has_table_privilege(w.table_name, 'insert') or has_table_privilege(w.table_name, 'update') or has_table_privilege(w.table_name, 'delete') end
 union all
-select 'fail', 'it may not create tables in the schema ' || n.nspname
+select 'fail', 'it may not create tables in the schema ' || n.nspname || ' (USAGE, CREATE)'
 from pg_namespace as n
 where n.nspname = 'mixpanel' and not (has_schema_privilege(n.nspname, 'create') and has_schema_privilege(n.nspname, 'usage'))
 union all
@@ -362,6 +366,12 @@ where batch = cast($4 as bigint) and ordinal = p.place
   and exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($5 as bigint) and f.holder = cast($6 as varchar(65535)))
 
 -- purchases/checkpoint.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/deliver_hold.sql
+-- locks the state until the transaction ends: whoever takes the lease comes before this, which then changes no row, or after what follows
+update "mixpanel"."purchases__state"
+set version = version
+where version = cast($1 as bigint) and holder = cast($2 as varchar(65535))
 
 -- purchases/lock_runs.sql
 -- commits of several syncs write here: one after the other, since serializable ones would fail each other

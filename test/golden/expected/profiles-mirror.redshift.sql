@@ -288,6 +288,12 @@ where batch = cast($4 as bigint) and ordinal = p.place
 
 -- customers/checkpoint.sql: as on DuckDB, but for binds, types and the clock
 
+-- customers/deliver_hold.sql
+-- locks the state until the transaction ends: whoever takes the lease comes before this, which then changes no row, or after what follows
+update "mixpanel"."customers__state"
+set version = version
+where version = cast($1 as bigint) and holder = cast($2 as varchar(65535))
+
 -- customers/lock_runs.sql
 -- commits of several syncs write here: one after the other, since serializable ones would fail each other
 lock table "mixpanel"."runs"

@@ -1,0 +1,35 @@
+-- explain
+-- what a run reads, as the planner expects it; nothing is executed
+explain
+select *
+from "main"."orders" as t
+where not cast($1 as bigint) = 1 and (cast($2 as varchar(65535)) is null or t."loaded_at" > cast(cast($2 as varchar(65535)) as timestamptz) - interval '21600 seconds') and (cast($3 as varchar(65535)) is null or t."loaded_at" > cast(cast($3 as varchar(65535)) as timestamptz)) and t."loaded_at" <= cast(cast($4 as varchar(65535)) as timestamptz)
+union all
+select *
+from "main"."orders" as t
+where cast($1 as bigint) = 1 and t."loaded_at" >= cast(cast($2 as varchar(65535)) as timestamptz) and t."loaded_at" < cast(cast($4 as varchar(65535)) as timestamptz) and t."loaded_at" <= cast(cast($5 as varchar(65535)) as timestamptz)
+union all
+select *
+from "main"."orders" as t
+where t."loaded_at" is null
+
+-- capture, source_rows
+source_rows as (
+  select t.*, …
+  from "main"."orders" as t
+  where not cast($1 as bigint) = 1 and (cast($2 as varchar(65535)) is null or t."loaded_at" > cast(cast($2 as varchar(65535)) as timestamptz) - interval '21600 seconds') and (cast($3 as varchar(65535)) is null or t."loaded_at" > cast(cast($3 as varchar(65535)) as timestamptz)) and t."loaded_at" <= cast(cast($4 as varchar(65535)) as timestamptz)
+  union all
+  select t.*, …
+  from "main"."orders" as t
+  where cast($1 as bigint) = 1 and t."loaded_at" >= cast(cast($2 as varchar(65535)) as timestamptz) and t."loaded_at" < cast(cast($4 as varchar(65535)) as timestamptz) and t."loaded_at" <= cast(cast($5 as varchar(65535)) as timestamptz)
+  union all
+  select t.*, …
+  from "main"."orders" as t
+  where t."loaded_at" is null
+  union all
+  -- older rows are read only while one of them may be tried again
+  select t.*, …
+  from "main"."orders" as t
+  where exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
+    and t."loaded_at" is not null and case when case when cast($1 as bigint) = 1 then t."loaded_at" >= cast(cast($2 as varchar(65535)) as timestamptz) and t."loaded_at" < cast(cast($4 as varchar(65535)) as timestamptz) and t."loaded_at" <= cast(cast($5 as varchar(65535)) as timestamptz) else (cast($2 as varchar(65535)) is null or t."loaded_at" > cast(cast($2 as varchar(65535)) as timestamptz) - interval '21600 seconds') and (cast($3 as varchar(65535)) is null or t."loaded_at" > cast(cast($3 as varchar(65535)) as timestamptz)) and t."loaded_at" <= cast(cast($4 as varchar(65535)) as timestamptz) end then 0 else 1 end = 1
+),
