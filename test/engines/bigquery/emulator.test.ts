@@ -148,6 +148,12 @@ onEngine(missing(), 'the BigQuery emulator behind its proxy', () => {
     // What was done before an error stays done.
     await refused(run('insert into scripts.t values (9); select nothing'));
     expect((await run('select count(*) as n from scripts.t')).rows).toEqual([{ n: 4 }]);
+    // An update from a query has its parameters where they were, whatever order its translation has.
+    const update = `update scripts.t set n = case when p.m is null then @keep when cast(@kind as string) = 'x\\'\\\\"' then p.m else @other end
+      from (select k.n as m, @nine as nine from scripts.t as k where k.n = @nine) as p where t.n = p.nine`;
+    const params = { keep: 1, kind: 'x\'\\"', other: 3, nine: 9 };
+    expect(await run(update, { params })).toMatchObject({ affected: '1' });
+    expect((await run('select count(*) as n from scripts.t where n = 9')).rows).toEqual([{ n: 1 }]);
     expect((await run('create temp table rows_ as select 1 as n; select n + 1 as m from rows_')).rows).toEqual([
       { m: 2 },
     ]);

@@ -18,10 +18,47 @@ export function statementsOf(sql: string): string[] {
 }
 
 /** Replaces outside of texts and quoted identifiers. */
-export const replaceCode = (sql: string, pattern: RegExp, by: string): string =>
+export const replaceCode = (sql: string, pattern: RegExp, by: string | ((found: string) => string)): string =>
   [...sql.matchAll(PIECES)]
-    .map(([piece, , quoted]) => (quoted === undefined ? piece.replaceAll(pattern, by) : piece))
+    .map(([piece, , quoted]) =>
+      quoted !== undefined
+        ? piece
+        : typeof by === 'string'
+          ? piece.replaceAll(pattern, by)
+          : piece.replaceAll(pattern, by),
+    )
     .join('');
+
+/** A parameter as the service gets it. */
+export interface Parameter {
+  readonly name?: string;
+  readonly parameterType?: { readonly type?: string };
+  readonly parameterValue?: { readonly value?: string | number | boolean | null };
+}
+
+const LITERALS = ['INT64', 'STRING', 'BOOL', 'FLOAT64', 'NUMERIC', 'DATE', 'DATETIME', 'TIMESTAMP'];
+const escaped = (text: string): string =>
+  text.replace(/[\\'\n\r]/g, (c) => ({ '\n': '\\n', '\r': '\\r' })[c] ?? `\\${c}`);
+
+/**
+ * Puts values in the place of scalar parameters: the emulator gives them in their order in the text, also where its
+ * translation has another one. @returns the parameters that are left
+ */
+export function inlined(
+  statement: string,
+  parameters: readonly Parameter[],
+): { readonly text: string; readonly left: readonly Parameter[] } {
+  const values = new Map<string, string>();
+  const left: Parameter[] = [];
+  for (const parameter of parameters) {
+    const { name, parameterType: { type = '' } = {}, parameterValue: { value } = {} } = parameter;
+    if (name === undefined || !LITERALS.includes(type)) left.push(parameter);
+    else values.set(name.toLowerCase(), `cast(${value == null ? 'null' : `'${escaped(String(value))}'`} as ${type})`);
+  }
+  const text = replaceCode(statement, /(?<!@)@\w+/g, (found) => values.get(found.slice(1).toLowerCase()) ?? found);
+  const named = new Set([...code(text).matchAll(/(?<!@)@(\w+)/g)].map(([, name = '']) => name.toLowerCase()));
+  return { text, left: left.filter(({ name }) => name === undefined || named.has(name.toLowerCase())) };
+}
 
 /** Between the outer commas. */
 function listed(text: string): string[] {
@@ -194,12 +231,16 @@ export const code = (sql: string): string =>
 
 /** The emulator makes operators of these functions, and forgets the brackets around them and around what they are asked of. */
 function bracketed(sql: string): string {
-  const call = /(?<![.\w@`])(div|mod)\s*(?=\()/i.exec(code(sql));
+  const call = /(?<![.\w@`])(div|mod|safe\s*\.\s*parse_json)\s*(?=\()/i.exec(code(sql));
   if (call === null) return sql;
   const open = call.index + call[0].length;
   const { inside, end } = bracket(sql, open);
   const given = listed(inside).map((argument) => `(${bracketed(argument)})`);
-  return `${sql.slice(0, call.index)}(${call[1] ?? ''}(${given.join(', ')}))${bracketed(sql.slice(end))}`;
+  // Without a cast some plans parse what `safe` should have kept from them.
+  const own = /parse_json/i.test(call[0])
+    ? `safe_cast(${given[0] ?? ''} as json)`
+    : `${call[1] ?? ''}(${given.join(', ')})`;
+  return `${sql.slice(0, call.index)}(${own})${bracketed(sql.slice(end))}`;
 }
 
 /**
