@@ -127,6 +127,14 @@ onEngine(missing(), 'the BigQuery emulator behind its proxy', () => {
     expect(job).toMatchObject({ code: 404 });
     expect(await refused(client.query('select 1 from ids_missing.t'))).toMatchObject({ code: 404 });
     expect(await refused(client.query('insert into ids_missing.t values (1)'))).toMatchObject({ code: 404 });
+    // A value arrives as it is, whatever it looks like.
+    const texts = ['a\\b\n"c\'', '%E4Y ${x} $1', "div(a, b) -- ' || '", '', 'é\u2028😀'];
+    for (const text of texts) {
+      const [[row]] = (await client.query({ query: 'select @text as text', params: { text } })) as unknown as [
+        unknown[],
+      ];
+      expect(row).toEqual({ text });
+    }
     const [rows] = await client.query({ query: 'select @n + 1 as n', params: { n: 1 } });
     expect(rows).toEqual([{ n: 2 }]);
     // The failed job is on record, and its id is used up.

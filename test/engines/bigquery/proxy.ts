@@ -183,8 +183,8 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       /\b_partitiondate\b/gi,
       `date(${INGESTED})`,
     );
-    const { text, rest } = asked(job.configuration, statement);
-    const { id, job: inner } = await runInner(project, spelled(await metadata.views(text, project)), rest);
+    const { text, rest } = asked(job.configuration, spelled(await metadata.views(statement, project)));
+    const { id, job: inner } = await runInner(project, text, rest);
     job.inner = id;
     const statistics = ((inner['statistics'] as Json | undefined)?.['query'] ?? {}) as Json;
     job.kind = (statistics['statementType'] as string | undefined) ?? 'SELECT';
@@ -274,14 +274,14 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       // The emulator validates a single statement; a script's later ones name what its earlier ones make.
       const statements = statementsOf(job.sql);
       const [statement = ''] = statements;
-      const { text, rest } = asked(configuration, statement);
+      const { text, rest } = asked(configuration, spelled(await metadata.views(statement, project)));
       if (statements.length === 1 && read(statement).what === 'other') {
         const { answer } = await ask('POST', `/bigquery/v2/projects/${project}/jobs`, {
           configuration: {
             dryRun: true,
             query: {
               ...rest,
-              query: spelled(await metadata.views(text, project)),
+              query: text,
               useLegacySql: false,
             },
           },
