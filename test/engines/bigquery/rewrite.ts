@@ -229,17 +229,21 @@ const replaceTexts = (sql: string, from: string, by: string): string =>
 export const code = (sql: string): string =>
   [...sql.matchAll(PIECES)].map(([piece, , text]) => (text === undefined ? piece : ' '.repeat(piece.length))).join('');
 
-/** The emulator makes operators of these functions, and forgets the brackets around them and around what they are asked of. */
+/**
+ * Calls that the emulator has wrong: of `div` and `mod` it makes operators, and forgets the brackets around them and
+ * around what they are asked of.
+ */
 function bracketed(sql: string): string {
-  const call = /(?<![.\w@`])(div|mod|safe\s*\.\s*parse_json)\s*(?=\()/i.exec(code(sql));
+  const call = /(?<![.\w@`])(div|mod|safe\s*\.\s*parse_json|array_to_string)\s*(?=\()/i.exec(code(sql));
   if (call === null) return sql;
   const open = call.index + call[0].length;
   const { inside, end } = bracket(sql, open);
   const given = listed(inside).map((argument) => `(${bracketed(argument)})`);
+  let own = `${call[1] ?? ''}(${given.join(', ')})`;
   // Without a cast some plans parse what `safe` should have kept from them.
-  const own = /parse_json/i.test(call[0])
-    ? `safe_cast(${given[0] ?? ''} as json)`
-    : `${call[1] ?? ''}(${given.join(', ')})`;
+  if (/^safe/i.test(own)) own = `safe_cast(${given[0] ?? ''} as json)`;
+  // A list without a value gives NULL there instead of an empty text.
+  if (/^array_to_string/i.test(own)) own = `coalesce(${own}, '')`;
   return `${sql.slice(0, call.index)}(${own})${bracketed(sql.slice(end))}`;
 }
 
