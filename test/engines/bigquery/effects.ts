@@ -135,3 +135,45 @@ const typeText = (type: Message): string => {
   }
   return kind === 'DOUBLE' ? 'FLOAT64' : kind;
 };
+
+/** Everything below a message. */
+function* within(message: unknown): Generator<[string, Message]> {
+  if (typeof message !== 'object' || message === null) return;
+  for (const [key, value] of Object.entries(message)) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) yield [key, value as Message];
+    yield* within(value);
+  }
+}
+const columnsOf = (scan: unknown): ReadonlySet<unknown> => {
+  const base = (only(scan)[1]['parent'] ?? {}) as { column_list?: readonly Message[] };
+  return new Set((base.column_list ?? []).map((column) => column['column_id']));
+};
+const refersTo = (expression: unknown): unknown[] =>
+  [...within(expression)]
+    .filter(([key]) => key === 'resolved_column_ref_node')
+    .map(([, reference]) => (reference['column'] as Message)['column_id']);
+
+/**
+ * An outer join whose condition has no equality between its sides: GoogleSQL takes it, BigQuery does not (documentation:
+ * "cannot be used without a condition that is an equality of fields from both sides of the join").
+ */
+export function refusedJoin(statement: Message): string | undefined {
+  for (const [key, join] of within(statement)) {
+    if (key !== 'resolved_join_scan_node' || !['LEFT', 'RIGHT', 'FULL'].includes(join['join_type'] as string)) continue;
+    const [left, right] = [columnsOf(join['left_scan']), columnsOf(join['right_scan'])];
+    const isFrom = (side: ReadonlySet<unknown>, expression: unknown): boolean => {
+      const columns = refersTo(expression);
+      return columns.length > 0 && columns.every((column) => side.has(column));
+    };
+    const hasEquality = [...within({ on: join['join_expr'] })].some(([, call]) => {
+      const [a, b] = (call['argument_list'] ?? []) as unknown[];
+      const { name = '' } = (call['function'] ?? {}) as { name?: string };
+      return (
+        name.endsWith('$equal') && ((isFrom(left, a) && isFrom(right, b)) || (isFrom(left, b) && isFrom(right, a)))
+      );
+    });
+    if (!hasEquality)
+      return `${join['join_type'] as string} OUTER JOIN cannot be used without a condition that is an equality of fields from both sides of the join`;
+  }
+  return undefined;
+}

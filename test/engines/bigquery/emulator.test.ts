@@ -127,6 +127,14 @@ onEngine(missing(), 'the BigQuery emulator behind its proxy', () => {
     expect(job).toMatchObject({ code: 404 });
     expect(await refused(client.query('select 1 from ids_missing.t'))).toMatchObject({ code: 404 });
     expect(await refused(client.query('insert into ids_missing.t values (1)'))).toMatchObject({ code: 404 });
+    // A value arrives as it is, whatever it looks like.
+    const texts = ['a\\b\n"c\'', '%E4Y ${x} $1', "div(a, b) -- ' || '", '', 'é\u2028😀'];
+    for (const text of texts) {
+      const [[row]] = (await client.query({ query: 'select @text as text', params: { text } })) as unknown as [
+        unknown[],
+      ];
+      expect(row).toEqual({ text });
+    }
     const [rows] = await client.query({ query: 'select @n + 1 as n', params: { n: 1 } });
     expect(rows).toEqual([{ n: 2 }]);
     // The failed job is on record, and its id is used up.
@@ -148,6 +156,12 @@ onEngine(missing(), 'the BigQuery emulator behind its proxy', () => {
     // What was done before an error stays done.
     await refused(run('insert into scripts.t values (9); select nothing'));
     expect((await run('select count(*) as n from scripts.t')).rows).toEqual([{ n: 4 }]);
+    // An update from a query has its parameters where they were, whatever order its translation has.
+    const update = `update scripts.t set n = case when p.m is null then @keep when cast(@kind as string) = 'x\\'\\\\"' then p.m else @other end
+      from (select k.n as m, @nine as nine from scripts.t as k where k.n = @nine) as p where t.n = p.nine`;
+    const params = { keep: 1, kind: 'x\'\\"', other: 3, nine: 9 };
+    expect(await run(update, { params })).toMatchObject({ affected: '1' });
+    expect((await run('select count(*) as n from scripts.t where n = 9')).rows).toEqual([{ n: 1 }]);
     expect((await run('create temp table rows_ as select 1 as n; select n + 1 as m from rows_')).rows).toEqual([
       { m: 2 },
     ]);

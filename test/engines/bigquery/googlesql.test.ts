@@ -41,6 +41,10 @@ onEngine(missing(), 'GoogleSQL', () => {
       session.check('select id from shop.orders where id in unnest(@ids) and _partitiondate > date "2026-01-01"'),
     ).toBeUndefined();
     expect(session.check('select @@row_count, @@project_id')).toBeUndefined();
+    expect(
+      session.check(`with n as (select id, 'x' as k from shop.orders) select 1 from n full outer join shop.orders as o
+        on o.id + 1 = n.id and o.id > 3 left join n as m on cast(m.id as string) = cast(n.id as string) where n.id < o.id`),
+    ).toBeUndefined();
   });
 
   test('says what is wrong, and where', () => {
@@ -51,6 +55,10 @@ onEngine(missing(), 'GoogleSQL', () => {
       'select id + lines from shop.orders':
         'No matching signature for operator +; Argument types: INT64, ARRAY<STRUCT<sku STRING, n INT64>> [at 1:8]',
       'select id from shop.orders where @id': 'WHERE clause should return type BOOL, but returns INT64 [at 1:34]',
+      'select 1 from shop.orders as a full join shop.orders as b on a.id < b.id':
+        'FULL OUTER JOIN cannot be used without a condition that is an equality',
+      'select 1 from shop.orders as a left join shop.orders as b on a.id = a.id and b.id = 1':
+        'LEFT OUTER JOIN cannot be used without a condition that is an equality',
       'select @other': "Query parameter 'other' not found [at 1:8]",
       'select @@other': 'Unrecognized name: @@other [at 1:8]',
       'select id, count(*) from shop.orders':

@@ -1,4 +1,4 @@
-import { type Effect, effectOf } from './effects.ts';
+import { type Effect, effectOf, refusedJoin } from './effects.ts';
 import { informationSchema, optionsOf } from './known.ts';
 import { engine as newEngine, type Message } from './wasm.ts';
 
@@ -241,7 +241,7 @@ export async function googlesql({ zone = 'UTC' }: { zone?: string } = {}): Promi
       if (effect === undefined) return;
       const isSchema = effect.what === 'dataset' || (effect.what === 'drop' && effect.isSchema);
       // Only a temporary table has no dataset.
-      const isTemporary = effect.what === 'create' && effect.name.length === 1;
+      const isTemporary = effect.what === 'create' && !effect.name.join('.').includes('.');
       const name = isTemporary ? (effect.name[0] ?? '') : full(effect.name, isSchema ? 2 : 3);
       if (effect.what === 'dataset') {
         if (datasets.has(name) && effect.mode !== 'CREATE_IF_NOT_EXISTS')
@@ -276,6 +276,8 @@ export async function googlesql({ zone = 'UTC' }: { zone?: string } = {}): Promi
             registered_catalog_id: catalog(rest),
             parse_resume_location: { input, byte_position: at },
           });
+          const refused = refusedJoin(answer['resolved_statement'] as Message);
+          if (refused !== undefined) return refused;
           if (isFollowed) follow(answer['resolved_statement'] as Message);
           at = Number(answer['resume_byte_position'] ?? size);
         }

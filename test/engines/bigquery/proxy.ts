@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { INGESTED, Metadata } from './metadata.ts';
 import { errorOf, problemOf, Refusal, statusOf } from './refusal.ts';
-import { fullName, read, replaceCode, spelled, statementsOf } from './rewrite.ts';
+import { fullName, inlined, type Parameter, read, replaceCode, spelled, statementsOf } from './rewrite.ts';
 
 type Json = Record<string, unknown>;
 
@@ -183,11 +183,8 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       /\b_partitiondate\b/gi,
       `date(${INGESTED})`,
     );
-    const { statement: bound, parameters, rest } = parametersOf(job.configuration, statement);
-    const { id, job: inner } = await runInner(project, spelled(await metadata.views(bound, project)), {
-      ...rest,
-      ...parameters,
-    });
+    const { text, rest } = asked(job.configuration, spelled(await metadata.views(statement, project)));
+    const { id, job: inner } = await runInner(project, text, rest);
     job.inner = id;
     const statistics = ((inner['statistics'] as Json | undefined)?.['query'] ?? {}) as Json;
     job.kind = (statistics['statementType'] as string | undefined) ?? 'SELECT';
@@ -277,15 +274,14 @@ export async function startProxy(emulator: string): Promise<Proxy> {
       // The emulator validates a single statement; a script's later ones name what its earlier ones make.
       const statements = statementsOf(job.sql);
       const [statement = ''] = statements;
-      const { statement: bound, parameters, rest } = parametersOf(configuration, statement);
+      const { text, rest } = asked(configuration, spelled(await metadata.views(statement, project)));
       if (statements.length === 1 && read(statement).what === 'other') {
         const { answer } = await ask('POST', `/bigquery/v2/projects/${project}/jobs`, {
           configuration: {
             dryRun: true,
             query: {
               ...rest,
-              ...parameters,
-              query: spelled(await metadata.views(bound, project)),
+              query: text,
               useLegacySql: false,
             },
           },
@@ -438,43 +434,14 @@ const without = (from: Json, ...names: readonly string[]): Json =>
 
 const isWrite = (what: string): boolean => ['insert', 'update', 'delete', 'merge', 'truncate'].includes(what);
 
-interface Parameter {
-  readonly name?: string;
-  readonly parameterType?: { readonly type?: string };
-  readonly parameterValue?: { readonly value?: string | null };
-}
-
-const escaped = (text: string): string =>
-  text.replace(/['\\]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
-/** A value as a literal; undefined for one that has no simple type. */
-function literalOf({ parameterType, parameterValue }: Parameter): string | undefined {
-  const { type } = parameterType ?? {};
-  const { value } = parameterValue ?? {};
-  if (type !== 'STRING' && type !== 'INT64') return undefined;
-  if (value === undefined || value === null) return `cast(null as ${type})`;
-  return type === 'INT64' ? `cast(${value} as int64)` : `cast('${escaped(value)}' as string)`;
-}
-
-/**
- * The emulator binds by position after it has moved the parts of a statement, so values may go astray: those of simple
- * types are put in as literals. Of the others it wants exactly those that a statement names.
- */
-function parametersOf(
-  configuration: Json,
-  given: string,
-): { readonly statement: string; readonly parameters: Json; readonly rest: Json } {
+/** A statement with its parameters' values, and how the emulator is asked to run it. */
+function asked(configuration: Json, statement: string): { readonly text: string; readonly rest: Json } {
   const query = configuration['query'] as Json;
-  const queryParameters = query['queryParameters'] as readonly Parameter[] | undefined;
-  const rest = without(query, 'queryParameters', 'query', 'maximumBytesBilled');
-  if (queryParameters === undefined) return { statement: given, parameters: {}, rest };
-  const literals = new Map(queryParameters.map((p) => [(p.name ?? '').toLowerCase(), literalOf(p)]));
-  const statement = replaceCode(given, /@(\w+)/g, (whole, name = '') => literals.get(name.toLowerCase()) ?? whole);
-  const named = new Set<string>();
-  for (const [, name = ''] of statement.matchAll(/@(\w+)/g)) named.add(name.toLowerCase());
-  const used = queryParameters.filter(({ name }) => name === undefined || named.has(name.toLowerCase()));
+  const given = (query['queryParameters'] ?? []) as readonly Parameter[];
+  const { text, left } = inlined(statement, given);
+  const rest = without(query, 'queryParameters', 'parameterMode', 'query', 'maximumBytesBilled');
   return {
-    statement,
-    parameters: used.length === 0 ? {} : { queryParameters: used },
-    rest: used.length === 0 ? { ...rest, parameterMode: undefined } : rest,
+    text,
+    rest: left.length === 0 ? rest : { ...rest, parameterMode: query['parameterMode'], queryParameters: left },
   };
 }

@@ -18,10 +18,47 @@ export function statementsOf(sql: string): string[] {
 }
 
 /** Replaces outside of texts and quoted identifiers. */
-export const replaceCode = (sql: string, pattern: RegExp, by: string | ((...groups: string[]) => string)): string =>
+export const replaceCode = (sql: string, pattern: RegExp, by: string | ((found: string) => string)): string =>
   [...sql.matchAll(PIECES)]
-    .map(([piece, , quoted]) => (quoted === undefined ? piece.replaceAll(pattern, by as string) : piece))
+    .map(([piece, , quoted]) =>
+      quoted !== undefined
+        ? piece
+        : typeof by === 'string'
+          ? piece.replaceAll(pattern, by)
+          : piece.replaceAll(pattern, by),
+    )
     .join('');
+
+/** A parameter as the service gets it. */
+export interface Parameter {
+  readonly name?: string;
+  readonly parameterType?: { readonly type?: string };
+  readonly parameterValue?: { readonly value?: string | number | boolean | null };
+}
+
+const LITERALS = ['INT64', 'STRING', 'BOOL', 'FLOAT64', 'NUMERIC', 'DATE', 'DATETIME', 'TIMESTAMP'];
+const escaped = (text: string): string =>
+  text.replace(/[\\'\n\r]/g, (c) => ({ '\n': '\\n', '\r': '\\r' })[c] ?? `\\${c}`);
+
+/**
+ * Puts values in the place of scalar parameters: the emulator gives them in their order in the text, also where its
+ * translation has another one. @returns the parameters that are left
+ */
+export function inlined(
+  statement: string,
+  parameters: readonly Parameter[],
+): { readonly text: string; readonly left: readonly Parameter[] } {
+  const values = new Map<string, string>();
+  const left: Parameter[] = [];
+  for (const parameter of parameters) {
+    const { name, parameterType: { type = '' } = {}, parameterValue: { value } = {} } = parameter;
+    if (name === undefined || !LITERALS.includes(type)) left.push(parameter);
+    else values.set(name.toLowerCase(), `cast(${value == null ? 'null' : `'${escaped(String(value))}'`} as ${type})`);
+  }
+  const text = replaceCode(statement, /(?<!@)@\w+/g, (found) => values.get(found.slice(1).toLowerCase()) ?? found);
+  const named = new Set([...code(text).matchAll(/(?<!@)@(\w+)/g)].map(([, name = '']) => name.toLowerCase()));
+  return { text, left: left.filter(({ name }) => name === undefined || named.has(name.toLowerCase())) };
+}
 
 /** Between the outer commas. */
 function listed(text: string): string[] {
@@ -53,24 +90,6 @@ function bracket(text: string, from: number): { readonly inside: string; readonl
     }
   }
   return { inside: text.slice(from + 1), end: text.length };
-}
-
-/** Replaces calls of a function, inner ones first. */
-function replaceCalls(sql: string, name: string, by: (given: readonly string[]) => string): string {
-  const call = new RegExp(`(?<![\\w.])${name.replace('.', '\\s*\\.\\s*')}\\s*(?=\\()`, 'gi');
-  const places: number[] = [];
-  let at = 0;
-  for (const [piece, , quoted] of sql.matchAll(PIECES)) {
-    if (quoted === undefined) for (const { index } of piece.matchAll(call)) places.push(at + index);
-    at += piece.length;
-  }
-  let text = sql;
-  for (const from of places.reverse()) {
-    const open = text.indexOf('(', from);
-    const { inside, end } = bracket(text, open);
-    text = text.slice(0, from) + by(listed(inside)) + text.slice(end);
-  }
-  return text;
 }
 
 /** A name, with quotes as written. */
@@ -210,14 +229,22 @@ const replaceTexts = (sql: string, from: string, by: string): string =>
 export const code = (sql: string): string =>
   [...sql.matchAll(PIECES)].map(([piece, , text]) => (text === undefined ? piece : ' '.repeat(piece.length))).join('');
 
-/** The emulator makes operators of these functions, and forgets the brackets around them and around what they are asked of. */
+/**
+ * Calls that the emulator has wrong: of `div` and `mod` it makes operators, and forgets the brackets around them and
+ * around what they are asked of.
+ */
 function bracketed(sql: string): string {
-  const call = /(?<![.\w@`])(div|mod)\s*(?=\()/i.exec(code(sql));
+  const call = /(?<![.\w@`])(div|mod|safe\s*\.\s*parse_json|array_to_string)\s*(?=\()/i.exec(code(sql));
   if (call === null) return sql;
   const open = call.index + call[0].length;
   const { inside, end } = bracket(sql, open);
   const given = listed(inside).map((argument) => `(${bracketed(argument)})`);
-  return `${sql.slice(0, call.index)}(${call[1] ?? ''}(${given.join(', ')}))${bracketed(sql.slice(end))}`;
+  let own = `${call[1] ?? ''}(${given.join(', ')})`;
+  // Without a cast some plans parse what `safe` should have kept from them.
+  if (/^safe/i.test(own)) own = `safe_cast(${given[0] ?? ''} as json)`;
+  // A list without a value gives NULL there instead of an empty text.
+  if (/^array_to_string/i.test(own)) own = `coalesce(${own}, '')`;
+  return `${sql.slice(0, call.index)}(${own})${bracketed(sql.slice(end))}`;
 }
 
 /**
@@ -232,10 +259,6 @@ export function spelled(statement: string): string {
   text = replaceCode(text, /\bcurrent_datetime\s*\(\s*\)/gi, "datetime(current_timestamp(), 'UTC')");
   text = replaceCode(text, /\bcurrent_datetime\s*\(/gi, 'datetime(current_timestamp(), ');
   text = replaceCode(text, /,\s*stringify_wide_numbers\s*=>\s*true/gi, '');
-  // Here it would fail on a text that is no JSON.
-  text = replaceCalls(text, 'safe.parse_json', ([json = '']) => `safe_cast(${json} as json)`);
-  // Here a list without a value gives NULL instead of an empty text.
-  text = replaceCalls(text, 'array_to_string', (given) => `coalesce(array_to_string(${given.join(', ')}), '')`);
   const [made, columns] = /^create\s+(?:or\s+replace\s+)?table\b[^(]*?(?=\bas\b|(\())/i.exec(text) ?? [];
   if (made === undefined) return text;
   if (columns !== undefined) {

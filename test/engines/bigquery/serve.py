@@ -1,6 +1,9 @@
 """Starts bqemulator. Most of its time goes to translating statements: what was translated once is remembered."""
 
+import os
 import sys
+import threading
+import time
 
 from bqemulator.cli import main
 from bqemulator.sql.translator import SQLTranslator
@@ -19,5 +22,16 @@ def remembered(self, bq_sql, *, schema=None, caller=None, **more):
 
 
 SQLTranslator.translate = remembered
+
+parent = os.getppid()
+
+
+def end_with_parent():
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 
 main(["start", "--rest-port", sys.argv[1], "--grpc-port", sys.argv[2], "--ephemeral", "--log-level", "error"])
