@@ -104,9 +104,9 @@ const TEXTS = {
     message: `\`${p.name}\` is no sync name`,
     hint: 'a to z, digits and single underscores, a letter first, at most 40 characters',
   }),
-  'bad-relation': (p: { relation: string }): Text => ({
-    message: `cannot read the relation ${p.relation}`,
-    hint: 'one to three dotted parts, each optionally double-quoted',
+  'bad-relation': (p: { relation: string; lacks?: string }): Text => ({
+    message: p.lacks ? `the relation ${p.relation} names no ${p.lacks}` : `cannot read the relation ${p.relation}`,
+    hint: p.lacks ? `write ${p.lacks}.${p.relation}` : 'one to three dotted parts, each optionally double-quoted',
   }),
   'control-character': (p: { key: string; hint?: string }): Text => ({
     message: `${p.key} contains a control character`,

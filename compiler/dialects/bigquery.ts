@@ -155,6 +155,7 @@ export const bigquery: Dialect = {
   },
   embedded: false,
   fileLock: false,
+  qualifier: 'dataset',
   readsText: true,
   flattens: true,
   prunesPlainly: true,

@@ -81,6 +81,8 @@ export interface Dialect {
   readonly embedded: boolean;
   /** True where holding the database file proves that an earlier holder is dead. */
   readonly fileLock: boolean;
+  /** What must stand before a table's name, where nothing else says where it is. */
+  readonly qualifier: string | null;
   /** True where a text can be read as JSON without failing on one that is none. */
   readonly readsText: boolean;
   /** True where the members of a JSON object can be listed inside an expression. */

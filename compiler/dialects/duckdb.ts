@@ -155,6 +155,7 @@ export const duckdb: Dialect = {
   },
   embedded: true,
   fileLock: true,
+  qualifier: null,
   readsText: true,
   flattens: true,
   prunesPlainly: false,

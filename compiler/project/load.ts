@@ -1,4 +1,5 @@
 import type { Diagnostic } from '../diagnostics.ts';
+import { diagnostic } from '../diagnostics.ts';
 import type { Dialect } from '../dialects/dialect.ts';
 import { dialectOf } from '../dialects/dialects.ts';
 import { parseLock } from '../lock.ts';
@@ -57,6 +58,11 @@ function load(
   };
   checkDeclared(project, report);
   const dialect = options.dialect ?? dialectOf(project.target.warehouse.type);
+  const { qualifier: lacks } = dialect;
+  if (lacks !== null)
+    for (const { relation, locate } of project.syncs)
+      if (relation.length === 1)
+        report(diagnostic('bad-relation', { relation: relation[0] ?? '', lacks }, locate(['source', 'relation'])));
   if (!options.needLock) return { project, dialect };
   const { lock, diagnostics } = parseLock(files['syncline.lock.json']);
   into.push(...diagnostics);

@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { BigQuery, Job, Query as JobOptions } from '@google-cloud/bigquery';
 import type { AuthClient } from 'google-auth-library';
 import type { BigQuerySettings } from '../../schemas/types.ts';
-import { RunError } from '../errors.ts';
+import { masked, RunError } from '../errors.ts';
 import type { World } from '../world.ts';
 import type { Connection, Query, Row, Warehouse } from './warehouse.ts';
 
@@ -224,7 +224,7 @@ class BigQueryConnection implements Connection {
       } catch (error) {
         const failure = failureOf(error);
         if (attempt === ATTEMPTS || !(error instanceof JobFailed) || !isPassing(failure))
-          throw failed(this.#name, query, failure);
+          throw this.#failed(query, failure);
         await this.#pause(attempt);
       } finally {
         this.#running = undefined;
@@ -286,9 +286,18 @@ class BigQueryConnection implements Connection {
       try {
         return await ask();
       } catch (error) {
-        if (tries === UNANSWERED || !isUnanswered(error)) throw failed(this.#name, query, failureOf(error));
+        if (tries === UNANSWERED || !isUnanswered(error)) throw this.#failed(query, failureOf(error));
         await this.#pause(tries);
       }
+  }
+
+  #failed(query: Query, failure: Failure): RunError {
+    const { token, refresh_token, client_secret, keyfile_json } = this.#settings;
+    const secrets = [token, refresh_token, client_secret, (keyfile_json as Key | undefined)?.private_key];
+    return masked(
+      failed(this.#name, query, failure),
+      secrets.filter((s) => s !== undefined),
+    );
   }
 
   #pause(tries: number): Promise<void> {

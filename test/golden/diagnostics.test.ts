@@ -101,3 +101,13 @@ test('an unset environment variable is named when connecting, and only then', ()
   ]);
   expect(renderConnection(project!.target, { DB: 'x' }).value.warehouse).toMatchObject({ path: 'x' });
 });
+
+test('on BigQuery a source names its dataset', async () => {
+  const { diagnostics } = await compileFiles({
+    ...shop('main.orders', 'orders'),
+    'syncline.yml': PROJECT.replace('type: duckdb, path: warehouse.duckdb', 'type: bigquery, project: acme'),
+  });
+  const found = diagnostics.find((d) => d.code === 'bad-relation');
+  expect(found).toMatchObject({ message: 'the relation orders names no dataset', hint: 'write dataset.orders' });
+  expect(found?.span?.start).toEqual({ line: 5, col: 25 });
+});

@@ -176,6 +176,11 @@ test.each([
   }
 });
 
+test('a secret is in no error, whoever wrote it', async () => {
+  const connection = await connect([{ failed: new Refusal('invalidQuery', 'no "secret-token" here') }]);
+  expect((await errorOf(connection.execute(query))).message).toBe('purchases/state_flip.sql: no "***" here');
+});
+
 test('a service that does not answer is a lost connection, which another apply goes on from', async () => {
   const connection = await connect(Array.from({ length: 20 }, () => 'cut' as const));
   const error = await errorOf(connection.execute(query));
