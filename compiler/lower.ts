@@ -252,6 +252,7 @@ export function lowerSync(
     ],
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
+    excess: renderer.has('excess') ? add('excess') : '',
     preview: {
       initial: add('preview_initial', { template: 'preview', context: counting(initial, first) }),
       changes: add('preview', { context: preview }),
@@ -406,6 +407,7 @@ function contextOf(
     id_space: dialect.text(sync.name),
     layout: LAYOUT,
     source_text: dialect.text(sync.relation.join('.')),
+    relation,
     state: name('state'),
     ledger: name('ledger'),
     rejects: name('rejects'),

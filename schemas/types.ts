@@ -277,6 +277,10 @@ export interface SyncPlan {
     write: string;
     read: string;
   };
+  /**
+   * Never executed: that the warehouse would run it shows a right that no run needs; empty where rights are read from a catalog
+   */
+  excess: string;
   preview: {
     /**
      * What the planner expects to read; empty where a warehouse does not tell

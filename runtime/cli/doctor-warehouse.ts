@@ -20,6 +20,7 @@ export async function checkWarehouse(loaded: Loaded, options: CommonOptions, fin
       const runner = await Runner.open(loaded.plan, warehouse);
       await checkSources(runner, [...loaded.syncs, ...loaded.direct], find);
       if (loaded.plan.privileges !== '') await checkPrivileges(runner, loaded, find);
+      await checkEstimated(runner, loaded, find);
       if (await checkRights(warehouse, loaded, find)) await checkStaging(runner, loaded, find);
       await runner.close();
     } finally {
@@ -86,6 +87,51 @@ async function checkPrivileges(runner: Runner, { plan }: Loaded, find: Find): Pr
   if (rows.length === 0)
     find('ok', 'privileges', 'The role may do what a run needs, and no more of what was looked at.');
 }
+
+/**
+ * Rights that only show when a statement is estimated: the service checks them as if it ran, and nothing runs
+ * (documentation of BigQuery: Dry run).
+ */
+async function checkEstimated(runner: Runner, { plan, syncs }: Loaded, find: Find): Promise<void> {
+  const asked = syncs.filter((sync) => sync.excess !== '');
+  if (asked.length === 0) return;
+  let found = 0;
+  const tell = (verdict: 'fail' | 'warn', text: string): void => {
+    found++;
+    find(verdict, 'privileges', text);
+  };
+  for (const sync of asked) {
+    const problem = await runner.estimate(sync.preview.explain, NOTHING_YET).then(() => undefined, messageOf);
+    if (problem !== undefined)
+      tell('fail', `${sync.name} may not be read: ${problem}. \`syncline setup\` prints the SQL that gives the right.`);
+    else if (await runner.estimate(sync.excess, {}).then(() => true, isRefused))
+      tell(
+        'warn',
+        `The account that syncline connects as may write ${sync.source}, and only reads it. Take that right away.`,
+      );
+  }
+  // Before `setup` there is no dataset to write in, and nothing to say about it.
+  const create = asked[0]?.capture.fill[0]?.run[0] ?? '';
+  const isWritable = await runner.estimate(create, { run: 0 }).then(
+    () => true,
+    (error: unknown) => isRefused(error) || (error as RunError).code === 'not-found',
+  );
+  if (!isWritable)
+    tell(
+      'fail',
+      `It may not create tables in ${plan.staging}. \`syncline setup\` prints the SQL that gives the right.`,
+    );
+  if (found === 0) find('ok', 'privileges', 'The account may do what a run needs, and no more of what was looked at.');
+}
+
+/** False for a statement that may not run; what else is wrong with it is no answer. */
+function isRefused(error: unknown): boolean {
+  if (error instanceof RunError) return false;
+  throw error;
+}
+
+/** An append that has not run yet. */
+const NOTHING_YET = { backfill: 0, watermark_from: null, watermark_to: null, seen_from: null, position: null };
 
 async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find): Promise<void> {
   let isSetUp = 0;

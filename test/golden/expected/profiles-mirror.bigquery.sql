@@ -519,6 +519,10 @@ select captured_inserts, captured_updates, captured_deletes, accepted_inserts, a
 from `mixpanel.runs`
 where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast(@run as int64)
 
+-- customers/excess.sql
+-- never executed: a run only reads the source, and whoever could run this may do more
+delete from `main.orders` where false
+
 -- customers/preview_initial.sql: made of the parts of capture
 
 -- customers/preview.sql

@@ -1,0 +1,45 @@
+import { rm } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { cli, project, YML } from '../../e2e/cli.ts';
+import { Refusal } from './refusal.ts';
+import { startScripted } from './scripted.ts';
+
+const SYNCS = `syncs:
+  - { name: purchases, kind: events, mode: mirror, source: { relation: shop.orders }, event: Bought, time: t, key: id }
+  - { name: log, kind: events, mode: append, source: { relation: shop.log }, event: Log, time: t, insert_time: t }
+`;
+const COLUMNS = [
+  { name: 'id', native: 'INT64' },
+  { name: 't', native: 'DATETIME' },
+];
+
+test('doctor names rights that lack and rights that no run needs, by estimates, and runs nothing', async () => {
+  const denied = new Refusal('accessDenied', 'Access Denied: User does not have permission');
+  const ran: string[] = [];
+  // Who may read and write the orders, and neither read the log nor write anywhere else.
+  const server = await startScripted(({ call, sql = '', body }) => {
+    if (call !== 'jobs.insert') return undefined;
+    const isDry = (body['configuration'] as { dryRun?: boolean }).dryRun === true;
+    if (!isDry) ran.push(sql);
+    if (sql.includes('INFORMATION_SCHEMA.COLUMNS') && !sql.includes('violation')) return { rows: COLUMNS };
+    if (sql.includes('shop.log') || sql.includes('create table')) return { refused: denied };
+    return { bytes: 10 };
+  });
+  const warehouse = `{ type: bigquery, project: acme, method: oauth-secrets, token: t, api_endpoint: "${server.endpoint}" }`;
+  const yml = YML.replace('{ type: duckdb, path: warehouse.duckdb }', warehouse);
+  const dir = await project({ 'syncline.yml': yml, 'syncs/all.yml': SYNCS });
+  try {
+    expect((await cli(dir, 'lock')).code).toBe(0);
+    const { out, err, code } = await cli(dir, 'doctor');
+    const told = out + err;
+    expect(code).toBe(1);
+    expect(told).toContain('may write shop.orders, and only reads it. Take that right away.');
+    expect(told).toMatch(/log may not be read: .*Access Denied/);
+    expect(told).toContain('It may not create tables in mixpanel.');
+    expect(told).not.toContain('may write shop.log');
+    expect(ran.filter((sql) => !/^(--[^\n]*\n)*\s*select/.test(sql))).toEqual([]);
+  } finally {
+    await server.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
+});
