@@ -1,8 +1,8 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { BigQuery } from '@google-cloud/bigquery';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cli, duck, project, YML } from '../../e2e/cli.ts';
+import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
 import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
 import { missing, startEmulator } from './emulator.ts';
@@ -25,6 +25,8 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
   let engine: Proxy;
   const dirs: string[] = [];
   beforeAll(async () => {
+    // Nobody asks where this machine stands.
+    process.env['METADATA_SERVER_DETECTION'] = 'none';
     engine = await startEmulator();
   });
   afterAll(async () => {
@@ -82,5 +84,74 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     for (const at of [dir, peer]) await done(at, 'apply');
     expect(await received(dir)).toEqual(await received(peer));
     expect(JSON.stringify(engine.jobs)).not.toContain('secret-token');
+  });
+
+  const ITEMS = (name: string): string => `syncs:
+  - { name: ${name}, kind: events, mode: mirror, source: { relation: ${name}.items }, event: Item, time: t, key: id }
+`;
+  const items = (schema: string): Promise<unknown> =>
+    query(
+      `create schema ${schema}`,
+      `create table ${schema}.items (id int64, t datetime, v int64)`,
+      `insert into ${schema}.items select i, datetime '2024-01-01 00:00:00', 0 from unnest(generate_array(1, 300)) as i`,
+    );
+
+  test('a setup that was cut is completed by the next one, as long as nothing was sent', async () => {
+    const dir = await start(bigquery(', staging: cut_staging'), ITEMS('cut'));
+    await items('cut');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    await query('drop table cut_staging.cut__ledger', 'drop table cut_staging.cut__rejects');
+    expect((await cli(dir, 'apply')).err).toMatch(/not found/i);
+    await done(dir, 'setup', '--execute');
+    expect(await done(dir, 'apply')).toContain('300 inserts');
+    // An empty ledger would now send everything again.
+    await query('drop table cut_staging.cut__ledger');
+    await done(dir, 'setup', '--execute');
+    const ran = await cli(dir, 'apply');
+    expect([ran.code, ran.err]).toEqual([1, expect.stringMatching(/cut__ledger/)]);
+  });
+
+  test('jobs of a dead process that end after another one has taken the lease change nothing', async () => {
+    const dir = await start(bigquery(', staging: late_staging'), ITEMS('late'));
+    const file = path.join(dir, 'syncline.yml');
+    await writeFile(file, `${(await readFile(file, 'utf8')).trimEnd()}\n    lease: { ttl: 2s }\n`);
+    await items('late');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+    for (const what of ['merge `late_staging.late__ledger`', "set version = version, phase = 'sending'"]) {
+      await query('update late.items set v = v + 1 where mod(id, 10) = 0');
+      let isHeld = false;
+      let release = (): void => undefined;
+      const held = new Promise<void>((resolve) => (release = resolve));
+      engine.interference.beforeJob = (sql) => {
+        if (isHeld || !sql.includes(what)) return undefined;
+        isHeld = true;
+        return held;
+      };
+      const { child, ended } = begin(dir, 'apply');
+      for (let i = 0; i < 400 && !isHeld; i++) await wait(50);
+      expect(isHeld, what).toBe(true);
+      child.kill('SIGKILL');
+      await ended;
+      delete engine.interference.beforeJob;
+      await wait(3500);
+      await done(dir, 'apply');
+      release();
+      await wait(500);
+      expect(await done(dir, 'apply'), what).toContain('nothing changed');
+      expect(
+        await query(
+          'select count(*) as n, count(distinct row_key) as names, count(row_checksum) as known from late_staging.late__ledger',
+        ),
+        what,
+      ).toEqual([{ n: 300, names: 300, known: 300 }]);
+    }
+    const shown = await duck(
+      path.join(dir, 'sandbox.duckdb'),
+      `select count(*)::int as n, count(distinct properties ->> 'id')::int as ids, sum((properties ->> 'v')::int)::int as v from events`,
+    );
+    expect(shown).toEqual([{ n: 300, ids: 300, v: 60 }]);
   });
 });
