@@ -291,6 +291,9 @@ buckets as (
     group by p.syncline_endpoint, p.syncline_bucket
   ) as t
 )
+-- a job may be told to have failed after this was written: then it is not written again
+select w.*
+from (
 select
   -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
   case when j.reason is null then cast(floor((b.start_count + j.syncline_count - 1) / 2000.0) + floor((b.start_bytes + j.syncline_bytes - j.syncline_size) / 7000000.0) as int64) end,
@@ -300,6 +303,8 @@ join buckets as b on b.syncline_endpoint = j.syncline_endpoint and b.syncline_bu
 union all
 select null, null, 'settled', 'settled', t.row_key, null, null, t.insert_id, null, null, null, null, null
 from settled as t
+) as w
+where not exists (select 1 from `mixpanel.items__outbox_${run}` as e)
 
 -- items/capture_content.sql
 -- what was captured may be newer than what was probed

@@ -433,6 +433,9 @@ buckets as (
     group by p.syncline_endpoint, p.syncline_bucket
   ) as t
 )
+-- a job may be told to have failed after this was written: then it is not written again
+select w.*
+from (
 select
   -- both quotients only grow, so equal sums are equal pairs: at most 2000 records and 7000000 bytes before the last record
   case when j.reason is null then cast(floor((b.start_count + j.syncline_count - 1) / 2000.0) + floor((b.start_bytes + j.syncline_bytes - j.syncline_size) / 7000000.0) as int64) end,
@@ -442,6 +445,8 @@ join buckets as b on b.syncline_endpoint = j.syncline_endpoint and b.syncline_bu
 union all
 select null, null, 'settled', 'settled', t.row_key, null, null, null, null, null, t.insert_id, null, null, null, null, null
 from settled as t
+) as w
+where not exists (select 1 from `mixpanel.purchases__outbox_${run}` as e)
 
 -- purchases/capture_forward.sql: made of the parts of capture
 
