@@ -196,6 +196,10 @@ const TEXTS = {
     message: 'mirror without `key:`: a changed row is a tombstone and a new event, which costs two',
     hint: 'give a unique key if the source has one',
   }),
+  'insert-time-not-partition': (p: { column: string; source: string }): Text => ({
+    message: `${p.source} is not partitioned by the insert time ${p.column}, so each run reads the whole table`,
+    hint: 'partition it by that column: a daily run over two years of days then reads about one part in 700',
+  }),
   'insert-time-is-time': (): Text => ({
     message: '`insert_time` is the same column as `time`',
     hint: 'a row that arrives late has an old time and would be missed; use a load timestamp',
@@ -211,6 +215,7 @@ const WARNINGS: readonly DiagnosticCode[] = [
   'default-column-not-found',
   'mirror-without-key',
   'insert-time-is-time',
+  'insert-time-not-partition',
 ];
 
 /** Makes a diagnostic of a code. */

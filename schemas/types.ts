@@ -18,6 +18,10 @@ export interface Lock {
           columns: {
             name: string;
             type: string;
+            /**
+             * The table is partitioned by it
+             */
+            partition?: true;
           }[];
         };
       };

@@ -155,6 +155,7 @@ export const bigquery: Dialect = {
   },
   embedded: false,
   fileLock: false,
+  readsPartitions: true,
   qualifier: 'dataset',
   readsText: true,
   flattens: true,
@@ -250,7 +251,7 @@ export const bigquery: Dialect = {
   columns(parts) {
     const [table = '', ...dataset] = [...parts].reverse();
     return sql(
-      `select column_name as name, data_type as native from ${metadata(dataset.reverse(), 'COLUMNS')} where table_name = ${text(table)} and is_hidden = 'NO' order by ordinal_position`,
+      `select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from ${metadata(dataset.reverse(), 'COLUMNS')} where table_name = ${text(table)} and is_hidden = 'NO' order by ordinal_position`,
     );
   },
   tablesEnding: (staging, end) =>

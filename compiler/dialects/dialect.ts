@@ -81,6 +81,8 @@ export interface Dialect {
   readonly embedded: boolean;
   /** True where holding the database file proves that an earlier holder is dead. */
   readonly fileLock: boolean;
+  /** True where partitions of a table decide what a statement reads, and what it costs. */
+  readonly readsPartitions: boolean;
   /** What must stand before a table's name, where nothing else says where it is. */
   readonly qualifier: string | null;
   /** True where a text can be read as JSON without failing on one that is none. */
@@ -161,7 +163,7 @@ export interface Dialect {
   jsonAt(text: Sql, key: Sql): Sql;
   /** Text aggregate: values joined by newline in the given order. */
   lines(text: Sql, order: Sql): Sql;
-  /** A select of the columns (name, native) of a relation. */
+  /** A select of the columns (name, native) of a relation; `is_partition` is 1 for the one that it is partitioned by. */
   columns(parts: readonly string[]): Sql;
   /** A condition that `pg_class as c` in `pg_namespace as n` is that relation, where the template `privileges` asks it. */
   cataloged?(parts: readonly string[]): Sql;

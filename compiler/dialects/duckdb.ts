@@ -155,6 +155,7 @@ export const duckdb: Dialect = {
   },
   embedded: true,
   fileLock: true,
+  readsPartitions: false,
   qualifier: null,
   readsText: true,
   flattens: true,

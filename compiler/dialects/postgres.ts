@@ -190,6 +190,7 @@ export const postgres: Dialect = {
   statementTimeout: (ms) => sql(`set statement_timeout to ${Math.round(ms)}`),
   embedded: false,
   fileLock: false,
+  readsPartitions: false,
   qualifier: null,
   readsText: false,
   flattens: true,

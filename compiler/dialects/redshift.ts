@@ -220,6 +220,7 @@ export const redshift: Dialect = {
   statementTimeout: (ms) => sql(`set statement_timeout to ${Math.round(ms)}`),
   embedded: false,
   fileLock: false,
+  readsPartitions: false,
   qualifier: null,
   readsText: true,
   flattens: false,

@@ -13,7 +13,7 @@ import { STRATEGIES } from './resolve.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'name'>;
+type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name'>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -362,6 +362,9 @@ export function joinLock(
     },
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
+  const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);
+  if (dialect.readsPartitions && insertTime && insertTime.partition !== true)
+    report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));
   // While a role's column is not found, its twin here would be taken for a property.
   if (failures > 0) return undefined;
   const span = sync.locate(['source']);

@@ -23,7 +23,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   if (!project || !dialect) throw new FoundBefore('The project cannot be read.');
   const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
-  const sources: Record<string, { columns: { name: string; type: string }[] }> = {};
+  const sources: Record<string, { columns: { name: string; type: string; partition?: true }[] }> = {};
   try {
     const connection = await warehouse.connect();
     for (const sync of syncs) {
@@ -40,7 +40,11 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
           { retryable: false },
         );
       sources[canonicalRelation(sync.relation)] = {
-        columns: rows.map((r) => ({ name: String(r['name']), type: String(r['native']) })),
+        columns: rows.map((r) => ({
+          name: String(r['name']),
+          type: String(r['native']),
+          ...(r['is_partition'] === 1 ? { partition: true } : {}),
+        })),
       };
     }
     await connection.close();

@@ -18,6 +18,21 @@ const main = (from: string, to: string): Files => files({ 'syncline.yml': PROJEC
 const columns = (name: string, type: string): Files =>
   files({ 'syncline.lock.json': lock([...COLUMNS, [name, type]]) });
 
+/** An append on BigQuery, of a table that is partitioned by that column. */
+function onBigQuery(partition: string): Files {
+  const columns = ['ordered_at', 'customer_id', 'loaded_at'].map((name) => ({
+    name,
+    type: name === 'customer_id' ? 'STRING' : 'TIMESTAMP',
+    ...(name === partition ? { partition: true } : {}),
+  }));
+  const sources = { 'main.orders': { columns } };
+  return {
+    'syncline.yml': PROJECT.replace('type: duckdb, path: warehouse.duckdb', 'type: bigquery, project: acme'),
+    'syncs/shop.yml': sync().replace('mode: mirror', 'mode: append\n    insert_time: loaded_at'),
+    'syncline.lock.json': JSON.stringify({ lockVersion: 1, targets: { dev: { sources } } }),
+  };
+}
+
 const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> = {
   'yaml-syntax': shop('{ relation: main.orders }', '{ relation: main.orders'),
   'file-missing': { 'syncs/shop.yml': sync() },
@@ -71,6 +86,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   }),
   'mirror-without-key': files({ 'syncs/shop.yml': sync() }),
   'insert-time-is-time': shop('mode: mirror', 'mode: append\n    insert_time: ordered_at'),
+  'insert-time-not-partition': onBigQuery(''),
 };
 
 test('every code has a case, and every case reports its code', async () => {
@@ -110,4 +126,9 @@ test('on BigQuery a source names its dataset', async () => {
   const found = diagnostics.find((d) => d.code === 'bad-relation');
   expect(found).toMatchObject({ message: 'the relation orders names no dataset', hint: 'write dataset.orders' });
   expect(found?.span?.start).toEqual({ line: 5, col: 25 });
+});
+
+test('an append by the column that the table is partitioned by is fine', async () => {
+  const { diagnostics } = await compileFiles(onBigQuery('loaded_at'));
+  expect(diagnostics).toEqual([]);
 });

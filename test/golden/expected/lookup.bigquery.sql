@@ -20,7 +20,7 @@ from (
   select 'device' as name, 'STRING' as native union all
   select 'note' as name, 'STRING' as native
 ) as w
-left join (select column_name as name, data_type as native from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position) as c on c.name = w.name
+left join (select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position) as c on c.name = w.name
 where c.name is null or c.native <> w.native
 
 -- items/check_null_key.sql
@@ -90,7 +90,7 @@ having not exists (select 1 from `mixpanel.runs` as r where r.project = 'shop' a
   and exists (select 1 from `mixpanel.items__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
 
 -- items/columns.sql
-select column_name as name, data_type as native from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position
+select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position
 
 -- items/state_exists.sql
 select
