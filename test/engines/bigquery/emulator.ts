@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { startProxy, type Proxy } from './proxy.ts';
@@ -31,6 +31,7 @@ export function missing(): string | undefined {
     return 'python3 is older than 3.11 or not installed';
   // Programs of an environment know where they are: it is made in its place, by one test file at a time.
   const lock = `${VENV}.lock`;
+  mkdirSync(path.dirname(VENV), { recursive: true });
   try {
     writeFileSync(lock, String(process.pid), { flag: 'wx' });
   } catch {
