@@ -80,13 +80,17 @@ export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''):
 }
 
 /** The golden cases, each compiled on a warehouse; `grants` are settings of one that has a source in a schema. */
-export async function compiledOn(kind: OtherWarehouse, grants = '', cases: readonly string[] = Object.keys(CASES)) {
+export async function compiledOn(
+  kind: OtherWarehouse,
+  grants = '',
+  cases = Object.keys(CASES) as (keyof typeof CASES)[],
+) {
   const { types, own } = WAREHOUSES[kind];
   const columns = COLUMNS.flatMap(([name, type]) => (types[type] === undefined ? [] : [[name, types[type]] as const]));
   return Promise.all(
     cases.map(async (name) => {
       const settings = name.startsWith('direct') ? ', staging: none' : name === GRANTED ? grants : '';
-      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(CASES[name]!), settings));
+      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(CASES[name]), settings));
       if (!plan) throw new Error(JSON.stringify(diagnostics));
       return { name, plan, columns };
     }),

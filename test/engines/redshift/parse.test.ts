@@ -14,7 +14,12 @@ onEngine(missing(), "sqlglot's Redshift dialect", () => {
     expect(read.filter(([, how]) => how !== 'parsed' && how !== 'opaque')).toEqual([]);
     // What it takes as a whole and looks no further at is of these forms, as the documentation has them.
     const opaque = read.filter(([, how]) => how === 'opaque').map(([name]) => statements[name]!);
-    const forms = opaque.map((text) => text.replace(/^--.*\n/gm, '').trim().replaceAll(/"[^"]*"/g, 'x'));
+    const forms = opaque.map((text) =>
+      text
+        .replace(/^--.*\n/gm, '')
+        .trim()
+        .replaceAll(/"[^"]*"/g, 'x'),
+    );
     expect([...new Set(forms)].sort()).toEqual(
       [
         'create user x password disable',
