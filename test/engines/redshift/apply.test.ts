@@ -19,6 +19,13 @@ const OVERRIDE = {
     '{% extends "builtin:create_table" %}\n{% block distribution %}\n{% endblock %}\n',
 };
 
+/** Kinds and modes that `SYNCS` has not, since each of its lines is run by other engines, too. */
+const MORE = `  - { name: firms_added, kind: group_profiles, mode: append, source: { relation: public.people }, group_key: added, group_id: id, insert_time: seen_at }
+  - { name: firms_once, kind: group_profiles, mode: one_time, source: { relation: public.people }, group_key: once, group_id: id }
+  - { name: tiers_once, kind: group_profiles, mode: one_time, source: { relation: public.tiers }, group_key: once_tier, group_id: id, history: { start_time: valid_from, end_time: valid_to } }
+  - { name: strict, kind: events, mode: mirror, source: { relation: public.orders }, event: Strict, time: ordered_at, key: ref, on_delete: fail, properties: { exclude: [odd] } }
+`;
+
 onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
   let engine: Compat;
   const dirs: string[] = [];
@@ -51,8 +58,8 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
   };
 
   test('sends what DuckDB sends for the same tables, and nothing when nothing changed', async () => {
-    const dir = await start(redshift('statement_timeout: 1m'), SYNCS, OVERRIDE);
-    const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS);
+    const dir = await start(redshift('statement_timeout: 1m'), SYNCS + MORE, OVERRIDE);
+    const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS + MORE);
     await engine.query(...tables('super', 'geometry'));
     await duck(path.join(peer, 'warehouse.duckdb'), 'create schema public', ...tables('json', 'varchar'));
 
@@ -65,7 +72,19 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     for (const at of [dir, peer]) await done(at, 'apply');
     const first = await received(dir);
     expect(first).toEqual(await received(peer));
-    expect(first['events']).toHaveLength(38);
+    expect(first['events']).toHaveLength(48);
+
+    // What needs no write access sends the same without any.
+    const lines = (...names: string[]) => SYNCS.split('\n').filter((l) => names.some((n) => l.includes(`name: ${n},`)));
+    const own = ['syncs:', ...lines('once', 'late', 'people_full', 'firms_full', 'songs'), ''].join('\n');
+    const direct = await start(redshift('staging: none'), own.replace(' late_window: 48h,', ''));
+    await done(direct, 'lock');
+    await done(direct, 'apply');
+    const sentSo = await received(direct);
+    expect(sentSo['events']).toEqual((first['events'] as string[]).filter((e) => /^{"event":"(Once|Late)"/.test(e)));
+    expect(sentSo['groups']).toEqual((first['groups'] as string[]).filter((g) => g.includes('"group_key":"other"')));
+    expect(sentSo['lookups']).toHaveLength(2);
+    expect(await engine.query(`select 1 from pg_namespace where nspname = 'none'`)).toEqual([]);
 
     // What a database says of its sessions changes no checksum.
     await engine.query(
@@ -75,14 +94,32 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     );
     for (const at of [dir, peer]) {
       const again = await done(at, 'apply');
-      expect(again.match(/nothing changed/g), again).toHaveLength(11);
+      expect(again.match(/nothing changed/g), again).toHaveLength(13);
     }
     expect(await received(dir)).toEqual(await received(peer));
 
     await engine.query(...CHANGES);
     await duck(path.join(peer, 'warehouse.duckdb'), ...CHANGES);
-    for (const at of [dir, peer]) await done(at, 'apply');
+    for (const at of [dir, peer]) {
+      const { code, err } = await cli(at, 'apply');
+      expect([code, err]).toEqual([1, expect.stringContaining('strict: Rows vanished from the source')]);
+      expect(err.match(/^error/gm), err).toHaveLength(1);
+    }
     expect(await received(dir)).toEqual(await received(peer));
+
+    // What a person asks for besides.
+    for (const at of [dir, peer]) {
+      const file = path.join(at, 'syncs/all.yml');
+      await writeFile(file, (await readFile(file, 'utf8')).replace('amount: Amount', 'amount: Sum'));
+      const asked = await done(at, 'apply', '-s', 'keyed', 'people', '--resend', 'people', '--forward', 'keyed');
+      expect(asked).toMatch(/people: run \d+ done: /);
+      await done(at, 'apply', '-s', 'appended', '--backfill', '2024-03-01..2024-03-03');
+      await done(at, 'destroy', 'firms', '--data', '--yes');
+    }
+    const last = await received(dir);
+    expect(last).toEqual(await received(peer));
+    expect((last['groups'] as string[]).filter((g) => g.includes('"group_key":"firm"'))).toEqual([]);
+    expect(await engine.query(`select 1 from pg_tables where tablename like 'firms\\_\\_%'`)).toEqual([]);
     expect([...engine.groups]).toEqual(['syncline']);
     expect(engine.statements()).toContain('set statement_timeout to 60000');
     await engine.query(
