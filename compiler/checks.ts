@@ -34,10 +34,15 @@ export function probeChecks(
   }));
   const probe = [
     add('check_columns', {
-      context: context.with({ locked }),
+      context: context.with({
+        locked,
+        source_missing: dialect.typed(
+          dialect.text(`${sync.relation.join('.')} does not exist, or may not be read: check \`relation:\``),
+        ),
+      }),
       expect: none(
         'columns-drifted',
-        'The source no longer has the columns of the lock. Run `syncline lock`, review and compile again.',
+        'The source is not what the lock says. Restore it, or run `syncline lock`, review and compile again.',
       ),
     }),
   ];

@@ -176,6 +176,7 @@ const stopped = (): RunError => new RunError('interrupted', 'Stopped before anyt
 const said = (row: Row): string => Object.values(row).join(' ');
 
 function violated(expect: Extract<Expect, { rows: 0 }>, violations: readonly string[]): RunError {
-  const shown = violations.slice(0, 3).join('; ');
+  // One for each row that a check returns, and rows may say the same.
+  const shown = [...new Set(violations)].slice(0, 3).join('; ');
   return new RunError(expect.otherwise, `${expect.message} (${shown})`, { retryable: false });
 }

@@ -49,6 +49,25 @@ const RESERVED =
     ' ',
   );
 
+/** Functions that a statement calls and that were not looked up, or run on the leader node beside tables of ours. */
+function unknownCalls(text: string): readonly string[] {
+  // What stands after a name and before its columns is no call.
+  const code = bare(text)
+    .replace(/\binsert into [^\s(]*\s*\(/, '')
+    .replace(/\bcreate table (if not exists )?[^\s(]*\s*\(/, '');
+  const called = [...code.matchAll(/\b([a-z_][a-z_0-9]*)\s*\(/g)].map((m) => m[1]!);
+  return called.filter(
+    (f) => !FUNCTIONS.includes(f) && !WORDS.includes(f) && !(LEADER.includes(f) && !code.includes('""."')),
+  );
+}
+
+/** What a statement names without quotes. */
+function namesOf(text: string): readonly string[] {
+  const types = ['bigint', 'timestamp', 'timestamptz', 'date', 'double'];
+  return [...bare(text).matchAll(/\bas\s+([a-z_]\w*)\b(?!\s*\()/g)].map((m) => m[1]!).filter((n) => !types.includes(n));
+}
+const reserved = (text: string): readonly string[] => namesOf(text).filter((name) => RESERVED.includes(name));
+
 describe('compiled SQL on Redshift', async () => {
   const statements = await compiledOnRedshift();
 
@@ -65,11 +84,21 @@ describe('compiled SQL on Redshift', async () => {
     ['a is distinct from b', 'is distinct from'],
     ['select distinct on (a) a', 'distinct on'],
     ['count(*) filter (where a)', 'filter'],
+    ['select a from t, lateral (select t.a) as x', 'lateral'],
     ['delete from a returning b', 'returning'],
     ['insert into a select 1 on conflict do nothing', 'on conflict'],
     ['array_agg(a) = array[1]', 'arrays'],
     ["a ->> 'b'", 'jsonb'],
     ['from (values (1)) as v', 'values as a table'],
+    ['truncate table "a"."b"', 'truncate commits'],
+    ['savepoint a', 'savepoints'],
+    ['select a from t for update', 'row locks'],
+    ['with t as materialized (select 1)', 'materialized'],
+    ['alter table if exists a rename to b', 'rename if exists'],
+    ['create table a (b integer, unique (b))', 'constraints that nothing checks'],
+    ['select current_timestamp', 'now'],
+    ['create or replace view a as select 1', 'create or replace'],
+    ['create table a as select 1', 'a table made of a query'],
     ['cast(a as varchar)', 'a cast that cuts at 256'],
     ['cast(a as text)', 'a cast that cuts at 256'],
     ['sum(a) over (partition by b rows unbounded preceding)', 'a frame without an order'],
@@ -79,25 +108,23 @@ describe('compiled SQL on Redshift', async () => {
 
   test('calls no function but those that were looked up, and those of the leader node only beside catalogs', () => {
     const unknown = new Set<string>();
-    for (const [name, text] of statements) {
-      // What stands after a name and before its columns is no call.
-      const code = bare(text)
-        .replace(/\binsert into [^\s(]*\s*\(/, '')
-        .replace(/\bcreate table (if not exists )?[^\s(]*\s*\(/, '');
-      const called = [...code.matchAll(/\b([a-z_][a-z_0-9]*)\s*\(/g)].map((m) => m[1]!);
-      for (const f of called)
-        if (!FUNCTIONS.includes(f) && !WORDS.includes(f) && !(LEADER.includes(f) && !code.includes('""."')))
-          unknown.add(`${name}: ${f}`);
-    }
+    for (const [name, text] of statements) for (const f of unknownCalls(text)) unknown.add(`${name}: ${f}`);
     expect([...unknown].slice(0, 20)).toEqual([]);
   });
 
   test('names nothing by a reserved word', () => {
-    const named = new Set<string>();
-    for (const text of statements.values())
-      for (const [, name] of bare(text).matchAll(/\bas\s+([a-z_]\w*)\b(?!\s*\()/g)) named.add(name!);
-    for (const type of ['bigint', 'timestamp', 'timestamptz', 'date', 'double']) named.delete(type);
-    expect([...named].filter((name) => RESERVED.includes(name))).toEqual([]);
+    const named = new Set([...statements.values()].flatMap(namesOf));
+    expect([...statements].flatMap(([name, text]) => reserved(text).map((word) => `${name}: ${word}`))).toEqual([]);
     expect([...named]).toContain('syncline_key');
+  });
+
+  test('what is called or named otherwise is found', () => {
+    expect(unknownCalls('select n from generate_series(1, 3) as s(n)')).toEqual(['generate_series', 's']);
+    expect(unknownCalls('select string_agg(a) from "x"."y"')).toEqual(['string_agg']);
+    expect(unknownCalls('select count(*) from t where has_table_privilege(t.name)')).toEqual([]);
+    expect(unknownCalls('select has_table_privilege(a) from "x"."y"')).toEqual(['has_table_privilege']);
+    expect(unknownCalls('select count(*) as "now()" /* */ from t where a = \'now()\' -- now()')).toEqual([]);
+    expect(reserved('select a as tag, b as fine from t as snapshot')).toEqual(['tag', 'snapshot']);
+    expect(reserved('select a as "tag", cast(b as date), cast(c as varchar(9)) from t')).toEqual([]);
   });
 });

@@ -58,6 +58,12 @@ onEngine(missing(), 'PostgreSQL', () => {
   const value = async (text: string): Promise<unknown> => Object.values((await rows(text))[0] ?? {})[0];
   const column = (name: string, native: string): Column => ({ name, native, type: postgres.logicalType(native)! });
 
+  test('the server is of a version that the README promises, and says which', async () => {
+    const version = Number(await value('show server_version_num'));
+    process.stderr.write(`PostgreSQL ${Math.floor(version / 10_000)}\n`);
+    expect(version).toBeGreaterThanOrEqual(120_000);
+  });
+
   test('the password is in no error, not even where a server quotes it', async () => {
     const password = 'hunter2-of-the-shop';
     const with_ = (more: Partial<PostgresSettings>) =>

@@ -200,9 +200,17 @@ onEngine(missing(), 'PostgreSQL', () => {
   });
 
   test('TLS: a server without it, one that nobody vouches for, and one that is trusted', async () => {
-    const { dir } = await locked();
-    configure(dir, 'shop_tls', 'sslmode: verify-full');
-    told(await cli(dir, 'lock'), 1, 'takes no TLS. Turn it on there, or say `sslmode: disable`');
+    const { dir, query } = await ready();
+    told(await cli(dir, 'apply'), 0, 'run 1 done: 3 inserts');
+    const baseline = () => query('select baseline, phase from mixpanel.purchases__state');
+    const before = await baseline();
+    await query(`update orders set item = 'new' where id = 1`);
+    const [at] = await query('select current_database() as name');
+    configure(dir, String(at?.['name']), 'sslmode: verify-full');
+    told(await cli(dir, 'apply'), 1, 'takes no TLS. Turn it on there, or say `sslmode: disable`');
+    expect(await baseline()).toEqual(before);
+    configure(dir, String(at?.['name']));
+    told(await cli(dir, 'apply'), 0, 'run 2 done: 0 inserts, 1 update');
     const tls = await makeTls(Date.now());
     const files = { crt: tls.cert, key: tls.key };
     const { uid, gid } = statSync(path.join(cluster.dir, 'data'));
@@ -249,9 +257,18 @@ onEngine(missing(), 'PostgreSQL', () => {
     await query('alter table orders alter column item type varchar(40)');
     told(await cli(dir, 'apply'), 1, 'column item is now character varying(40), the lock says text');
     await query('alter table orders rename to gone');
-    told(await cli(dir, 'apply'), 1, 'purchases', 'column id is missing');
+    const baseline = () => query('select baseline, phase, run from mixpanel.purchases__state');
+    const before = await baseline();
+    told(
+      await cli(dir, 'apply'),
+      1,
+      'error[columns-drifted]: purchases: The source is not what the lock says. Restore it, or run `syncline lock`, review and compile again. (public.orders does not exist, or may not be read: check `relation:`)',
+    );
+    expect(await baseline()).toEqual(before);
+    await query('alter table gone rename to orders', 'alter table orders rename id to other');
+    told(await cli(dir, 'apply'), 1, 'column id is missing');
     await query(
-      'alter table gone rename to orders',
+      'alter table orders rename other to id',
       'alter table orders alter column item type text',
       `alter table orders add column period int4range`,
     );
@@ -319,6 +336,15 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
     await made.query('drop view orders', ORDERS);
     told(await cli(made.dir, 'apply'), 0, 'run 2 done: 3 inserts');
+    // After a run that finished, too.
+    const baseline = () => made.query('select baseline, phase from mixpanel.purchases__state');
+    const before = await baseline();
+    await made.query('drop table orders', SLOW);
+    told(await cli(made.dir, 'apply'), 1, 'canceling statement due to statement timeout');
+    expect(await baseline()).toEqual(before);
+    await made.query('drop view orders', ORDERS, `update orders set item = 'new' where id = 1`);
+    told(await cli(made.dir, 'apply'), 0, 'done: 0 inserts, 1 update');
+    expect(await sent(made.dir)).toBe(4);
   });
 
   test('Ctrl-C ends a capture on the server too, and the next apply starts anew', async () => {

@@ -60,29 +60,36 @@ test('the README’s project compiles for both of its targets', async () => {
   }
 });
 
-test('the README’s target on PostgreSQL compiles', async () => {
-  const postgres = read('README.md')
-    .split('## PostgreSQL')[1]!
+test.each([
+  ['PostgreSQL', 'public.orders', { id: 'bigint', t: 'timestamp with time zone' }],
+  ['Redshift', 'public.orders', { id: 'bigint', t: 'timestamp with time zone' }],
+  ['BigQuery', 'shop.orders', { id: 'INT64', t: 'TIMESTAMP' }],
+])('the README’s target on %s compiles', async (warehouse, relation, types) => {
+  const block = read('README.md')
+    .split(`## ${warehouse}\n`)[1]!
     .match(/```yaml\n(.*?)```/s)![1]!;
-  const columns = [
-    { name: 'id', type: 'bigint' },
-    { name: 't', type: 'timestamp with time zone' },
-  ];
-  const { diagnostics, plan } = await compileFiles(
-    {
-      'syncline.yml': `name: shop\n${postgres}`,
-      'syncs/shop.yml':
-        'syncs:\n  - { name: s, kind: events, mode: mirror, source: { relation: public.orders }, event: E, time: t, key: id }\n',
-      'syncline.lock.json': writeLock({
-        lockVersion: 1,
-        targets: { prod: { sources: { 'public.orders': { columns } } } },
-      }),
-    },
-    { target: 'prod' },
-  );
+  const columns = Object.entries(types).map(([name, type]) => ({ name, type }));
+  // What stands there as a choice is one, too.
+  const chosen = block.replaceAll(/^( +)# (?=[a-z_]+: )/gm, '$1');
+  const compiled = (yml: string) =>
+    compileFiles(
+      {
+        'syncline.yml': `name: shop\n${yml}`,
+        'syncs/shop.yml': `syncs:\n  - { name: s, kind: events, mode: mirror, source: { relation: ${relation} }, event: E, time: t, key: id }\n`,
+        'syncline.lock.json': writeLock({
+          lockVersion: 1,
+          targets: { prod: { sources: { [relation]: { columns } } } },
+        }),
+      },
+      { target: 'prod' },
+    );
+  const { diagnostics, plan } = await compiled(block);
   expect(diagnostics).toEqual([]);
-  expect(plan?.session.at(-1)).toBe('set statement_timeout to 1800000');
-  expect(plan?.setup.flatMap((s) => s.run)).toContain('shared/grant_future.sql');
+  expect((await compiled(chosen)).diagnostics).toEqual([]);
+  expect(chosen === block).toBe(warehouse === 'PostgreSQL');
+  const isBigQuery = warehouse === 'BigQuery';
+  if (!isBigQuery) expect(plan?.session.at(-1)).toBe('set statement_timeout to 1800000');
+  expect(plan?.setup.flatMap((s) => s.run)).toContain(`shared/${isBigQuery ? 'grant_sources' : 'grant_future'}.sql`);
 });
 
 test('the README names every command, and no other', () => {

@@ -79,29 +79,41 @@ export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''):
   };
 }
 
-/** The golden cases, each compiled on a warehouse. */
-export async function compiledOn(kind: OtherWarehouse, grants = '') {
+/** The golden cases, each compiled on a warehouse; `grants` are settings of one that has a source in a schema. */
+export async function compiledOn(
+  kind: OtherWarehouse,
+  grants = '',
+  cases = Object.keys(CASES) as (keyof typeof CASES)[],
+) {
   const { types, own } = WAREHOUSES[kind];
   const columns = COLUMNS.flatMap(([name, type]) => (types[type] === undefined ? [] : [[name, types[type]] as const]));
   return Promise.all(
-    Object.entries(CASES).map(async ([name, text]) => {
-      const settings = name.startsWith('direct') ? ', staging: none' : name === 'mirror-keyed' ? grants : '';
-      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(text), settings));
+    cases.map(async (name) => {
+      const settings = name.startsWith('direct') ? ', staging: none' : name === GRANTED ? grants : '';
+      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(CASES[name]), settings));
       if (!plan) throw new Error(JSON.stringify(diagnostics));
       return { name, plan, columns };
     }),
   );
 }
+const GRANTED = 'mirror-keyed';
 
-/** Every compiled statement of the golden cases, with and without rights and write access. */
+/** Every compiled statement of the golden cases, with and without write access, and with rights of each form. */
 export async function compiledOnRedshift(): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>();
-  for (const { name, plan } of await compiledOn(
-    'redshift',
-    ', grantee: "role:sync", creator: dbt, statement_timeout: 30m',
-  )) {
-    for (const [file, { sql }] of Object.entries(plan.statements)) found.set(`${name}: ${file}`, statementText(sql));
-    plan.session.forEach((sql, i) => found.set(`${name}: session ${i}`, sql));
-  }
+  for (const grantee of ['role:sync', 'sync', 'group:sync'])
+    for (const scope of ['table', 'schema']) {
+      const settings = `, grantee: "${grantee}", grant_scope: ${scope}, creator: dbt, statement_timeout: 30m`;
+      const cases = await compiledOn('redshift', settings, found.size === 0 ? undefined : [GRANTED]);
+      const known = new Set(found.values());
+      for (const { name, plan } of cases) {
+        for (const [file, { sql }] of Object.entries(plan.statements)) {
+          const text = statementText(sql);
+          if (!found.has(`${name}: ${file}`)) found.set(`${name}: ${file}`, text);
+          else if (!known.has(text)) found.set(`${name} to ${grantee}, ${scope}: ${file}`, text);
+        }
+        plan.session.forEach((sql, i) => found.set(`${name}: session ${i}`, sql));
+      }
+    }
   return found;
 }

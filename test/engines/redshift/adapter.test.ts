@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:http';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { tlsOf } from '../../../runtime/warehouses/postgres.ts';
 import { openRedshift } from '../../../runtime/warehouses/redshift.ts';
 import type { RedshiftSettings } from '../../../schemas/types.ts';
 import { onEngine } from '../engine.ts';
@@ -110,6 +111,24 @@ onEngine(missing(), 'the Redshift adapter', () => {
     await expect(
       openRedshift({ readFile: () => Promise.resolve(undefined), now: () => 0 }, nobody(), { dir: '.' }),
     ).rejects.toThrow('The target has no `user`');
+  });
+
+  test('a connection is verified unless the target says otherwise, by the authorities of a file that can be read', async () => {
+    const plain = Object.fromEntries(
+      Object.entries(settings()).filter(([name]) => name !== 'sslmode'),
+    ) as unknown as RedshiftSettings;
+    const read = (file: string) => Promise.resolve(file.endsWith('ca.pem') ? 'an authority' : undefined);
+    const over = (more: Partial<RedshiftSettings>) =>
+      openRedshift({ readFile: read, now: () => 0 }, { ...plain, ...more }, { dir: '.' });
+    await expect((await over({})).connect()).rejects.toThrow(
+      `The warehouse warehouse on 127.0.0.1:${engine.port} takes no TLS. Turn it on there, or say \`sslmode: disable\``,
+    );
+    await expect(over({ sslrootcert: 'nothing.pem' })).rejects.toThrow('nothing.pem cannot be read (there is none)');
+    // It then trusts the authorities of that file, and proves the host's name too: the driver does so unless it is told otherwise.
+    expect(await tlsOf({ readFile: read }, { host: 'h', sslrootcert: 'ca.pem' }, '.')).toEqual({
+      rejectUnauthorized: true,
+      ca: 'an authority',
+    });
   });
 
   const closing: (() => void)[] = [];

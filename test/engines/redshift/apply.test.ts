@@ -19,6 +19,13 @@ const OVERRIDE = {
     '{% extends "builtin:create_table" %}\n{% block distribution %}\n{% endblock %}\n',
 };
 
+/** Kinds and modes that `SYNCS` has not, since each of its lines is run by other engines, too. */
+const MORE = `  - { name: firms_added, kind: group_profiles, mode: append, source: { relation: public.people }, group_key: added, group_id: id, insert_time: seen_at }
+  - { name: firms_once, kind: group_profiles, mode: one_time, source: { relation: public.people }, group_key: once, group_id: id }
+  - { name: tiers_once, kind: group_profiles, mode: one_time, source: { relation: public.tiers }, group_key: once_tier, group_id: id, history: { start_time: valid_from, end_time: valid_to } }
+  - { name: strict, kind: events, mode: mirror, source: { relation: public.orders }, event: Strict, time: ordered_at, key: ref, on_delete: fail, properties: { exclude: [odd] } }
+`;
+
 onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
   let engine: Compat;
   const dirs: string[] = [];
@@ -51,8 +58,8 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
   };
 
   test('sends what DuckDB sends for the same tables, and nothing when nothing changed', async () => {
-    const dir = await start(redshift('statement_timeout: 1m'), SYNCS, OVERRIDE);
-    const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS);
+    const dir = await start(redshift('statement_timeout: 1m'), SYNCS + MORE, OVERRIDE);
+    const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS + MORE);
     await engine.query(...tables('super', 'geometry'));
     await duck(path.join(peer, 'warehouse.duckdb'), 'create schema public', ...tables('json', 'varchar'));
 
@@ -65,7 +72,19 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     for (const at of [dir, peer]) await done(at, 'apply');
     const first = await received(dir);
     expect(first).toEqual(await received(peer));
-    expect(first['events']).toHaveLength(38);
+    expect(first['events']).toHaveLength(48);
+
+    // What needs no write access sends the same without any.
+    const lines = (...names: string[]) => SYNCS.split('\n').filter((l) => names.some((n) => l.includes(`name: ${n},`)));
+    const own = ['syncs:', ...lines('once', 'late', 'people_full', 'firms_full', 'songs'), ''].join('\n');
+    const direct = await start(redshift('staging: none'), own.replace(' late_window: 48h,', ''));
+    await done(direct, 'lock');
+    await done(direct, 'apply');
+    const sentSo = await received(direct);
+    expect(sentSo['events']).toEqual((first['events'] as string[]).filter((e) => /^{"event":"(Once|Late)"/.test(e)));
+    expect(sentSo['groups']).toEqual((first['groups'] as string[]).filter((g) => g.includes('"group_key":"other"')));
+    expect(sentSo['lookups']).toHaveLength(2);
+    expect(await engine.query(`select 1 from pg_namespace where nspname = 'none'`)).toEqual([]);
 
     // What a database says of its sessions changes no checksum.
     await engine.query(
@@ -75,14 +94,32 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     );
     for (const at of [dir, peer]) {
       const again = await done(at, 'apply');
-      expect(again.match(/nothing changed/g), again).toHaveLength(11);
+      expect(again.match(/nothing changed/g), again).toHaveLength(13);
     }
     expect(await received(dir)).toEqual(await received(peer));
 
     await engine.query(...CHANGES);
     await duck(path.join(peer, 'warehouse.duckdb'), ...CHANGES);
-    for (const at of [dir, peer]) await done(at, 'apply');
+    for (const at of [dir, peer]) {
+      const { code, err } = await cli(at, 'apply');
+      expect([code, err]).toEqual([1, expect.stringContaining('strict: Rows vanished from the source')]);
+      expect(err.match(/^error/gm), err).toHaveLength(1);
+    }
     expect(await received(dir)).toEqual(await received(peer));
+
+    // What a person asks for besides.
+    for (const at of [dir, peer]) {
+      const file = path.join(at, 'syncs/all.yml');
+      await writeFile(file, (await readFile(file, 'utf8')).replace('amount: Amount', 'amount: Sum'));
+      const asked = await done(at, 'apply', '-s', 'keyed', 'people', '--resend', 'people', '--forward', 'keyed');
+      expect(asked).toMatch(/people: run \d+ done: /);
+      await done(at, 'apply', '-s', 'appended', '--backfill', '2024-03-01..2024-03-03');
+      await done(at, 'destroy', 'firms', '--data', '--yes');
+    }
+    const last = await received(dir);
+    expect(last).toEqual(await received(peer));
+    expect((last['groups'] as string[]).filter((g) => g.includes('"group_key":"firm"'))).toEqual([]);
+    expect(await engine.query(`select 1 from pg_tables where tablename like 'firms\\_\\_%'`)).toEqual([]);
     expect([...engine.groups]).toEqual(['syncline']);
     expect(engine.statements()).toContain('set statement_timeout to 60000');
     await engine.query(
@@ -122,6 +159,30 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       expect.stringContaining('update "docs_staging"."docs__state"\nset version = version\nwhere'),
       'commit',
     ]);
+    // A commit is one transaction, in which commits take turns; a capture is in none, since it may take long.
+    const bare = statements.map((s) => s.replaceAll(/^--.*\n/gm, '').trim());
+    const at = (end: string): number => bare.findIndex((s) => s.includes(end));
+    const committed = at(`"docs_staging"."docs__state"\nset version = version, phase = 'idle', baseline = pending`);
+    const from = bare.lastIndexOf('begin', committed);
+    expect(bare.slice(from, committed + 2)).toEqual(
+      [
+        'begin',
+        'lock table "docs_staging"."runs"',
+        "select 'records not accounted for",
+        'update "docs_staging"."docs__ledger"',
+        'delete from "docs_staging"."docs__ledger"',
+        'insert into "docs_staging"."docs__ledger"',
+        'update "docs_staging"."docs__ledger"',
+        'delete from "docs_staging"."docs__rejects"',
+        'insert into "docs_staging"."docs__rejects"',
+        'insert into "docs_staging"."runs"',
+        'update "docs_staging"."docs__state"',
+        'commit',
+      ].map((text) => expect.stringMatching(new RegExp(`^${text}`)) as string),
+    );
+    const capture = at('insert into "docs_staging"."docs__outbox_1"');
+    expect(capture).toBeGreaterThan(-1);
+    expect(bare.lastIndexOf('begin', capture)).toBeLessThan(bare.lastIndexOf('commit', capture));
     const rejects = await engine.query('select row_key, kind, reason from docs_staging.docs__rejects order by row_key');
     expect(rejects).toEqual([
       { row_key: 'big|', kind: 'invalid', reason: 'too-large' },
@@ -179,6 +240,100 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       'grant delete on shop.docs to reader',
     );
     expect(await told()).toEqual([`warn  ${role} write "Shop"."DOCS", and only reads it. Take that right away.`]);
+  });
+
+  test('a user of setup runs it, also on a table that is made anew; what fails leaves the baseline, and the next apply finishes', async () => {
+    const dir = await start(
+      redshift(`staging: kept_staging, grantee: keeper, creator: ${engine.user}`),
+      DOCS('kept').replace('public.docs', 'kept.docs'),
+      OVERRIDE,
+    );
+    const made = (body: string): string =>
+      `create table kept.docs as select i as id, timestamp '2024-01-01' as t, cast('${body}' as varchar(9)) as body from pg_catalog.generate_series(1, 2500) as s(i)`;
+    await engine.query(
+      'create schema kept',
+      made('a'),
+      'create table kept.secrets (x integer)',
+      `create role keeper login password 'of keeper'`,
+      // Redshift's own functions are everybody's.
+      'grant usage on schema redshift to keeper',
+      'grant select on redshift.svv_columns to keeper',
+    );
+    await done(dir, 'lock');
+    expect(await done(dir, 'setup', '--execute')).toContain('Set up 1 sync');
+    const file = path.join(dir, 'syncline.yml');
+    const yml = (await readFile(file, 'utf8'))
+      .replace(`user: ${engine.user}`, 'user: keeper, password: "of keeper"')
+      .replace('mixpanel: sandbox', 'mixpanel: sandbox\n    lease: { ttl: 2s }');
+    await writeFile(file, yml);
+    expect(await done(dir, 'apply')).toContain('run 1 done: 2,500 inserts');
+    for (const refused of ['select * from kept.secrets', 'create table kept.mine (x integer)', 'drop table kept.docs'])
+      await expect(engine.query('set role keeper', refused)).rejects.toThrow(/permission denied|must be owner/);
+    const [owned] = await engine.query(
+      `select count(*)::int as n from pg_tables where schemaname = 'kept_staging' and tableowner <> 'keeper'`,
+    );
+    expect(owned).toEqual({ n: 0 });
+
+    const baseline = () => engine.query('select baseline from kept_staging.kept__state');
+    const before = await baseline();
+    const failed = async (...texts: string[]): Promise<void> => {
+      const { code, err } = await cli(dir, 'apply');
+      expect([code, err]).toEqual([1, err]);
+      for (const text of texts) expect(err).toContain(text);
+      expect(err).not.toMatch(/^\s+at |of keeper/m);
+      expect(await baseline()).toEqual(before);
+    };
+    // Columns are listed for those who may read them.
+    const gone = '(kept.docs does not exist, or may not be read: check `relation:`)';
+    for (const statement of ['revoke select on kept.docs from keeper', 'drop table kept.docs']) {
+      await engine.query(statement);
+      await failed('error[columns-drifted]: kept: ', gone);
+    }
+
+    // Made anew it can be read. The connection is cut in the middle of the cursor.
+    const cut = path.join(dir, 'templates/redshift/deliver_pages.sql.njk');
+    await writeFile(
+      cut,
+      '{% extends "builtin:deliver_pages" %}{% block where %}{{ super() }} and kept.cut(ordinal)\n{% endblock %}',
+    );
+    await engine.query(
+      made('b'),
+      `create function kept.cut(n bigint) returns boolean language plpgsql as $$ begin if n = 2200 then perform pg_terminate_backend(pg_backend_pid()); end if; return true; end $$`,
+    );
+    await failed(
+      'error[warehouse-unavailable]: kept: The connection to warehouse',
+      'was lost during kept/deliver_pages.sql',
+      'Run the same command again',
+    );
+    await rm(cut);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await engine.guard('keeper');
+    await writeFile(file, yml.replace('of keeper', 'of yesterday'));
+    await failed('refuses the login: password authentication failed for user "keeper". Check `user` and `password`.');
+    await writeFile(file, yml);
+    const finished = await done(dir, 'apply');
+    expect(finished).toContain('finishing interrupted run');
+    expect(finished).toMatch(/run \d+ done: 0 inserts, 2,500 updates/);
+
+    // A table that is replaced meanwhile ends two attempts.
+    await engine.query(
+      'drop table kept.docs',
+      'create sequence kept.tries',
+      `create function kept.replaced() returns boolean language plpgsql security definer as $$ begin if nextval('kept.tries') <= 2 then raise exception using message = '1018', detail = 'Relation does not exist'; end if; return true; end $$`,
+      `create view kept.docs as select 1 as id, timestamp '2024-01-01' as t, cast('c' as varchar(9)) as body where kept.replaced() union all select i, timestamp '2024-01-01', 'b' from pg_catalog.generate_series(2, 2501) as s(i)`,
+    );
+    const again = await done(dir, 'apply');
+    expect(again.match(/a table was replaced while it was used[^\n]*it is begun again/g)).toHaveLength(2);
+    expect(again).toMatch(/run \d+ done: 1 insert, 1 update, 0 deletes/);
+    expect(
+      await duck(
+        path.join(dir, 'sandbox.duckdb'),
+        `select properties ->> 'body' as body, count(*)::int as n from events group by all order by all`,
+      ),
+    ).toEqual([
+      { body: 'b', n: 2500 },
+      { body: 'c', n: 1 },
+    ]);
   });
 
   test('what is recorded of a batch locks the state first: no lease is taken before it ends, and it changes nothing after one', async () => {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
@@ -14,6 +14,8 @@ export interface Compat {
   readonly user: string;
   readonly database: string;
   query(...statements: string[]): Promise<Record<string, unknown>[]>;
+  /** Asks a role for its password from now on. */
+  guard(role: string): Promise<void>;
   /** Query groups that sessions have set. */
   readonly groups: ReadonlySet<string>;
   /** What sessions of syncline ran, one session after the other. */
@@ -38,6 +40,11 @@ export async function startCompat(): Promise<Compat> {
   return {
     ...{ host: '127.0.0.1', port, user: cluster.user, database, groups },
     query: (...statements) => cluster.query(database, ...statements),
+    async guard(role) {
+      const hba = path.join(cluster.dir, 'data/pg_hba.conf');
+      writeFileSync(hba, `host all ${role} 127.0.0.1/32 scram-sha-256\n${readFileSync(hba, 'utf8')}`);
+      await cluster.query(database, 'select pg_reload_conf()');
+    },
     statements: () => statementsOf(readFileSync(path.join(cluster.dir, 'log'), 'utf8')),
     stop() {
       server.close();
