@@ -66,7 +66,9 @@ for (const [name, key] of [
     ]);
 
     await change(dir, `update p set amount = 99 where id = 3`, `delete from p where id = 4`);
-    await edit(dir, '    time: t\n', `    time: t\n    decisions: { ${hash}: forward }\n`);
+    // Pasted as it was printed, the comment behind it as well.
+    const printed = planned.out.split('\n').find((line) => line.includes(': forward }'));
+    await edit(dir, '    time: t\n', `    time: t\n  ${printed}\n`);
     const stale = `p: decision ${hash} is for no change that is there now; it can be removed`;
     expect(await apply(dir)).not.toContain('for no change');
     // It does nothing any more, and both commands say so.

@@ -27,7 +27,7 @@ export function simulate(shape: Shape, share: number, engine: Engine = duckdb): 
             : `SEED=${seed} (${shape}): ${told.problem}\n${told.trace.slice(-150).join('\n')}`,
         ).toBe('');
       }
-      if (seeds.length > 40) expect(rests.loud).toBeGreaterThan(0);
+      if (seeds.length > 50) expect(rests.loud).toBeGreaterThan(0);
       // The window of a story is short enough that some rows come later than it.
       if (shape === 'late' && seeds.length > 9) expect(lost).toBeGreaterThan(0);
     },
