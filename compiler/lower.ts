@@ -1,4 +1,5 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
+import { declaredOf } from './project/declared.ts';
 import { checksOf, foretold, guardsOf, probeChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
@@ -327,6 +328,7 @@ function describe(dialect: Dialect, sync: ResolvedSync, source: Source, mapping:
     source: sync.relation.join('.'),
     tags: [...sync.tags],
     frequency: sync.frequency ?? null,
+    declared: declaredOf(sync),
     mapping: mappingList(dialect, sync, source, mapping),
     columns: source.columns.map((c) => ({ name: c.name, native: c.native })),
     excluded: sync.columns.filter((c) => !source.columns.some((o) => o.name === c.name)).map((c) => c.name),

@@ -130,7 +130,8 @@ export function routeOf(sync: SyncPlan, baseline: Baseline | null, flag?: Decisi
   const verdict = compareMapping(sync, baseline);
   const plain: Route = { forward: false, values: { resend: flag === 'resend' ? 1 : 0 } };
   if (verdict.kind === 'same' || verdict.kind === 'compatible') return plain;
-  if (verdict.kind === 'rebase') return forwardRoute(baseline) ?? plain;
+  // Who asks for a resend gets it, also where nothing would have to be sent.
+  if (verdict.kind === 'rebase') return flag === 'resend' ? plain : (forwardRoute(baseline) ?? plain);
   const { change } = verdict;
   const decision = flag ?? sync.decisions[change.hash];
   if (decision === undefined) throw undecided(sync.name, change, change.unforwardable === undefined);

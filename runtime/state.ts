@@ -103,6 +103,9 @@ export const packed = (json: string): string =>
 const unpacked = (text: string): string =>
   text.startsWith(PACKED) ? gunzipSync(Buffer.from(text.slice(PACKED.length), 'base64')).toString() : text;
 
+/** Whether a newer syncline wrote it: what its columns mean is then not known here. */
+export const isNewer = ({ layout }: Pick<State, 'layout'>): boolean => layout > LAYOUT;
+
 /** Refuses a state that belongs to someone else or to a newer syncline. */
 export function verifyState(
   sync: string,
@@ -115,7 +118,7 @@ export function verifyState(
       `The state of ${sync} belongs to ${what} ${has}, this is ${wants}. Use another staging schema, or the ${what} it was made for.`,
       { retryable: false },
     );
-  if (state.layout > LAYOUT)
+  if (isNewer(state))
     throw new RunError(
       'state-newer',
       `The state of ${sync} was written by a newer syncline (layout ${state.layout}). Upgrade syncline.`,

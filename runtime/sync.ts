@@ -387,6 +387,15 @@ async function fresh(story: Story): Promise<void> {
       message: 'the mapping changed: checksums are rewritten, and only rows that changed are sent',
     });
   const adopted = sync.adopts && baseline === null && !purge ? 1 : 0;
+  if (story.decision === 'resend' && !purge && (adopted === 1 || route.values['resend'] !== 1))
+    emit({
+      type: 'note',
+      sync: sync.name,
+      message:
+        adopted === 1
+          ? 'it begins anew with `initial: skip`, which sends nothing: --resend sends every row once that is done'
+          : '--resend decided the change of its condition, so rows that stay are not sent again: once more, it sends every row',
+    });
   const known: Values = {
     ...valuesOf(story.plan, sync, state, story.allowed),
     ...route.values,

@@ -220,6 +220,12 @@ export interface SyncPlan {
    */
   frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   /**
+   * What people declared of its run besides the mapping, in the words of the declaration: for a review without a connection
+   */
+  declared: {
+    [k: string]: string;
+  };
+  /**
    * Statements that templates of the project took part in
    */
   overridden: string[];
@@ -416,6 +422,12 @@ export interface DirectPlan {
    */
   frequency: ('hourly' | 'daily' | 'weekly' | 'api') | null;
   /**
+   * What people declared of its run besides the mapping, in the words of the declaration: for a review without a connection
+   */
+  declared: {
+    [k: string]: string;
+  };
+  /**
    * Statements that templates of the project took part in
    */
   overridden: string[];
@@ -490,6 +502,24 @@ export interface PreviewFile {
    */
   planHash: string;
   syncs: Preview[];
+  /**
+   * Syncs that apply would refuse whatever their rows say: nothing of them could be counted
+   */
+  refused: {
+    sync: string;
+    code: string;
+    message: string;
+  }[];
+  /**
+   * What the staging schema has of syncs that the project does not declare
+   */
+  orphans: {
+    name: string;
+    /**
+     * False where only other tables of it are left
+     */
+    hasState: boolean;
+  }[];
 }
 export interface Preview {
   sync: string;

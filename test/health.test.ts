@@ -6,7 +6,15 @@ import type { RunManifest, SyncRecord } from '../schemas/types.ts';
 import { realWorld } from '../runtime/world.ts';
 
 const at = (minute: number): string => new Date(minute * 60_000).toISOString();
-const KNOWN: Known = { sync: 'a', ran: true, sending: false, held: false, finishedMs: 600_000, rejects: 0 };
+const KNOWN: Known = {
+  sync: 'a',
+  ran: true,
+  sending: false,
+  held: false,
+  runsUntilMs: null,
+  finishedMs: 600_000,
+  rejects: 0,
+};
 const manifest = (record: Partial<SyncRecord>, more: Partial<RunManifest> = {}): RunManifest => ({
   manifestVersion: 1,
   project: 'p',
@@ -62,6 +70,15 @@ test('interrupted while sending, with the reason where one is known, or before a
   expect(judge({ held: true }, killed)).toMatchObject({ status: 'interrupted', since: at(20), next: 'apply a' });
   expect(judge({ held: true })).toMatchObject({ status: 'interrupted', since: null });
   expect(judge({ held: true }, manifest({ status: 'done', endedAt: at(22) }))).toMatchObject({ status: 'ok' });
+});
+
+test('running while the lease of another process lasts, whatever the manifest says; afterwards interrupted', () => {
+  const running = { status: 'running', since: null, error: null, next: null };
+  const held = { sending: true, held: true, runsUntilMs: 3_600_000 };
+  expect(judge(held)).toEqual(running);
+  expect(judge({ ...held, sending: false }, failed('guard'))).toEqual(running);
+  expect(judge({ ...held, ran: false, finishedMs: null })).toEqual(running);
+  expect(judge({ ...held, runsUntilMs: null })).toMatchObject({ status: 'interrupted', next: 'apply a' });
 });
 
 test('a manifest keeps failures of those before it until their syncs end otherwise', async () => {

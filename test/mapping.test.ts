@@ -5,7 +5,7 @@ import { duckdb } from '../compiler/dialects/duckdb.ts';
 import { writeLock } from '../compiler/lock.ts';
 import { readTemplates } from '../compiler/templates.ts';
 import { RunError } from '../runtime/errors.ts';
-import { routeOf } from '../runtime/mapping.ts';
+import { compareMapping, routeOf } from '../runtime/mapping.ts';
 import { baselineOf } from '../runtime/state.ts';
 import type { SyncPlan } from '../schemas/types.ts';
 
@@ -86,3 +86,24 @@ test('a last run that kept no expressions can only be resent', async () => {
     'cannot be forwarded: its last run was made by a version that did not keep what is needed. Decide',
   );
 });
+
+test.each([
+  ['with a key', EVENTS],
+  ['without one', EVENTS.replace(', key: id', '')],
+])(
+  'a newer compiler rewrites checksums, and a resend that is asked for sends every row all the same (%s)',
+  async (_, declaration) => {
+    const sync = await planned(declaration);
+    const now = baselineOf(sync, {});
+    const older = { ...now, mapping: now.mapping.map((m) => ({ ...m, checksum: `trim(${m.checksum})` })) };
+    for (const baseline of [older, { mapping: older.mapping }]) {
+      expect(compareMapping(sync, baseline).kind).toBe('rebase');
+      expect(routeOf(sync, baseline, 'resend')).toEqual({ forward: false, values: { resend: 1 } });
+      const kept = 'expressions' in baseline;
+      expect([routeOf(sync, baseline), routeOf(sync, baseline, 'forward')]).toMatchObject([
+        { forward: kept, values: { resend: 0 } },
+        { forward: kept, values: { resend: 0 } },
+      ]);
+    }
+  },
+);

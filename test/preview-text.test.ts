@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import type { Told } from '../runtime/cli/preview-text.ts';
-import { markdown, text } from '../runtime/cli/preview-text.ts';
+import { comment, isMoving, markdown, text } from '../runtime/cli/preview-text.ts';
+import type { SyncPlan } from '../schemas/types.ts';
 import { explained, REASONS } from '../runtime/cli/reasons.ts';
 
 const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
@@ -29,12 +30,15 @@ const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   },
   ...{ sync: undefined, differing: [], overridden: [], compressed: 50, egressPrice: null },
 });
-const HEAD = { project: 'shop', target: 'prod' };
+const HEAD = { project: 'shop', target: 'prod', staging: 'mixpanel' };
+const NONE = { refused: [], orphans: [] };
+const QUIET = { inserts: 0, billable: 0, records: 0 };
 
 test('a comment holds whole rows and whole details, and counts what does not fit', () => {
   const some = markdown(
     HEAD,
     Array.from({ length: 400 }, (_, i) => told(`sync_${i}`)),
+    NONE,
   );
   expect(some.length).toBeLessThan(65_536);
   expect(some.match(/^\| sync_/gm)).toHaveLength(400);
@@ -45,6 +49,7 @@ test('a comment holds whole rows and whole details, and counts what does not fit
   const many = markdown(
     HEAD,
     Array.from({ length: 4000 }, (_, i) => told(`sync_${i}`)),
+    NONE,
   );
   expect(many.length).toBeLessThan(65_536);
   const rows = many.match(/^\| sync_/gm)!.length;
@@ -52,9 +57,9 @@ test('a comment holds whole rows and whole details, and counts what does not fit
 });
 
 test('syncs with nothing to say are counted, and names cannot break the table', () => {
-  const quiet = told('quiet', { inserts: 0, billable: 0, records: 0 });
-  expect(markdown(HEAD, [quiet])).toBe('### syncline plan: shop / prod\n\nNothing to send: 1 sync unchanged.');
-  expect(markdown({ project: 'a|b\nc', target: 't' }, [quiet, told('loud')])).toContain('a\\|b c / t');
+  const quiet = told('quiet', QUIET);
+  expect(markdown(HEAD, [quiet], NONE)).toBe('### syncline plan: shop / prod\n\nNothing to send: 1 sync unchanged.');
+  expect(markdown({ ...HEAD, project: 'a|b\nc', target: 't' }, [quiet, told('loud')], NONE)).toContain('a\\|b c / t');
 });
 
 test('a guard that stops, invalid rows, an open decision', () => {
@@ -75,13 +80,14 @@ test('a guard that stops, invalid rows, an open decision', () => {
   });
   expect(text(open)).toBe(`s: the mapping changed (columns a)
   decisions: { 7f3a91c: resend }   # 0 inserts, 10 updates, 0 deletes; 10 billable events
-  decisions: { 7f3a91c: forward }  # 0 inserts, 0 updates, 0 deletes; 0 billable events`);
-  expect(markdown(HEAD, [open])).toContain('| s | **waits for a decision** |');
-  expect(markdown(HEAD, [told('s', { guards: [guard] })])).toContain('| s | **a guard stops it** |');
+  decisions: { 7f3a91c: forward }  # 0 inserts, 0 updates, 0 deletes; 0 billable events
+  checksum: because`);
+  expect(markdown(HEAD, [open], NONE)).toContain('| s | **waits for a decision** |');
+  expect(markdown(HEAD, [told('s', { guards: [guard] })], NONE)).toContain('| s | **a guard stops it** |');
   const refusal = { code: 'check-failed', message: 'A key column is NULL.' } as const;
   const refused = told('s', { refusals: [refusal], guards: [guard] });
   expect(text(refused)).toContain('  apply will refuse: A key column is NULL.\n  apply will stop: 500 rows');
-  expect(markdown(HEAD, [refused])).toContain('| s | **a check refuses it** |');
+  expect(markdown(HEAD, [refused], NONE)).toContain('| s | **a check refuses it** |');
 });
 
 test('every reason that compiled rules give is explained, and none that they do not give', () => {
@@ -94,4 +100,62 @@ test('every reason that compiled rules give is explained, and none that they do 
   expect([...new Set(rules.map(([, reason]) => reason))].sort()).toEqual(Object.keys(REASONS).sort());
   expect(explained('time-missing')).toMatch(/^time-missing: its time is NULL/);
   expect(explained('a sentence of Mixpanel')).toBe('a sentence of Mixpanel');
+});
+
+test.each<[string, Partial<Told['preview']>, Partial<Told>, boolean]>([
+  ['a rename', { renamedFrom: 'old' }, {}, true],
+  ['a decided change that sends nothing', { decision: 'forward' }, {}, true],
+  ['rows that are adopted', { route: 'initial', adopted: 3 }, { sync: { adopts: true } as SyncPlan }, true],
+  ['the adoption of an empty table', { route: 'initial' }, { sync: { adopts: true } as SyncPlan }, true],
+  ['an interrupted run', { route: 'sending' }, {}, true],
+  ['a column that is new in the source', { newColumns: ['tag'] }, {}, false],
+  ['a decision for no change', { staleDecisions: ['a123456'] }, {}, false],
+  ['a run that was begun', { unreleased: true }, {}, false],
+  ['a template of the project', {}, { overridden: ['changes'] }, false],
+  ['another SQL', {}, { differing: ['changes'] }, false],
+])('%s is something to say, though nothing is sent', (_, preview, more, moves) => {
+  const it: Told = { ...told('s', { ...QUIET, ...preview }), ...more };
+  expect(markdown(HEAD, [it, told('quiet', QUIET)], NONE)).toContain('1 sync with something to say, 1 unchanged.');
+  expect(isMoving(it)).toBe(moves);
+});
+
+test('as Markdown: a decision, a guard, refusals, a rename and orphans', async () => {
+  const guard = { name: 'max_deletes', value: 500, limit: 100, stops: true } as const;
+  const nothing = { inserts: 0, updates: 0, deletes: 0, billable: 0 };
+  const undecided = {
+    hash: 'f3a91cc',
+    what: 'columns amount',
+    choices: [
+      { ...nothing, decision: 'resend' as const, updates: 200_000, billable: 200_000 },
+      { ...nothing, decision: 'forward' as const },
+    ],
+  };
+  const refusals = [{ code: 'check-failed' as const, message: 'A key column is NULL. (rows: 2)' }];
+  const all = [
+    told('carts', { ...QUIET, undecided }),
+    told('orders', { inserts: 2, deletes: 500, billable: 502, records: 502, bytes: 80_000, guards: [guard] }),
+    told('people', { kind: 'user_profiles', refusals }),
+    told('sales', { ...QUIET, renamedFrom: 'purchases', staleDecisions: ['a123456'] }),
+    told('signups', QUIET),
+  ];
+  const rest = {
+    refused: [
+      { sync: 'visits', code: 'columns-drifted', message: 'The source is not what the lock has. (v: missing)' },
+    ],
+    orphans: [
+      { name: 'old_sales', hasState: true },
+      { name: 'rest', hasState: false },
+    ],
+  };
+  await expect(`${markdown(HEAD, all, rest)}\n`).toMatchFileSnapshot('e2e/expected/plan-trouble.md');
+});
+
+test('a difference fits a comment too, and says that there is none', () => {
+  expect(comment('shop / prod', [], 'No difference.')).toBe('### shop / prod\n\nNo difference.');
+  expect(comment('shop / prod', ['~ a: b', '+ c'], '')).toBe('### shop / prod\n\n~~~~diff\n~ a: b\n+ c\n~~~~');
+  const lines = Array.from({ length: 900 }, (_, i) => `~ sync_${i}: ${'x'.repeat(100)}`);
+  const long = comment('shop / prod', lines, '');
+  expect(long.length).toBeLessThan(65_536);
+  const shown = long.match(/^~ sync_/gm)!.length;
+  expect(long).toMatch(new RegExp(`~~~~\n\n${900 - shown} more differences did not fit here\\.$`));
 });

@@ -54,9 +54,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
   warnOfDisabled(loaded);
   const threads = Number(options.threads ?? THREADS);
   if (!Number.isInteger(threads) || threads < 1) throw new FoundBefore('--threads must be a number of at least 1.');
-  for (const name of [...(options.resend ?? []), ...(options.forward ?? []), ...(options.abandon ?? [])])
-    if (!loaded.syncs.some((s) => s.name === name))
-      throw new FoundBefore(`--resend, --forward and --abandon take names of selected syncs, and ${name} is none.`);
+  refuseUnknown(options, loaded);
   const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
@@ -182,6 +180,21 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
     await warehouse.close();
   }
   return failed > 0 || stop.signal.aborted ? 1 : 0;
+}
+
+/** A flag that names a sync is never without effect. */
+function refuseUnknown({ resend = [], forward = [], abandon = [] }: ApplyOptions, { syncs }: Loaded): void {
+  for (const name of [...resend, ...forward, ...abandon])
+    if (!syncs.some((s) => s.name === name))
+      throw new FoundBefore(`--resend, --forward and --abandon take names of selected syncs, and ${name} is none.`);
+  for (const name of resend) {
+    const { mode } = syncs.find((s) => s.name === name) ?? { mode: 'mirror' };
+    if (mode !== 'mirror')
+      throw new FoundBefore(
+        `--resend sends every row of a mirror again, and ${name} is mode ${mode}: ${mode === 'full' ? 'its next run sends what there is' : mode === 'append' ? `--backfill FROM..TO sends its rows again` : `\`syncline reset ${name}\` lets it send everything again`}.`,
+      );
+    if (forward.includes(name)) throw new FoundBefore(`--resend and --forward both name ${name}: take one of them.`);
+  }
 }
 
 /** A preview is applied as it is: what it does not say cannot be asked for beside it. */

@@ -6,7 +6,7 @@ import type { ResolvedProject, ResolvedSync } from '../../compiler/project/resol
 import { renderConnection } from '../../compiler/project/resolve.ts';
 import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
-import type { DirectPlan, Plan, SyncPlan } from '../../schemas/types.ts';
+import type { DirectPlan, Plan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import type { Runner } from '../run.ts';
 import { recordOf } from '../sync.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
@@ -195,24 +195,30 @@ export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): vo
   err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);
 }
 
-/**
- * Says which syncs have a state in the staging schema although the project does not declare them (any more).
- * @throws RunError where the schema is of another project or target, whose syncs are no orphans
- */
-export async function warnOfOrphans(runner: Runner, { plan, project }: Loaded): Promise<void> {
-  if (plan.states === '') return;
+/** What the staging schema has of a sync that the project does not declare (any more). */
+export type Orphan = PreviewFile['orphans'][number];
+
+/** @throws RunError where the schema is of another project or target, whose syncs are no orphans */
+export async function orphansOf(runner: Runner, { plan, project }: Loaded): Promise<readonly Orphan[]> {
+  if (plan.states === '') return [];
   const [any] = plan.syncs;
   const [found] = any ? await runner.rows(any.state.exists) : [];
   if (any && Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, any);
   const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
-  const orphans = (await runner.rowsIfThere(plan.states)).filter((r) => !declared.has(String(r['name'])));
-  for (const { name, has_state: hasState } of orphans)
-    if (Number(hasState) === 0)
+  return (await runner.rowsIfThere(plan.states))
+    .map((r) => ({ name: String(r['name']), hasState: Number(r['has_state']) === 1 }))
+    .filter((orphan) => !declared.has(orphan.name));
+}
+
+/** Says what to do about each. */
+export function warnOfOrphans({ staging }: Plan, orphans: readonly Orphan[]): void {
+  for (const { name, hasState } of orphans)
+    if (!hasState)
       err(
-        `warning: ${plan.staging} has tables of ${name}, which the project does not declare, and no state of it. Restore its state table if it is still wanted, or drop the tables.`,
+        `warning: ${staging} has tables of ${name}, which the project does not declare, and no state of it. Restore its state table if it is still wanted, or drop the tables.`,
       );
     else
       err(
-        `warning: ${plan.staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, \`syncline destroy ${name}\` drops its tables; to take back what it sent, too, declare it as it was with \`enabled: false\` and run \`syncline destroy --data ${name}\`.`,
+        `warning: ${staging} has the state of ${name}, which the project does not declare. If it was renamed, say \`renamed_from: ${name}\`: otherwise every row is sent again, and events count twice. If it was removed, \`syncline destroy ${name}\` drops its tables; to take back what it sent, too, declare it as it was with \`enabled: false\` and run \`syncline destroy --data ${name}\`.`,
       );
 }

@@ -6,7 +6,7 @@ import { Runner } from '../run.ts';
 import type { FileState } from '../state-file.ts';
 import { readStateFile } from '../state-file.ts';
 import type { State } from '../state.ts';
-import { toState } from '../state.ts';
+import { isNewer, toState } from '../state.ts';
 import type { Row, Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import type { Loaded } from './context.ts';
@@ -52,7 +52,9 @@ export async function dueSyncs(
       const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
       const [row] = has('state_exists') ? await runner.rows(sync.state.read) : [];
       if (has('runs_exists')) runs ??= await runner.rows(plan.runs);
-      take(sync, dueOfStaged(sync, row ? toState(row) : null, runs ?? []));
+      const state = row ? toState(row) : null;
+      // What this version cannot read is for the run to refuse.
+      take(sync, state && isNewer(state) ? { isDue: true } : dueOfStaged(sync, state, runs ?? []));
     }
     for (const sync of direct) {
       const expected = { project: plan.project, target: plan.target, mixpanel: null };

@@ -1,7 +1,7 @@
 import type { Failure, RunManifest, SyncRecord } from '../../schemas/types.ts';
 import { failuresOf } from '../manifest.ts';
 
-/** What is known of a sync when nothing runs. */
+/** What is known of a sync, whether or not something runs. */
 export interface Known {
   readonly sync: string;
   /** Whether a run of it was ever committed, as its state says. */
@@ -10,13 +10,15 @@ export interface Known {
   readonly sending: boolean;
   /** Whether somebody holds its lease. */
   readonly held: boolean;
+  /** Until when the lease of a process that may go on lasts; null where none does. */
+  readonly runsUntilMs: number | null;
   /** Milliseconds of its last committed run; null when none is on record. */
   readonly finishedMs: number | null;
   readonly rejects: number;
 }
 
 export interface Health {
-  readonly status: 'ok' | 'failed' | 'interrupted' | 'never run';
+  readonly status: 'ok' | 'running' | 'failed' | 'interrupted' | 'never run';
   /** ISO time since when, or of the last run; null when nobody wrote it down. */
   readonly since: string | null;
   readonly error: { readonly code: string; readonly message: string } | null;
@@ -58,6 +60,8 @@ export function healthOf(
   const failed = failure && !(finishedMs !== null && finishedMs > Date.parse(failure.at)) ? failure : undefined;
   const error = failed ? { code: failed.code, message: failed.message } : null;
   const again = command('apply', sync);
+  // Its own record is not made yet, and what the manifest says may be of an earlier run, or of another machine.
+  if (known.runsUntilMs !== null) return { status: 'running', since: null, error: null, next: null };
   if (known.sending || isBroken(known, record))
     return { status: 'interrupted', since: brokenAt(failed, manifest, record), error, next: again };
   if (failed)

@@ -11,11 +11,22 @@ import type { Range } from '../sync.ts';
 import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { err, FoundBefore, load, openWarehouse, out, stateFile, warnOfDisabled, warnOfOrphans } from './context.ts';
+import type { Orphan } from './context.ts';
+import {
+  err,
+  FoundBefore,
+  load,
+  openWarehouse,
+  orphansOf,
+  out,
+  stateFile,
+  warnOfDisabled,
+  warnOfOrphans,
+} from './context.ts';
 import { writing } from '../disk.ts';
 import { printError } from './log.ts';
 import type { Told } from './preview-text.ts';
-import { markdown, text } from './preview-text.ts';
+import { comment, isMoving, markdown, text } from './preview-text.ts';
 import { parseRange } from './range.ts';
 import { reviewed } from './reviewed.ts';
 
@@ -42,11 +53,13 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   if (options.scan === false) return withoutScan(loaded, options);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const all: Told[] = [];
-  let refused = 0;
+  let orphans: readonly Orphan[];
+  const unseen: PreviewFile['refused'] = [];
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
     const before = await reviewed(loaded);
-    await warnOfOrphans(runner, loaded);
+    orphans = await orphansOf(runner, loaded);
+    warnOfOrphans(loaded.plan, orphans);
     const differing = await differsFromReviewed(loaded);
     if (differing !== undefined) err(`warning: apply will refuse: ${differing}`);
     for (const sync of [...loaded.syncs, ...loaded.direct])
@@ -62,7 +75,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
         });
       } catch (error) {
         if (!(error instanceof RunError)) throw error;
-        refused++;
+        unseen.push({ sync: sync.name, code: error.code, message: error.message });
         printError({ code: error.code, sync: sync.name, message: error.message, hint: error.hint });
       }
     await runner.close();
@@ -73,10 +86,11 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   const previews = all.map((t) => t.preview);
   const file: PreviewFile = {
     ...{ previewVersion: 1, project: plan.project, target: plan.target, planHash: plan.hash },
-    syncs: previews,
+    ...{ syncs: previews, refused: unseen, orphans: [...orphans] },
   };
+  let refused = unseen.length;
   if (options.output === 'json') out(JSON.stringify(file, null, 2));
-  else if (options.markdown === true) out(markdown(plan, all));
+  else if (options.markdown === true) out(markdown(plan, all, file));
   else all.forEach((t) => out(text(t)));
   for (const p of previews) {
     for (const hash of p.staleDecisions) err(`${p.sync}: ${isStale(hash)}.`);
@@ -101,7 +115,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
     err(`${options.out} is written: \`syncline apply ${options.out}\` does what it says, or refuses.`);
   }
   if (refused > 0) return 1;
-  const changes = previews.some((p) => p.records > 0 || p.route === 'sending');
+  const changes = all.some(isMoving);
   return options.detailedExitcode === true && changes ? 3 : 0;
 }
 
@@ -155,12 +169,10 @@ async function withoutScan(loaded: Loaded, options: PlanOptions): Promise<number
   if (options.out !== undefined) throw new FoundBefore('--out needs the counts of a scan: leave --no-scan out.');
   const { lines } = await reviewed(loaded);
   const { project, target, hash } = loaded.plan;
+  const none = 'No difference to what was reviewed.';
   if (options.output === 'json') out(JSON.stringify({ project, target, planHash: hash, differences: lines }, null, 2));
-  else if (options.markdown === true)
-    out(
-      [`### syncline plan --no-scan: ${project} / ${target}`, '', '```diff', ...lines.slice(0, 400), '```'].join('\n'),
-    );
-  else if (lines.length === 0) out('No difference to what was reviewed.');
+  else if (options.markdown === true) out(comment(`syncline plan --no-scan: ${project} / ${target}`, lines, none));
+  else if (lines.length === 0) out(none);
   else lines.forEach((line) => out(line));
   return options.detailedExitcode === true && lines.length > 0 ? 3 : 0;
 }

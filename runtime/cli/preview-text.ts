@@ -1,6 +1,7 @@
-import type { Preview, SyncPlan } from '../../schemas/types.ts';
+import type { Plan, Preview, PreviewFile, SyncPlan } from '../../schemas/types.ts';
+import { isStale } from '../mapping.ts';
 import { explained } from './reasons.ts';
-import { count } from './report.ts';
+import { count, some } from './report.ts';
 
 /** What the CLI adds to a preview. */
 export interface Told {
@@ -31,6 +32,7 @@ export function text(told: Told): string {
       `${p.sync}: the mapping changed (${what})`,
       ...before(told),
       ...choices.map((c) => `  ${`decisions: { ${hash}: ${c.decision} }`.padEnd(33)}# ${price(c)}`),
+      why(p),
     ].join('\n');
   }
   const lines = [`${p.sync} (${routeOf(p)}): ${headline(p)}`, ...before(told)];
@@ -58,8 +60,11 @@ export function text(told: Told): string {
   if (told.differing && told.differing.length > 0)
     lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);
   if (p.kind === 'events' && p.updates + p.deletes > 0) lines.push(`  ${NO_DELETE}`);
+  lines.push(why(p));
   return lines.join('\n');
 }
+
+const why = (p: Preview): string => `  ${p.strategy}: ${p.why}`;
 
 function routeOf({ route, backfill }: Preview): string {
   if (route === 'sending') return 'finishes an interrupted run first; it has still to send';
@@ -152,29 +157,49 @@ const cell = (t: string): string => t.replaceAll('\\', '\\\\').replaceAll('|', '
 const html = (t: string): string => t.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const sum = (invalid: Readonly<Record<string, number>>): number => Object.values(invalid).reduce((a, b) => a + b, 0);
 
-/** All previews as one comment of a pull request; what does not fit is counted. */
-export function markdown(head: { readonly project: string; readonly target: string }, all: readonly Told[]): string {
+/**
+ * All previews as one comment of a pull request; what does not fit is counted.
+ * @param unseen syncs of which nothing could be counted, and what belongs to none that is declared
+ */
+export function markdown(
+  head: Pick<Plan, 'project' | 'target' | 'staging'>,
+  all: readonly Told[],
+  { refused, orphans }: Pick<PreviewFile, 'refused' | 'orphans'>,
+): string {
   const loud = all.filter((t) => !isQuiet(t));
   const quiet = all.length - loud.length;
-  const table = loud.map(({ preview: p }) =>
-    row([
-      cell(p.sync),
-      verdictOf(p),
-      ...[p.inserts, p.updates, p.deletes, sum(p.invalid), p.billable].map((n) => number.format(n)),
-    ]),
-  );
-  const details = loud.map(
-    (t) =>
-      `<details><summary>${html(t.preview.sync)}</summary>\n\n~~~~\n${text(t)}\n  ${t.preview.strategy}: ${t.preview.why}\n~~~~\n</details>`,
-  );
+  const table = [
+    ...refused.map((r) => row([cell(r.sync), '**apply refuses it**', '', '', '', '', ''])),
+    ...loud.map(({ preview: p }) =>
+      row([
+        cell(p.sync),
+        verdictOf(p),
+        ...[p.inserts, p.updates, p.deletes, sum(p.invalid), p.billable].map((n) => number.format(n)),
+      ]),
+    ),
+  ];
+  const details = [
+    ...refused.map((r) => detail(r.sync, `apply will refuse: ${r.message}`)),
+    ...loud.map((t) => detail(t.preview.sync, [text(t), ...staleOf(t.preview)].join('\n'))),
+  ];
   const title = [
     `### syncline plan: ${cell(head.project)} / ${cell(head.target)}`,
     '',
-    loud.length === 0
+    table.length === 0
       ? `Nothing to send: ${count(quiet, 'sync')} unchanged.`
-      : `${count(loud.length, 'sync')} with something to say, ${number.format(quiet)} unchanged.`,
+      : `${count(table.length, 'sync')} with something to say, ${number.format(quiet)} unchanged.`,
   ];
-  if (loud.length > 0)
+  if (orphans.length > 0) {
+    const names = some(
+      orphans.map((o) => o.name),
+      20,
+    );
+    title.push(
+      '',
+      `${cell(head.staging)} has tables of ${cell(names)}, which the project does not declare: \`syncline plan\` says what to do.`,
+    );
+  }
+  if (table.length > 0)
     title.push(
       '',
       row(['sync', 'route', 'inserts', 'updates', 'deletes', 'invalid', 'billable events']),
@@ -183,22 +208,52 @@ export function markdown(head: { readonly project: string; readonly target: stri
   return fit(title, table, details);
 }
 
+const detail = (sync: string, lines: string): string =>
+  `<details><summary>${html(sync)}</summary>\n\n~~~~\n${lines}\n~~~~\n</details>`;
+
+const staleOf = (p: Preview): string[] => p.staleDecisions.map((hash) => `  ${isStale(hash)}`);
+
 function verdictOf(p: Preview): string {
   if (p.undecided) return '**waits for a decision**';
   if (isRefused(p)) return '**a check refuses it**';
-  return stopping(p).length > 0 ? '**a guard stops it**' : routeOf(p);
+  if (stopping(p).length > 0) return '**a guard stops it**';
+  return p.renamedFrom === null ? routeOf(p) : `renamed from ${cell(p.renamedFrom)}; ${routeOf(p)}`;
 }
 
 /** True for what no flag lets pass. */
 const isRefused = (p: Preview): boolean => p.refusals.some((r) => r.code !== 'guard');
 
-const isQuiet = ({ preview: p, differing }: Told): boolean =>
-  p.records === 0 &&
-  p.route !== 'sending' &&
-  !p.undecided &&
-  stopping(p).length === 0 &&
-  sum(p.invalid) === 0 &&
-  (differing ?? []).length === 0;
+/** True where an apply would send something, or make a state that later runs go on from. */
+export const isMoving = ({ preview: p, sync }: Told): boolean =>
+  p.records > 0 ||
+  p.route === 'sending' ||
+  p.renamedFrom !== null ||
+  p.decision !== null ||
+  (p.route === 'initial' && sync?.adopts === true);
+
+const isQuiet = (told: Told): boolean => {
+  const { preview: p, differing, overridden } = told;
+  return (
+    !isMoving(told) &&
+    !p.undecided &&
+    !p.unreleased &&
+    stopping(p).length === 0 &&
+    sum(p.invalid) === 0 &&
+    [p.newColumns, p.staleDecisions, overridden, differing ?? []].every((list) => list.length === 0)
+  );
+};
+
+/** Lines of a difference as one comment of a pull request; what does not fit is counted. */
+export function comment(title: string, lines: readonly string[], none: string): string {
+  const head = `### ${cell(title)}\n\n`;
+  if (lines.length === 0) return head + none;
+  let left = COMMENT - head.length - 200;
+  const end = lines.findIndex((line) => (left -= line.length + 1) < 0);
+  const shown = end < 0 ? lines : lines.slice(0, end);
+  const more = lines.length - shown.length;
+  const rest = more === 0 ? [] : ['', `${count(more, 'more difference')} did not fit here.`];
+  return head + ['~~~~diff', ...shown, '~~~~', ...rest].join('\n');
+}
 
 /** The table comes first, in whole rows; then as many details as fit. */
 function fit(head: readonly string[], table: readonly string[], details: readonly string[]): string {

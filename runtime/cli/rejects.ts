@@ -1,4 +1,5 @@
 import { readStateFile } from '../state-file.ts';
+import { toState, verifyState } from '../state.ts';
 import { realWorld } from '../world.ts';
 import { Runner } from '../run.ts';
 import type { CommonOptions } from './context.ts';
@@ -18,6 +19,10 @@ export async function rejects(
     for (const sync of loaded.syncs) {
       const [found] = await runner.rows(sync.state.exists);
       if (Number(found?.['state_exists'] ?? 0) !== 1) continue;
+      const [row] = await runner.rows(sync.state.read);
+      const state = row && toState(row);
+      const { project, target } = loaded.plan;
+      if (state) verifyState(sync.name, state, { project, target, mixpanel: state.mixpanel });
       for (const row of await runner.rows(sync.rejects)) result.push({ sync: sync.name, ...row });
     }
     for (const { name } of loaded.direct) {

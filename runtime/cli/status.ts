@@ -3,12 +3,12 @@ import type { Due } from '../due.ts';
 import { readManifest } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
-import { toState } from '../state.ts';
+import { toState, verifyState } from '../state.ts';
 import { realWorld } from '../world.ts';
 import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { dueOfDirect, dueOfStaged, timeOf } from './due.ts';
-import { load, manifestFile, openWarehouse, out, stateFile, warnOfOrphans } from './context.ts';
+import { load, manifestFile, openWarehouse, orphansOf, out, stateFile, warnOfOrphans } from './context.ts';
 import type { Health } from './health.ts';
 import { healthOf } from './health.ts';
 import { count, describeCounts } from './report.ts';
@@ -18,6 +18,8 @@ interface Status extends Health {
   readonly sync: string;
   readonly phase: 'idle' | 'sending' | 'not set up';
   readonly holder: string | null;
+  /** Until when the lease of a run that may go on lasts, unless it is renewed. */
+  readonly runsUntil: string | null;
   readonly version: number | null;
   readonly frequency: string | null;
   readonly due: boolean;
@@ -43,12 +45,17 @@ export async function status(options: CommonOptions & { readonly output?: string
   const manifest = await readManifest(realWorld, manifestFile(loaded.dir, loaded.plan.target));
   const command = commandOf(options);
   const result = (await readAll(loaded, options)).map(({ shown, ran }): Status => {
-    const { sync, phase, holder, rejects, runs } = shown;
+    const { sync, phase, holder, rejects, runs, runsUntil } = shown;
     const finished = runs[0]?.['finished_ms'] ?? null;
     const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects };
+    const runsUntilMs = runsUntil === null ? null : Date.parse(runsUntil);
     return {
       ...shown,
-      ...healthOf({ ...known, finishedMs: finished === null ? null : Number(finished) }, manifest, command),
+      ...healthOf(
+        { ...known, runsUntilMs, finishedMs: finished === null ? null : Number(finished) },
+        manifest,
+        command,
+      ),
     };
   });
   if (options.output === 'json') out(JSON.stringify(result, null, 2));
@@ -60,7 +67,7 @@ async function readAll(loaded: Loaded, options: CommonOptions): Promise<readonly
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
-    await warnOfOrphans(runner, loaded);
+    warnOfOrphans(loaded.plan, await orphansOf(runner, loaded));
     const result: Read[] = [];
     for (const sync of loaded.syncs) result.push(await readStaged(runner, loaded, sync));
     for (const sync of loaded.direct) result.push(await readDirect(loaded, sync));
@@ -80,10 +87,14 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
   const [row] = has('state_exists') ? await runner.rows(sync.state.read) : [];
   const runs = has('runs_exists') ? await runner.rows(plan.runs) : [];
   const state = row ? toState(row) : null;
+  if (state) verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  // Who can open a database file has it alone: whoever holds a lease there is dead.
+  const isRunning = state?.held === true && !plan.embedded;
   const shown = {
     sync: sync.name,
     phase: state?.phase ?? ('not set up' as const),
     holder: state?.holder ?? null,
+    runsUntil: isRunning ? timeOf(state.leaseUntil) : null,
     version: state?.version ?? null,
     ...nextDue(sync, dueOfStaged(sync, state, runs)),
     filter: filterOf(sync),
@@ -101,6 +112,7 @@ async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read
     sync: sync.name,
     phase: !state ? ('not set up' as const) : state.pending ? ('sending' as const) : ('idle' as const),
     holder: null,
+    runsUntil: null,
     version: state?.run ?? null,
     ...nextDue(sync, dueOfDirect(sync, state)),
     filter: filterOf(sync),
@@ -131,6 +143,7 @@ function commandOf({ projectDir, target, vars }: CommonOptions): (verb: string, 
 function text(s: Status, now: number): string {
   const said = {
     ok: s.since === null ? 'ok' : `ok, last run ${when(s.since, now)}`,
+    running: `running, until ${minute(s.runsUntil ?? '')} unless its lease is renewed`,
     failed: `failed ${when(s.since, now)}`,
     interrupted: `interrupted${s.phase === 'sending' ? ' while sending' : ' before anything was sent'}${s.since === null ? '' : ` ${when(s.since, now)}`}`,
     'never run': 'never run',
@@ -139,7 +152,9 @@ function text(s: Status, now: number): string {
     s.rejects > 0 ? `; ${count(s.rejects, 'record')}${s.rejects === REJECTS ? ' or more' : ''} rejected` : '';
   const lines = [`${s.sync}: ${said}${rejected}${s.next === null ? '' : `. Next: ${s.next}`}`];
   if (s.error) lines.push(`  ${s.error.code}: ${s.error.message}`);
-  if (s.holder !== null) lines.push('  its lease was not released');
+  if (s.status === 'running')
+    lines.push(`  if its process is dead, \`syncline force-unlock ${s.sync}\` ends its lease now`);
+  else if (s.holder !== null) lines.push('  its lease was not released');
   if (s.frequency !== null)
     lines.push(`  ${s.due ? 'due now' : `next due: ${s.nextDue ?? 'never by --due'}`} (frequency: ${s.frequency})`);
   if (s.filter !== null) lines.push(`  in Mixpanel: filter by ${s.filter}`);

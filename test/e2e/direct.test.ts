@@ -4,7 +4,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 import { parseFaults } from '../../runtime/sandbox/faults.ts';
-import { cli, duck, project, start } from './cli.ts';
+import { cli, duck, project, start, told } from './cli.ts';
 
 const YML = (mixpanel = 'sandbox'): string => `name: shop
 default_target: dev
@@ -204,7 +204,17 @@ test('a state file in use, foreign or unreadable is refused', async () => {
   await new Promise((resolve) => holder.once('exit', resolve));
   expect((await cli(dir, 'apply', '-s', 'customers')).code).toBe(0);
 
+  // A preview is of one state, which a file may be as well.
+  told(await cli(dir, 'plan', '-s', 'customers', '--out', 'p.json'), 0);
+  told(await cli(dir, 'apply', 'p.json'), 0);
   const text = await readFile(state, 'utf8');
+  told(
+    await cli(dir, 'apply', 'p.json'),
+    1,
+    'error[preview-moved]: customers: customers ran or was reset since the preview was written',
+  );
+  expect(await readFile(state, 'utf8')).toBe(text);
+
   await writeFile(state, text.replace('"project": "shop"', '"project": "other"'));
   expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('belongs to project other');
   await writeFile(state, '{');

@@ -81,6 +81,14 @@ onEngine(missing(), 'PostgreSQL', () => {
     await query(`update orders set item = null where id = 1`, `delete from orders where id = 2`);
     told(await cli(dir, 'apply', '--allow', 'purchases.max_deletes=1'), 0, '0 inserts, 1 update, 1 delete');
     expect((await cli(dir, 'status')).out).toContain('purchases: ok');
+    const held = `update mixpanel.purchases__state set phase = 'sending', holder = 'other', lease_until = (extract(epoch from now()) * 1000)::bigint`;
+    await query(`${held} + 3600000`);
+    expect((await cli(dir, 'status')).out).toMatch(
+      /^purchases: running, until [-\d]+ [\d:]+ UTC unless its lease is renewed\n {2}if its process is dead, /,
+    );
+    await query(`${held} - 1`);
+    expect((await cli(dir, 'status')).out).toContain('purchases: interrupted while sending');
+    await query(`update mixpanel.purchases__state set phase = 'idle', holder = null`);
     expect((await cli(dir, 'doctor')).out).toContain('ok    warehouse: shop');
     told(await cli(dir, 'destroy', 'purchases', '--yes'), 0);
     expect(await query(`select 1 from pg_tables where schemaname = 'mixpanel' and tablename <> 'runs'`)).toEqual([]);

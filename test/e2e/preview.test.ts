@@ -49,18 +49,25 @@ test('a preview of another project or target, of another form, or beside flags t
   const preview = await read(dir);
   await writeFile(path.join(dir, 'p.json'), JSON.stringify({ ...preview, project: 'other' }));
   told(await cli(dir, 'apply', 'p.json'), 2, 'is of other / dev, this is shop / dev');
+  await writeFile(path.join(dir, 'p.json'), JSON.stringify({ ...preview, target: 'prod' }));
+  told(await cli(dir, 'apply', 'p.json'), 2, 'is of shop / prod, this is shop / dev. Use -t, or plan again.');
   const unmarked = { ...preview.syncs[0]!, state: undefined };
   for (const text of ['{', '[]', '{"previewVersion":2}', JSON.stringify({ ...preview, syncs: [unmarked] })]) {
     await writeFile(path.join(dir, 'p.json'), text);
     told(await cli(dir, 'apply', 'p.json'), 2, 'p.json is no preview of this syncline');
   }
+  expect(await copies(dir)).toBe(0);
+  expect(await db(dir, `select count(*)::int as n from duckdb_schemas() where schema_name = 'mixpanel'`)).toEqual([
+    { n: 0 },
+  ]);
 });
 
 test('what a preview says of a rename, a decided resend, a decided forward and initial: skip is what is done', async () => {
   const dir = await shop({ extra: '    initial: skip\n' });
   /** Plans, applies exactly that, and compares. @returns what both say */
   const done = async (): Promise<Record<string, unknown>> => {
-    told(await cli(dir, 'plan', '--out', 'p.json'), 0);
+    // An adoption and a rename send nothing for themselves, and change the state all the same.
+    told(await cli(dir, 'plan', '--out', 'p.json', '--detailed-exitcode'), 3);
     const [p] = (await read(dir)).syncs;
     const before = await copies(dir);
     const applied = await cli(dir, 'apply', 'p.json');
@@ -81,6 +88,9 @@ test('what a preview says of a rename, a decided resend, a decided forward and i
   const declare = (text: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), text);
   const nothing = { decision: null, renamedFrom: null, inserts: 0, updates: 0, deletes: 0, invalid: 0, adopted: 0 };
   expect(await done()).toEqual({ ...nothing, route: 'initial', adopted: 3 });
+  expect((await cli(dir, 'plan', '--detailed-exitcode')).code).toBe(0);
+  await declare(`${SYNC.replace('purchases', 'sales')}    renamed_from: purchases\n`);
+  expect((await cli(dir, 'plan', '--detailed-exitcode')).code).toBe(3);
 
   const renamed = `${SYNC.replace('purchases', 'sales')}    renamed_from: purchases\n    guard: { max_deletes: 3 }\n`;
   await declare(renamed);
@@ -222,6 +232,25 @@ test('as Markdown: one table, and details that say what the text says', async ()
   await expect(out).toMatchFileSnapshot('expected/plan.md');
 });
 
+test('a sync that plan refuses, and what no sync is of, are in the comment and in the JSON', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await writeFile(path.join(dir, 'syncs/shop.yml'), SYNC.replace('purchases', 'sales'));
+  await db(dir, 'alter table orders drop column item');
+  const planned = await cli(dir, 'plan', '--output', 'json', '--out', 'p.json');
+  told(planned, 1, 'error[columns-drifted]: sales: ', 'has the state of purchases');
+  const { syncs, refused, orphans } = JSON.parse(planned.out) as PreviewFile;
+  const message = expect.stringContaining('item') as string;
+  expect([syncs, refused]).toEqual([[], [{ sync: 'sales', code: 'columns-drifted', message }]]);
+  expect(orphans).toEqual([{ name: 'purchases', hasState: true }]);
+  const { code, out } = await cli(dir, 'plan', '--markdown');
+  expect([code, out]).toEqual([1, expect.stringContaining('\n1 sync with something to say, 0 unchanged.\n')]);
+  expect(out).toContain('\nmixpanel has tables of purchases, which the project does not declare');
+  expect(out).toContain(`| sales | **apply refuses it** |`);
+  expect(out).toContain(`~~~~\napply will refuse: ${refused[0]!.message}\n~~~~`);
+  await expect(readFile(path.join(dir, 'p.json'))).rejects.toThrow('ENOENT');
+});
+
 test('without a scan: what the declarations mean, with no connection and no credentials', async () => {
   const dir = await shop({
     yml: YML.replace('mixpanel: sandbox', `mixpanel: { project_id: 1, token: "{{ env_var('NOT_SET') }}" }`),
@@ -230,6 +259,38 @@ test('without a scan: what the declarations mean, with no connection and no cred
   expect((await plan()).out).toContain('compiled/dev/ is missing');
   await cli(dir, 'compile', '-q');
   expect((await plan('--detailed-exitcode')).out).toBe('No difference to what was reviewed.\n');
+  expect((await plan('--markdown')).out).toBe(
+    '### syncline plan --no-scan: shop / dev\n\nNo difference to what was reviewed.\n',
+  );
+  const declare = (text: string): Promise<void> => writeFile(path.join(dir, 'syncs/shop.yml'), text);
+  // Whatever makes apply refuse what was reviewed is said, each in the words of its declaration.
+  await declare(
+    `${SYNC}    on_delete: ignore\n    frequency: daily\n    tags: [b, a]\n    initial: skip\n    guard: { max_changes: 5, max_deletes: 2%, max_rejects: 7 }\n    decisions: { a123456: resend }\n`,
+  );
+  const said =
+    '~ purchases: frequency: none → daily; guard.max_changes: none → 5; guard.max_deletes: default → 2%; guard.max_rejects: none → 7; initial: send → skip; on_delete: tombstone → ignore; tags: none → a, b; decides a123456: resend';
+  expect((await plan()).out).toBe(`${said}\n`);
+  const json = await plan('--output', 'json');
+  expect(JSON.parse(json.out)).toEqual({
+    ...{ project: 'shop', target: 'dev', planHash: expect.stringMatching(/^[0-9a-f]{64}$/) as string },
+    differences: [said],
+  });
+  await declare(`${SYNC}    enabled: false\n`);
+  expect((await plan()).out).toBe('- purchases: says `enabled: false`\n');
+  const append = SYNC.replace('mode: mirror', 'mode: append\n    insert_time: t').replace('    key: id\n', '');
+  await declare(append);
+  await cli(dir, 'compile', '-q');
+  await declare(`${append}    late_window: 12h\n    properties: { exclude: [item] }\n`);
+  expect((await plan()).out).toBe(
+    '~ purchases: mapping: columns item (what is sent from now on has the new form); late_window: none → 12h\n',
+  );
+  await declare(SYNC);
+  await cli(dir, 'compile', '-q');
+  // Another SQL for the same declaration, as a newer compiler may write it.
+  const file = path.join(dir, 'compiled/dev/purchases/deliver_pages.sql');
+  await writeFile(file, `${await readFile(file, 'utf8')}-- more\n`);
+  expect((await plan()).out).toBe('~ purchases: SQL of deliver_pages, with the same meaning\n');
+  await cli(dir, 'compile', '-q');
   const extra = SYNC.slice(7).replace('purchases', 'more').replace('mirror', 'full').replace('events', 'user_profiles');
   await writeFile(
     path.join(dir, 'syncs/shop.yml'),

@@ -135,7 +135,7 @@ describe('Mixpanel', () => {
 test('flags, variables and environment: exit code 2, before any connection', async () => {
   const dir = await project({
     'syncline.yml': YML.replace('warehouse.duckdb', 'nowhere.duckdb'),
-    'syncs/shop.yml': SYNC,
+    'syncs/shop.yml': `${SYNC}  - { name: log, kind: events, mode: append, source: { relation: orders }, event: E, time: t, insert_time: t }\n`,
   });
   const columns = [
     { name: 'id', type: 'INTEGER' },
@@ -152,6 +152,12 @@ test('flags, variables and environment: exit code 2, before any connection', asy
     [['apply', '--lock-timeout', 'soon'], '--lock-timeout must be a number of seconds.'],
     [['apply', '--lock-timeout', ''], '--lock-timeout must be a number of seconds.'],
     [['apply', '--select', 'purchase'], 'No sync matches --select and --exclude. `syncline ls` lists them.'],
+    [
+      ['apply', '--resend', 'purchase'],
+      '--resend, --forward and --abandon take names of selected syncs, and purchase is',
+    ],
+    [['apply', '--resend', 'purchases', '--forward', 'purchases'], '--resend and --forward both name purchases'],
+    [['apply', '--resend', 'log'], 'and log is mode append: --backfill FROM..TO sends its rows again.'],
     [['lock', '--select', 'purchase'], 'No sync matches --select and --exclude. `syncline ls` lists them.'],
     [['apply', '--target', 'prod'], 'there is no target `prod`'],
     [['apply', '--vars', '['], '--vars must be a YAML map, such as "{name: value}".'],

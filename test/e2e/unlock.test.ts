@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, duck, sent, shop, told } from './cli.ts';
@@ -32,21 +33,38 @@ test.concurrent(
 );
 
 test.concurrent(
-  'a state of a newer layout or without its row: every command that would write refuses, and changes nothing',
+  'a state of a newer layout: every command refuses; one without its row: those that would write; nothing is changed',
   async () => {
     const dir = await shop();
     const file = path.join(dir, 'warehouse.duckdb');
     told(await cli(dir, 'apply'), 0, '3 inserts');
     await duck(file, `update ${STATE} set layout = 99, holder = 'later'`);
     const before = await duck(file, `from ${STATE}`);
-    for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
-      told(
-        await cli(dir, ...command),
-        1,
-        'error[state-newer]',
-        'written by a newer syncline (layout 99). Upgrade syncline.',
-      );
+    const ledger = await duck(file, 'from mixpanel.purchases__ledger order by row_key');
+    const yml = await readFile(path.join(dir, 'syncs/shop.yml'), 'utf8');
+    for (const command of [
+      ['plan'],
+      ['apply'],
+      ['apply', '--due'],
+      ['status'],
+      ['rejects'],
+      ['reset', 'purchases'],
+      ['destroy', 'purchases', '-y'],
+      ['destroy', 'purchases', '--data', '-y'],
+      ['force-unlock', 'purchases'],
+    ]) {
+      // What a newer version wrote says nothing about when it is due.
+      await writeFile(path.join(dir, 'syncs/shop.yml'), command[1] === '--due' ? `${yml}    frequency: daily\n` : yml);
+      const ran = await cli(dir, ...command);
+      told(ran, 1, 'error[state-newer]', 'written by a newer syncline (layout 99). Upgrade syncline.');
+      expect([command, ran.out]).toEqual([command, '']);
+    }
     expect(await duck(file, `from ${STATE}`)).toEqual(before);
+    expect(await duck(file, 'from mixpanel.purchases__ledger order by row_key')).toEqual(ledger);
+    expect([await duck(file, 'select count(*)::int as n from mixpanel.runs'), await sent(dir)]).toEqual([
+      [{ n: 1 }],
+      3,
+    ]);
     await duck(file, `delete from ${STATE}`);
     for (const command of [['plan'], ['apply'], ['reset', 'purchases'], ['force-unlock', 'purchases']])
       told(await cli(dir, ...command), 1, 'error[state-missing]', 'has no row in its state table', 'Restore it.');

@@ -40,7 +40,7 @@ async function live(story: Story, rng: () => number): Promise<string | undefined
   // The tables are made in peace: a crash in between is the setup's own transaction.
   const foretold = await story.preview('first');
   await story.apply({ mayCreate: true });
-  const problem = differsFrom(foretold, story.committed);
+  const problem = differsFrom(foretold, story.committed, story.received);
   if (problem !== undefined) return problem;
   for (let i = 0; i < 3; i++) await s.mutate();
   const rounds = 2 + Math.floor(rng() * 4);
@@ -116,7 +116,7 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     s.setTime(s.now + 1000);
     const after = await story.preview(version);
     if (result === 'ok') {
-      const problem = differsFrom(foretold, story.committed.slice(length));
+      const problem = differsFrom(foretold, story.committed.slice(length), story.received);
       if (problem !== undefined) return problem;
     }
     // A preview is of one run: what was stopped may be allowed, what was done is done.
@@ -158,7 +158,7 @@ async function fillsIn(story: Story): Promise<string | undefined> {
   const { length } = story.committed;
   const [result] = await story.apply({ version: 'other', backfill, previewed: foretold.state });
   if (result !== 'ok') return `a backfill in peace fails: ${String(result)}`;
-  return differsFrom(foretold, story.committed.slice(length)) ?? story.problem();
+  return differsFrom(foretold, story.committed.slice(length), story.received) ?? story.problem();
 }
 
 async function staysDone(story: Story): Promise<string | undefined> {

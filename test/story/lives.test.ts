@@ -169,7 +169,7 @@ async function life(engine: Engine, shape: Kind, seed: number): Promise<string |
     for (const what of [said.decision, said.renamedFrom && 'renamed', said.adopted > 0 && 'adopted', said.route])
       if (typeof what === 'string') told.set(what, (told.get(what) ?? 0) + 1);
     s.setTime(s.now + 100_000);
-    const problem = differsFrom(said, story.committed.slice(length));
+    const problem = differsFrom(said, story.committed.slice(length), story.received);
     // Of a history time alone begins and ends versions.
     const next = shape === 'history' ? 0 : (await story.preview(decided)).records;
     if (problem !== undefined || next > 0) return problem ?? `after it the preview says ${next} records more`;

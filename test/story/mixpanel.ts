@@ -45,6 +45,12 @@ export interface Capture {
   readonly header: string | undefined;
 }
 
+/** One record of a batch that was requested. */
+export interface Received {
+  readonly line: string;
+  readonly isEvent: boolean;
+}
+
 interface Reply {
   readonly status: number;
   readonly body: string;
@@ -82,6 +88,17 @@ export class Mixpanel implements Server {
   readonly #answered = new Set<string>();
   readonly #whole = new Set<string>();
   #sending: Sending | undefined;
+  /** Lines by batch, since they were last taken. */
+  #received = new Map<number, { readonly isEvent: boolean; readonly lines: Set<string> }>();
+
+  /** Every record that was requested since the last call, each once however often it was tried. */
+  takeReceived(): readonly Received[] {
+    const received = [...this.#received].flatMap(([batch, { isEvent, lines }]) =>
+      (this.#sending?.batches[batch] ?? []).filter((line) => lines.has(line)).map((line) => ({ line, isEvent })),
+    );
+    this.#received = new Map();
+    return received;
+  }
 
   /** A run became `sending`. */
   captures({ run, batches, gone, once, header }: Capture): void {
@@ -123,6 +140,14 @@ export class Mixpanel implements Server {
     if (!this.#started.has(id) && !isWhole && !this.#started.has(whole))
       this.#blame(`a part of a batch that no refusal split: ${body}`);
     this.#started.add(id);
+    // A lookup table is one request, whatever its batches are.
+    const isTable = sending.csv !== undefined;
+    for (const [batch, lines] of sending.batches.entries()) {
+      if (!isTable && batch !== known.batch) continue;
+      const received = this.#received.get(batch) ?? { isEvent: endpointOf(url) === 'events', lines: new Set<string>() };
+      for (const line of isTable ? lines : known.lines.split('\n')) received.lines.add(line);
+      this.#received.set(batch, received);
+    }
     return (status) => {
       if (status === 200 || status === 400) this.#answered.add(`${actor} ${id}`);
     };

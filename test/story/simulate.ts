@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { duckdb } from './duckdb.ts';
 import type { Engine } from './engine.ts';
+import { rests } from './foretold.ts';
 import { history } from './history.ts';
 import type { Shape } from './table.ts';
 
@@ -26,6 +27,7 @@ export function simulate(shape: Shape, share: number, engine: Engine = duckdb): 
             : `SEED=${seed} (${shape}): ${told.problem}\n${told.trace.slice(-150).join('\n')}`,
         ).toBe('');
       }
+      if (seeds.length > 50) expect(rests.loud).toBeGreaterThan(0);
       // The window of a story is short enough that some rows come later than it.
       if (shape === 'late' && seeds.length > 9) expect(lost).toBeGreaterThan(0);
     },

@@ -13,6 +13,7 @@ import { applySync, ensureState } from '../../runtime/sync.ts';
 import type { Warehouse } from '../../runtime/warehouses/warehouse.ts';
 import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
 import type { Database, Engine } from './engine.ts';
+import type { Received } from './mixpanel.ts';
 import { Mixpanel } from './mixpanel.ts';
 import { Scheduler } from './scheduler.ts';
 import type { Column, Line, Shape } from './table.ts';
@@ -101,6 +102,8 @@ export class Story {
   readonly truth: Truth;
   /** Counts of every run that was committed. */
   readonly committed: RunCounts[] = [];
+  /** What Mixpanel was sent until the first run of the latest apply was committed. */
+  received: readonly Received[] | undefined;
   runs = 0;
   /** Runs that another plan than theirs finished. */
   swapped = 0;
@@ -215,6 +218,8 @@ export class Story {
     const s = this.scheduler;
     const plan = options.plan ?? (await planOf(this.engine, this.shape, this.wide, version));
     const results: string[] = [];
+    this.server.takeReceived();
+    this.received = undefined;
     const actors = Array.from({ length: processes }, (_, i) => s.actor(`p${s.actors.length}-${i}`));
     for (const actor of actors) {
       this.runs++;
@@ -250,7 +255,10 @@ export class Story {
           if (e.type === 'begin')
             s.log(`${actor.name} ${e.resumed ? 'resumes' : 'begins'} run ${e.run}, ${version} plan`);
           if (e.type === 'unchanged' || e.type === 'committed') s.log(`${actor.name} ${e.type}`);
-          if (e.type === 'committed') this.committed.push(e.counts);
+          if (e.type === 'committed') {
+            this.committed.push(e.counts);
+            this.received ??= this.server.takeReceived();
+          }
         },
         stop: new AbortController().signal,
         decision: options.decision,
