@@ -122,17 +122,17 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     for (const what of ['merge `late_staging.late__ledger`', "set version = version, phase = 'sending'"]) {
       await query('update late.items set v = v + 1 where mod(id, 10) = 0');
-      let isHeld = false;
+      const gate = { isHeld: false };
       let release = (): void => undefined;
       const held = new Promise<void>((resolve) => (release = resolve));
       engine.interference.beforeJob = (sql) => {
-        if (isHeld || !sql.includes(what)) return undefined;
-        isHeld = true;
+        if (gate.isHeld || !sql.includes(what)) return undefined;
+        gate.isHeld = true;
         return held;
       };
       const { child, ended } = begin(dir, 'apply');
-      for (let i = 0; i < 400 && !isHeld; i++) await wait(50);
-      expect(isHeld, what).toBe(true);
+      for (let i = 0; i < 400 && !gate.isHeld; i++) await wait(50);
+      expect(gate.isHeld, what).toBe(true);
       child.kill('SIGKILL');
       await ended;
       delete engine.interference.beforeJob;
