@@ -131,7 +131,7 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
         return held;
       };
       const { child, ended } = begin(dir, 'apply');
-      for (let i = 0; i < 400 && !gate.isHeld; i++) await wait(50);
+      for (let i = 0; i < 1200 && !gate.isHeld; i++) await wait(50);
       expect(gate.isHeld, what).toBe(true);
       child.kill('SIGKILL');
       await ended;
