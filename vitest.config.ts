@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     testTimeout: 120_000,
+    // Engines start in hooks, beside whatever else runs.
+    hookTimeout: 120_000,
     // What waits for processes, servers and leases leaves a core to others.
     maxWorkers: 2,
     projects: [
