@@ -115,7 +115,7 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
   test('jobs of a dead process that end after another one has taken the lease change nothing', async () => {
     const dir = await start(bigquery(', staging: late_staging'), ITEMS('late'));
     const file = path.join(dir, 'syncline.yml');
-    await writeFile(file, `${(await readFile(file, 'utf8')).trimEnd()}\n    lease: { ttl: 2s }\n`);
+    await writeFile(file, `${(await readFile(file, 'utf8')).trimEnd()}\n    lease: { ttl: 10s }\n`);
     await items('late');
     await done(dir, 'lock');
     await done(dir, 'setup', '--execute');
@@ -136,7 +136,7 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       child.kill('SIGKILL');
       await ended;
       delete engine.interference.beforeJob;
-      await wait(3500);
+      await wait(11_500);
       await done(dir, 'apply');
       release();
       await wait(500);
