@@ -514,7 +514,7 @@ const talliesContext = (m: Mapping): Values => ({
 function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
   switch (mode) {
     case 'mirror':
-      return `${dialect.name} has no change feed that a sync could read, so every row's checksum is compared with the ledger`;
+      return `this version reads no change feed of ${dialect.name}, so every row's checksum is compared with the ledger`;
     case 'append':
       return 'append reads the rows whose insert time lies after the last run';
     case 'full':
