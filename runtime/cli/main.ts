@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { setFlagsFromString } from 'node:v8';
 import { VERSION } from '../../schemas/version.ts';
 
 // A reader such as `head` may end first: that is no failure of ours.
@@ -11,6 +12,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
   process.stdout.write(`${VERSION}\n`);
 } else {
+  // What passes through is garbage soon: collecting it early costs little, and the process stays small.
+  setFlagsFromString('--heap-growing-percent=20');
   const { main } = await import('./program.ts');
   process.exitCode = await main(process.argv);
 }

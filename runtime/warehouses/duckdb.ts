@@ -18,8 +18,48 @@ export interface DuckDBOptions {
   readonly settings: Readonly<Record<string, string | number>>;
 }
 
-/** DuckDB's buffers beyond this spill to disk: the process stays small whatever the size of the table. */
-const MEMORY_LIMIT = '256MB';
+/**
+ * DuckDB's buffers beyond the first limit spill to disk: the process stays small whatever the size of the table. What
+ * cannot spill, such as vectors of long texts, gets the next one; the last is DuckDB's own (most of the memory).
+ */
+const MEMORY_LIMITS = ['128MB', '512MB'] as const;
+
+/** How much DuckDB may hold, which grows for a statement that cannot be done otherwise and stays so. */
+class Buffers {
+  readonly #instance: DuckDBInstance;
+  readonly #higher: string[];
+
+  private constructor(instance: DuckDBInstance, limits: readonly string[]) {
+    this.#instance = instance;
+    this.#higher = [...limits];
+  }
+
+  static async of(instance: DuckDBInstance, settings: DuckDBOptions['settings']): Promise<Buffers> {
+    // A limit that a person chose is the only one.
+    if (Object.keys(settings).some((name) => /^(memory_limit|max_memory)$/i.test(name)))
+      return new Buffers(instance, []);
+    const session = await instance.connect();
+    const reader = await session.runAndReadAll(`select current_setting('memory_limit')`);
+    session.closeSync();
+    const buffers = new Buffers(instance, [...MEMORY_LIMITS, String(reader.getRows()[0]?.[0])]);
+    await buffers.grow();
+    return buffers;
+  }
+
+  /** @returns false when there is no higher limit */
+  async grow(): Promise<boolean> {
+    const limit = this.#higher.shift();
+    if (limit === undefined) return false;
+    // A session of its own: the one that failed may be in a transaction that takes nothing more.
+    const session = await this.#instance.connect();
+    try {
+      await session.run(`set memory_limit = '${limit}'`);
+    } finally {
+      session.closeSync();
+    }
+    return true;
+  }
+}
 
 /** Opens a database file. One process at a time can hold it for writing (documentation: Concurrency). */
 export async function openDuckDB(world: World, options: DuckDBOptions): Promise<Warehouse> {
@@ -34,7 +74,6 @@ export async function openDuckDB(world: World, options: DuckDBOptions): Promise<
   const { DuckDBInstance } = await import('@duckdb/node-api');
   const config: Record<string, string> = {
     ...(options.readOnly ? { access_mode: 'READ_ONLY' } : {}),
-    memory_limit: MEMORY_LIMIT,
     // What is no longer used goes back to the system at once: the limit does not count it.
     allocator_flush_threshold: '1MB',
     allocator_bulk_deallocation_flush_threshold: '16MB',
@@ -45,7 +84,8 @@ export async function openDuckDB(world: World, options: DuckDBOptions): Promise<
   const deadline = world.monotonic() + options.lockTimeoutMs;
   for (let waits = 0; ; waits++) {
     try {
-      return new DuckDBWarehouse(world, await DuckDBInstance.create(options.path, config), options);
+      const instance = await DuckDBInstance.create(options.path, config);
+      return new DuckDBWarehouse(world, instance, await Buffers.of(instance, options.settings), options);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!message.includes('Could not set lock')) throw unreadable(options.path, message, options.readOnly);
@@ -96,10 +136,12 @@ class DuckDBWarehouse implements Warehouse {
   readonly #world: World;
   readonly #path: string;
   readonly #instance: DuckDBInstance;
+  readonly #buffers: Buffers;
 
-  constructor(world: World, instance: DuckDBInstance, options: DuckDBOptions) {
+  constructor(world: World, instance: DuckDBInstance, buffers: Buffers, options: DuckDBOptions) {
     this.#world = world;
     this.#instance = instance;
+    this.#buffers = buffers;
     this.#path = options.path;
     this.name = options.name;
   }
@@ -120,7 +162,7 @@ class DuckDBWarehouse implements Warehouse {
   }
 
   async connect(): Promise<Connection> {
-    return new DuckDBConnectionAdapter(await this.#instance.connect());
+    return new DuckDBConnectionAdapter(await this.#instance.connect(), this.#buffers);
   }
 
   close(): Promise<void> {
@@ -131,9 +173,11 @@ class DuckDBWarehouse implements Warehouse {
 
 class DuckDBConnectionAdapter implements Connection {
   readonly #connection: DuckDBConnection;
+  readonly #buffers: Buffers;
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, buffers: Buffers) {
     this.#connection = connection;
+    this.#buffers = buffers;
   }
 
   interrupt(): void {
@@ -156,7 +200,10 @@ class DuckDBConnectionAdapter implements Connection {
     const result = await this.#run(query, () => this.#connection.stream(query.sql, values(query.binds)));
     const pieces = result.yieldRowObjectJs();
     for (;;) {
-      const piece = await this.#run(query, () => pieces.next());
+      // What was read stays read, so it is not run again.
+      const piece = await pieces.next().catch((error: unknown) => {
+        throw failure(query, error instanceof Error ? error.message : String(error));
+      });
       if (piece.done) return;
       yield piece.value.map((row) => Object.fromEntries(Object.entries(row).map(([k, v]) => [k, plain(v)])));
     }
@@ -167,25 +214,39 @@ class DuckDBConnectionAdapter implements Connection {
     return Promise.resolve();
   }
 
+  /** Runs a statement, again with more memory where it needs more. */
   async #run<T>(query: Query, run: () => Promise<T>): Promise<T> {
-    try {
-      return await run();
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      if (NO_ROOM.test(message))
-        throw new RunError(
-          'disk',
-          `${query.label}: ${firstLine(message)}. Make room where the database file and its temp_directory are, then run it again.`,
-          { retryable: true },
-        );
-      throw new RunError('warehouse-error', `${query.label}: ${firstLine(message)}`, {
-        retryable: message.startsWith('TransactionContext Error'),
-        hint: message.startsWith('Out of Memory Error')
-          ? "Raise `settings: { memory_limit: 1GB }` of the target's warehouse, or give it a `temp_directory` with more space."
-          : undefined,
-      });
-    }
+    for (let again = false; ; again = true)
+      try {
+        return await run();
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (isOutOfMemory(message) && (await this.#buffers.grow())) continue;
+        if (again && message.includes('transaction is aborted'))
+          throw new RunError('warehouse-conflict', `${query.label} needs more memory`, {
+            retryable: true,
+            hint: MORE_MEMORY,
+          });
+        throw failure(query, message);
+      }
   }
+}
+
+const isOutOfMemory = (message: string): boolean => message.startsWith('Out of Memory Error');
+const MORE_MEMORY =
+  "Raise `settings: { memory_limit: 1GB }` of the target's warehouse, or give it a `temp_directory` with more space.";
+
+function failure({ label }: Query, message: string): RunError {
+  if (NO_ROOM.test(message))
+    return new RunError(
+      'disk',
+      `${label}: ${firstLine(message)}. Make room where the database file and its temp_directory are, then run it again.`,
+      { retryable: true },
+    );
+  return new RunError('warehouse-error', `${label}: ${firstLine(message)}`, {
+    retryable: message.startsWith('TransactionContext Error'),
+    hint: isOutOfMemory(message) ? MORE_MEMORY : undefined,
+  });
 }
 
 function values(binds: readonly Bind[]): Record<string, string | bigint | null> {
