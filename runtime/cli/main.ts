@@ -13,7 +13,7 @@ if (process.argv.length === 3 && (process.argv[2] === '--version' || process.arg
   process.stdout.write(`${VERSION}\n`);
 } else {
   // What passes through is garbage soon: collecting it early costs little, and the process stays small.
-  setFlagsFromString('--heap-growing-percent=20');
+  setFlagsFromString('--heap-growing-percent=50');
   const { main } = await import('./program.ts');
   process.exitCode = await main(process.argv);
 }
