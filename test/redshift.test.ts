@@ -34,7 +34,7 @@ const DENIED: Readonly<Record<string, RegExp>> = {
 };
 /** Functions of Redshift that run beside user tables, and words that stand before a parenthesis. */
 const FUNCTIONS =
-  'can_json_parse cast chr coalesce count extract farmfingerprint64 floor getdate greatest json_extract_path_text json_serialize json_serialize_to_varbyte json_size lead left length lower max md5 nullif object octet_length repeat replace right row_number rtrim substring sum to_char trim date_trunc decimal varchar numeric'.split(
+  'can_json_parse cast chr coalesce count extract farmfingerprint64 floor getdate greatest json_extract_path_text json_serialize json_serialize_to_varbyte json_size lead left length lower max md5 nullif object octet_length repeat replace right row_number rtrim strpos substring sum to_char trim date_trunc decimal varchar numeric'.split(
     ' ',
   );
 /** Functions of the leader node: only beside catalogs. */

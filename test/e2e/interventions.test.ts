@@ -89,6 +89,13 @@ test('initial: skip that is interrupted between its flip and its commit sends no
     'delete from mixpanel.purchases__ledger',
     `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline, baseline = null, next_batch = 0, names = '1 '`,
   );
+  const planned = await cli(dir, 'plan', '--output', 'json');
+  expect((JSON.parse(planned.out) as { syncs: unknown[] }).syncs).toMatchObject([
+    { route: 'sending', adopted: 3, inserts: 0, billable: 0, records: 0 },
+  ]);
+  const text = await cli(dir, 'plan');
+  expect(text.out).toContain('it has still to send): 0 inserts, 0 updates, 0 deletes; 0 billable events');
+  expect(text.out).toContain('3 rows taken for what Mixpanel shows (initial: skip)');
   told(await cli(dir, 'apply'), 0, 'finishing interrupted run 1', '3 records are adopted', 'nothing changed');
   expect((await db(dir, 'select count(*)::int as n from mixpanel.purchases__ledger'))[0]).toEqual({ n: 3 });
 });

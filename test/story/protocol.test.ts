@@ -135,6 +135,25 @@ onEngines((engine) => {
     expect(server.records).toBe(sent + 2);
   });
 
+  test('an outbox that a process makes after it was paused past its lease goes with the next run; that of an interrupted run stays', async () => {
+    const { scheduler } = await shop(1);
+    await change("update src set a = ''");
+    scheduler.crash = { at: 's/outboxes.sql', when: 'after', pauses: 4 * TTL };
+    await story.apply({ leave: true });
+    pass(3 * TTL);
+    await change(`insert into src values ${row(2)}`);
+    scheduler.crash = { at: 's/state_flip.sql', when: 'after' };
+    expect(await story.apply({ leave: true })).toEqual([]);
+    expect(await story.outboxes()).toEqual(['s__outbox_3']);
+    pass(TTL);
+    await story.ended();
+    expect(await story.outboxes()).toEqual(['s__outbox_2', 's__outbox_3']);
+    pass(3 * TTL);
+    // What is interrupted is finished from its outbox first; then nothing is left of either.
+    await rest();
+    expect(await story.outboxes()).toEqual([]);
+  });
+
   test('a process that wakes after its commit drops nothing of the next holder', async () => {
     const { scheduler } = await shop(1);
     await change("update src set a = ''");

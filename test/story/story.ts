@@ -358,6 +358,12 @@ export class Story {
       : `the ledger differs from Mixpanel\nmissing: ${minus(ids, ledger).join(' ')}\nextra: ${minus(ledger, ids).join(' ')}`;
   }
 
+  /** Outboxes that are there, whether a state names them or not. */
+  async outboxes(): Promise<string[]> {
+    const sql = "select table_name as t from information_schema.tables where table_name like '%outbox%' order by 1";
+    return (await this.rows(sql)).map((r) => String(r['t']));
+  }
+
   lines(): Promise<Line[]> {
     return linesOf(this.engine, this.outside, this.shape, this.scheduler.now, this.columns);
   }

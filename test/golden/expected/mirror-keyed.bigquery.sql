@@ -41,6 +41,8 @@ from (
   select o.name, 0 from (select left(table_name, length(table_name) - 9) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '__rejects')) as o
   union all
   select o.name, 0 from (select left(table_name, length(table_name) - 6) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '__seen')) as o
+  union all
+  select left(o.name, greatest(strpos(o.name, '__outbox_') - 1, 0)), 0 from (select left(table_name, length(table_name) - 0) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '')) as o where strpos(o.name, '__outbox_') > 1
 ) as t
 group by t.name
 order by t.name
@@ -216,6 +218,12 @@ where version = cast(@version as int64) and holder = cast(@holder as string)
 update `mixpanel.purchases__state`
 set version = version, baseline = cast(@pending as string)
 where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
+
+-- purchases/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(table_name, length(table_name) - 0) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '')) as o
+where strpos(o.name, 'purchases__outbox_') = 1
 
 -- purchases/create_state.sql
 -- with its one row at once: there is no transaction that could make both

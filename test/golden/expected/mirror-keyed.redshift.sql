@@ -50,6 +50,8 @@ from (
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 9) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 9) = '__rejects' order by 1) as o
   union all
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 6) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 6) = '__seen' order by 1) as o
+  union all
+  select left(o.name, greatest(strpos(o.name, '__outbox_') - 1, 0)), 0 from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o where strpos(o.name, '__outbox_') > 1
 ) as t
 group by t.name
 order by t.name
@@ -163,6 +165,12 @@ where version = cast($5 as bigint)
 -- purchases/state_forget.sql: as on DuckDB, but for binds, types and the clock
 
 -- purchases/state_settle.sql: as on DuckDB, but for binds, types and the clock
+
+-- purchases/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'purchases__outbox_') = 1
 
 -- purchases/create_state.sql: as on DuckDB, but for binds, types and the clock
 

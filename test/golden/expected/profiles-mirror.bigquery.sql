@@ -181,6 +181,12 @@ update `mixpanel.customers__state`
 set version = version, baseline = cast(@pending as string)
 where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
 
+-- customers/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(table_name, length(table_name) - 0) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '')) as o
+where strpos(o.name, 'customers__outbox_') = 1
+
 -- customers/create_state.sql
 -- with its one row at once: there is no transaction that could make both
 create table if not exists `mixpanel.customers__state` as

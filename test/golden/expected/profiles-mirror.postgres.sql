@@ -143,6 +143,12 @@ where version = cast($5 as bigint)
 
 -- customers/state_settle.sql: as on DuckDB, but for binds, types and the clock
 
+-- customers/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'customers__outbox_') = 1
+
 -- customers/create_state.sql: as on DuckDB, but for binds, types and the clock
 
 -- customers/create_ledger.sql
