@@ -531,7 +531,8 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
         note: (message) => emit({ type: 'note', sync: sync.name, message }),
         progress: (records) => emit({ type: 'sent', sync: sync.name, records: (sent += records), total }),
       };
-      const { table } = sync.deliver;
+      // Its rows were written under the header of then.
+      const table = (resumed ? pendingOf(story.state).table : undefined) ?? sync.deliver.table;
       if (table) refused = await deliverTable(port, story.mixpanel, lease, table, delivery);
       else await deliver(port, senderOf(sync, story.mixpanel), lease, delivery);
     } finally {

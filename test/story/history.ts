@@ -87,7 +87,7 @@ function amid(s: Scheduler): Scheduler['crash'] {
 }
 
 /** Insert times up to now, or a little later. */
-function rangeUntil(now: number, rng: () => number): Range {
+export function rangeUntil(now: number, rng: () => number): Range {
   const text = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').replace('Z', '');
   return { from: text(now - Math.floor(rng() * 300_000)), to: text(now + Math.floor(rng() * 1000)) };
 }

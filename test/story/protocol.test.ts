@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { onEngines } from './engines.ts';
 import { random } from './scheduler.ts';
-import { Story, TTL } from './story.ts';
+import { compiled, Story, TTL } from './story.ts';
+import { columnsOf, ymlOf } from './table.ts';
 
 const TIMEOUT = 12_000;
 const row = (id: number, value = 'x'): string => `(${id}, '2023-05-01 10:00:00', 'alice', 'Buy', '${value}', 1.50)`;
@@ -153,6 +154,24 @@ onEngines((engine) => {
     await rest();
     expect(await story.outboxes()).toEqual([]);
   });
+
+  test.each(['keyed', 'append'] as const)(
+    '%s: a row that was invalid is sent under a declaration that makes it valid, also where nothing of it is read otherwise',
+    async (shape) => {
+      story = await Story.open(engine, shape, false, random(1), TIMEOUT);
+      const loaded = shape === 'append' ? ", '2023-06-01'" : '';
+      await change(`insert into src values (2, '2023-05-01 10:00:00', 'alice', '', 'x', 1.50${loaded})`);
+      expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+      expect([story.committed.at(-1)?.invalid, story.server.records]).toEqual([1, 0]);
+      const yml = ymlOf(shape, true).replace('event: { column: ev }', 'event: Bought');
+      const plan = await compiled(engine, yml, columnsOf(shape, false), { records: 2, bytes: 600 });
+      const decision = shape === 'keyed' ? 'resend' : undefined;
+      pass(3 * TTL);
+      expect(await story.apply({ version: 'other', plan, decision })).toEqual(['ok']);
+      expect(story.server.shown().map((x) => x.image)).toEqual([expect.stringMatching(/^\["Bought",/)]);
+      expect(await story.rows('select 1 from mixpanel.s__rejects')).toEqual([]);
+    },
+  );
 
   test('a process that wakes after its commit drops nothing of the next holder', async () => {
     const { scheduler } = await shop(1);
