@@ -290,6 +290,17 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       await failed('error[columns-drifted]: kept: ', gone);
     }
 
+    // A statement that takes too long, and a server without TLS.
+    await engine.query(
+      `create view kept.docs as select 1 as id, timestamp '2024-01-01' as t, cast('x' as varchar(9)) as body where pg_catalog.pg_sleep(20) is not null`,
+    );
+    await writeFile(file, yml.replace('grantee: keeper', 'statement_timeout: 300ms, grantee: keeper'));
+    await failed('statement timeout', 'raise `statement_timeout`');
+    await writeFile(file, yml.replace('sslmode: disable', 'sslmode: verify-full'));
+    await failed('takes no TLS. Turn it on there, or say `sslmode: disable`');
+    await writeFile(file, yml);
+    await engine.query('drop view kept.docs');
+
     // Made anew it can be read. The connection is cut in the middle of the cursor.
     const cut = path.join(dir, 'templates/redshift/deliver_pages.sql.njk');
     const CUT =
@@ -347,6 +358,7 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       2,
     );
     expect(crossed.match(/finishing interrupted run/g)).toHaveLength(2);
+    expect(crossed.match(/captured/g)).toHaveLength(1);
     expect(crossed).toMatch(/run \d+ done: 0 inserts, 1 update, 1 delete/);
     expect(await bodies()).toEqual([
       ['b', 2499],
