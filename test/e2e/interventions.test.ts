@@ -44,8 +44,11 @@ test('abandon: what an interrupted run has still to send is compared again, unde
   told(await cli(dir, 'apply'), 0, 'nothing changed');
 }, 240_000);
 
-test('abandon: profiles, histories and appends end as their tables are, too', async () => {
-  const faults: { slowMs?: number } = {};
+test.each([
+  ['was stored', true],
+  ['was not', false],
+])('abandon: profiles, histories and appends end as their tables are, where what was sent %s', async (_, isStored) => {
+  const faults: { slowMs?: number; resetBefore?: number } = {};
   const sandbox = await openSandbox({ path: ':memory:', faults });
   const server = await serveSandbox(sandbox, { port: 0 });
   try {
@@ -78,7 +81,9 @@ test('abandon: profiles, histories and appends end as their tables are, too', as
       `insert into tiers select id, timestamp '2024-02-01', 'y' from tiers`,
       `insert into log values (3, '2024-02-01'), (4, '2024-02-02')`,
     );
-    // Stored, and killed before the answer.
+    // What proves the host is answered; then each sync has sent, and the process dies.
+    const before = sandbox.counts.requests;
+    const requests = (): number => sandbox.counts.requests - before;
     faults.slowMs = 2500;
     const { child, ended } = start(dir, 'apply', '--quiet');
     const count = async (sql: string): Promise<number> =>
@@ -87,12 +92,20 @@ test('abandon: profiles, histories and appends end as their tables are, too', as
       (await count(`profiles where properties ->> 'tier' = 'y'`)) === 6 &&
       (await count(`groups where properties ->> 'tier' = 'y'`)) === 3 &&
       (await count(`events where event = 'Logged'`)) === 5;
-    for (let i = 0; i < 400 && child.exitCode === null && !(await stored()); i++)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    const until = async (is: () => Promise<boolean> | boolean): Promise<void> => {
+      for (let i = 0; i < 800 && child.exitCode === null && !(await is()); i++)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    if (!isStored) {
+      await until(() => requests() === 1);
+      faults.resetBefore = 1;
+    }
+    await until(isStored ? stored : () => requests() > 4);
     child.kill('SIGKILL');
     await ended;
-    expect(await stored()).toBe(true);
+    expect(await stored()).toBe(isStored);
     delete faults.slowMs;
+    delete faults.resetBefore;
 
     await db(
       dir,
