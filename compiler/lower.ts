@@ -181,6 +181,8 @@ export function lowerSync(
       unlock: add('state_unlock', { expect: { affected: 1, otherwise: 'lease-held' }, repeatable: false }),
       forget: add('state_forget', { expect: LEASE_LOST }),
       settle: add('state_settle', { expect: LEASE_LOST }),
+      // Who has a file's lock keeps it while it is paused, so there no outbox is made too late.
+      outboxes: dialect.fileLock ? '' : add('outboxes'),
     },
     setup: [
       step(
@@ -416,6 +418,8 @@ function contextOf(
     seen: name('seen'),
     runs: dialect.relation([place.staging, 'runs']),
     outbox,
+    tables: dialect.tablesEnding(place.staging, ''),
+    outbox_prefix: dialect.text(`${sync.name}__outbox_`),
     source: rowsOf(
       source.columns,
       source.properties.map((p) => p.column.name),

@@ -78,6 +78,7 @@ const STATE = [
   'backfill',
   'position',
   'resend',
+  'remapped',
   'retired',
   'retried',
   'old_checksum',

@@ -41,6 +41,7 @@ export const LATE = {
   new_epoch: 'integer',
   session: 'integer',
   resend: 'integer',
+  remapped: 'integer',
   retired: 'text',
   retried: 'text',
   old_checksum: 'expression',

@@ -32,6 +32,7 @@ export function lowerShared(
     staging: dialect.ident(place.staging),
     runs,
     states: dialect.tablesEnding(place.staging, '__state'),
+    all_tables: dialect.tablesEnding(place.staging, ''),
     tables: ['__ledger', '__rejects', '__seen'].map((end) => ({ ending: dialect.tablesEnding(place.staging, end) })),
     ...ownerContext(owner),
     ...(grantee && { grantee: grantee.to }),

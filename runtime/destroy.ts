@@ -1,6 +1,6 @@
 import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
-import { applySync, begin, ensureState, interruptedRun } from './sync.ts';
+import { applySync, begin, ensureState, interruptedRun, outboxesOf } from './sync.ts';
 
 /**
  * Drops a sync's staging tables; with `data`, first takes everything back that its ledger knows: tombstones for
@@ -30,7 +30,7 @@ export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
         `Mixpanel did not take back everything of ${sync.name}: \`syncline rejects ${sync.name}\` lists what is left. Its tables are kept; run destroy --data again, or without --data.`,
         { retryable: true },
       );
-    for (const n of state.names) await runner.steps(sync.cleanup, { ...values, run: n });
+    for (const n of await outboxesOf(runner, sync, state)) await runner.steps(sync.cleanup, { ...values, run: n });
     await lease.write(() => runner.steps(sync.destroy.drop, values));
     isGone = true;
   } finally {

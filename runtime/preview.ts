@@ -8,7 +8,7 @@ import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
 import type { Range } from './sync.ts';
-import { backfillOf, recordOf } from './sync.ts';
+import { backfillOf, pendingOf, recordOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -60,7 +60,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });
-    return { ...common, ...tally(sync, rows), route: 'sending', state: mark };
+    const isAdopted = pendingOf(state).adopted === 1;
+    return { ...common, ...(isAdopted ? adopted : tally)(sync, rows), route: 'sending', state: mark };
   }
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);

@@ -41,6 +41,8 @@ export interface Baseline {
   /** With a late window: rows up to this insert time count as sent, whatever `seen` says. */
   readonly seen_from?: string | null;
   readonly late_window_ms?: number | null;
+  /** The lookup table that the run replaces, and its header: a plan that finishes the run may have another one. */
+  readonly table?: SyncPlan['deliver']['table'];
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
   /** 1 where the run takes back everything, for a sync that is being destroyed. */
@@ -152,6 +154,7 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
     content_from: baseline && isSameMapping(sync, baseline) ? (baseline.content ?? null) : null,
     done: sync.mode === 'one_time' && baseline ? 1 : 0,
     resend: 0,
+    remapped: baseline && !isSameMapping(sync, baseline) ? 1 : 0,
     backfill: 0,
     position: baseline?.watermark_to ?? null,
     adopted: 0,
@@ -171,7 +174,7 @@ export function baselineOf(sync: SyncPlan, values: Values): Baseline {
     mapping: sync.mapping,
     expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),
-    ...(sync.kind === 'lookup_table' ? { content: text(values['content']) } : {}),
+    ...(sync.kind === 'lookup_table' ? { content: text(values['content']), table: sync.deliver.table } : {}),
     ...namesLeft(sync, values),
     ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
   };

@@ -318,7 +318,8 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
       await finish(story, values, state.nextBatch, true);
     }
     if (!resumed) {
-      await drop(story, state, (n) => n < state.version && n !== state.run);
+      const names = await outboxesOf(runner, sync, state);
+      await drop(story, { names }, (n) => n < state.version && n !== state.run);
       await fresh(story);
     }
     // Only what is below its own number, and its own only after its commit, is a holder's to drop.
@@ -343,7 +344,7 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
 }
 
 /** What an interrupted run leaves once it is finished. */
-const pendingOf = ({ pending }: Pick<State, 'pending'>): Partial<Baseline> =>
+export const pendingOf = ({ pending }: Pick<State, 'pending'>): Partial<Baseline> =>
   JSON.parse(pending ?? '{}') as Partial<Baseline>;
 
 /** Why a sync that is `sending` cannot be reset or destroyed. */
@@ -361,7 +362,17 @@ class FlipUnknown extends Error {}
 type Story = SyncRun &
   Held & { readonly onUnanswered: (startedAt: number) => void; readonly onStatement: (file: string) => void };
 
-async function drop(story: Story, state: State, gone: (n: number) => boolean): Promise<void> {
+/**
+ * Run numbers whose outboxes may be there: those that the state names, and those of processes that made one after they
+ * had been paused past their lease, which no state names.
+ */
+export async function outboxesOf(runner: Runner, { state: { outboxes } }: SyncPlan, state: State): Promise<number[]> {
+  const found = outboxes === '' ? [] : await runner.rows(outboxes);
+  const strays = found.flatMap((row) => /__outbox_(\d+)$/.exec(String(row['name']))?.[1] ?? []).map(Number);
+  return [...new Set([...state.names, ...strays.filter((n) => n < state.version)])];
+}
+
+async function drop(story: Story, state: Pick<State, 'names'>, gone: (n: number) => boolean): Promise<void> {
   const dead = state.names.filter(gone);
   if (dead.length === 0) return;
   for (const run of dead) await story.runner.steps(story.sync.cleanup, { ...story.values, run }, story.onStatement);
@@ -520,7 +531,8 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
         note: (message) => emit({ type: 'note', sync: sync.name, message }),
         progress: (records) => emit({ type: 'sent', sync: sync.name, records: (sent += records), total }),
       };
-      const { table } = sync.deliver;
+      // Its rows were written under the header of then.
+      const table = (resumed ? pendingOf(story.state).table : undefined) ?? sync.deliver.table;
       if (table) refused = await deliverTable(port, story.mixpanel, lease, table, delivery);
       else await deliver(port, senderOf(sync, story.mixpanel), lease, delivery);
     } finally {

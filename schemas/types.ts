@@ -267,6 +267,10 @@ export interface SyncPlan {
      * Takes the position of a run that captured nothing
      */
     settle: string;
+    /**
+     * Lists the outboxes that are there, also those that no state names; empty where none can be made after its lease was lost
+     */
+    outboxes: string;
   };
   setup: SqlStep[];
   probe: SqlStep[];

@@ -296,6 +296,58 @@ test('the SQL of rights is a project’s to change', async () => {
   );
 });
 
+const BLOCK = /\{% block (\w+)/g;
+const isRight = (name: string): boolean => name.includes('grant');
+const textOf = (folder: string, name: string): string | undefined => templates[`${folder}/${name}.sql.njk`];
+
+// Those that warehouses share are run where they are short: on DuckDB, and on PostgreSQL those of rights.
+describe.each([
+  ['duckdb', '', PUBLIC.filter((name) => !isRight(name))],
+  ['postgres', ', grantee: sync, creator: dbt', PUBLIC.filter((name) => isRight(name) || textOf('postgres', name))],
+  ['redshift', ', grantee: "role:sync", creator: dbt', PUBLIC.filter((name) => textOf('redshift', name))],
+  [
+    'bigquery',
+    ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com"',
+    PUBLIC.filter((name) => textOf('bigquery', name)),
+  ],
+] as const)('on %s each open template', (warehouse, grantee, names) => {
+  const MARK = '-- ours';
+  const syncs =
+    sync('    key: order_id\n') +
+    sync('    insert_time: loaded_at\n')
+      .replace('syncs:\n', '')
+      .replace('purchases', 'added')
+      .replace('mode: mirror', 'mode: append');
+  async function compiled(scope: string, more: Files): Promise<Readonly<Record<string, string>>> {
+    const settings = grantee === '' ? '' : `${grantee}, grant_scope: ${scope}`;
+    const files =
+      warehouse === 'duckdb' ? { ...BASE, 'syncs/shop.yml': syncs } : onWarehouse(warehouse, syncs, settings);
+    const { plan, diagnostics } = await compileFiles({ ...files, ...more }, {});
+    expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
+    return compiledFiles(plan!);
+  }
+  const words = (text: string): string => text.replaceAll(MARK, '').replaceAll(/\s+/g, ' ').trim();
+
+  test.each(names)('%s is extended block by block, and replaced', async (name) => {
+    const parent = (textOf(warehouse, name) ?? textOf('default', name))!;
+    const scope = name === 'grant_schemas' ? 'schema' : 'table';
+    const before = await compiled(scope, {});
+    const blocks = [...parent.matchAll(BLOCK)].map((m) => m[1]!);
+    expect(blocks.length).toBeGreaterThan(0);
+    const extended = blocks.map((block) => extending(name, block, `{{ super() }}\n${MARK}`));
+    const texts = [...extended, `${MARK}\n${parent}`];
+    for (const text of texts) {
+      const after = await compiled(scope, { [`templates/${warehouse}/${name}.sql.njk`]: text });
+      const changed = Object.keys(after).filter((file) => file !== 'plan.json' && after[file] !== before[file]);
+      expect([text, changed]).not.toEqual([text, []]);
+      for (const file of changed) {
+        expect(after[file]).toContain(MARK);
+        expect(words(after[file]!)).toBe(words(before[file]!));
+      }
+    }
+  });
+});
+
 test('templates/README.md lists the public blocks', () => {
   const text = readFileSync(path.join(root, 'templates/README.md'), 'utf8');
   const listed = [...text.matchAll(/^\| `(\w+)` \| (.*?) \|/gm)].map((m) => [

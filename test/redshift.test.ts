@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { compiledOnRedshift } from './golden/warehouses.ts';
+import { statementText } from '../compiler/render.ts';
+import { CASES } from './golden/cases.ts';
+import { compiledOn, compiledOnRedshift } from './golden/warehouses.ts';
 
 /** Without comments, and with nothing of what quotes hold. */
 const bare = (text: string): string =>
@@ -34,7 +36,7 @@ const DENIED: Readonly<Record<string, RegExp>> = {
 };
 /** Functions of Redshift that run beside user tables, and words that stand before a parenthesis. */
 const FUNCTIONS =
-  'can_json_parse cast chr coalesce count extract farmfingerprint64 floor getdate greatest json_extract_path_text json_serialize json_serialize_to_varbyte json_size lead left length lower max md5 nullif object octet_length repeat replace right row_number rtrim substring sum to_char trim date_trunc decimal varchar numeric'.split(
+  'can_json_parse cast chr coalesce count extract farmfingerprint64 floor getdate greatest json_extract_path_text json_serialize json_serialize_to_varbyte json_size lead left length lower max md5 nullif object octet_length repeat replace right row_number rtrim strpos substring sum to_char trim date_trunc decimal varchar numeric'.split(
     ' ',
   );
 /** Functions of the leader node: only beside catalogs. */
@@ -127,4 +129,27 @@ describe('compiled SQL on Redshift', async () => {
     expect(reserved('select a as tag, b as fine from t as snapshot')).toEqual(['tag', 'snapshot']);
     expect(reserved('select a as "tag", cast(b as date), cast(c as varchar(9)) from t')).toEqual([]);
   });
+});
+
+// Between two statements the source may change, and each sees what is committed by then.
+test.each(['postgres', 'redshift'] as const)('on %s one statement reads checksum and payload', async (kind) => {
+  // A text is no JSON column on PostgreSQL.
+  const cases = (Object.keys(CASES) as (keyof typeof CASES)[]).filter((name) => name !== 'event-options');
+  const read = (await compiledOn(kind, '', cases)).flatMap(({ name, plan }) =>
+    plan.syncs.flatMap((sync) =>
+      [sync.capture.fill, sync.capture.forward ?? []].map((steps) => {
+        const files = steps.flatMap((step) => step.run);
+        const texts = files.map((file) => statementText(plan.statements[file]!.sql));
+        const reading = texts.filter((text) => text.includes('"main"."orders"'));
+        return [
+          name,
+          steps.length > 0,
+          reading.length,
+          reading.every((t) => /row_checksum[^]*payload/.test(t)),
+        ] as const;
+      }),
+    ),
+  );
+  expect(read.length).toBeGreaterThan(20);
+  expect(read.filter(([, is, count, both]) => is && (count !== 1 || !both))).toEqual([]);
 });

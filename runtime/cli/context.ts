@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import type { Diagnostic } from '../../compiler/diagnostics.ts';
@@ -195,25 +196,48 @@ export function warnOfDisabled({ project, syncs, direct, disabled }: Loaded): vo
   err(`warning: ${names}: \`enabled: false\`, so there is nothing to do.`);
 }
 
-/** What the staging schema has of a sync that the project does not declare (any more). */
+/** What the staging schema, or the folder of state files, has of a sync that the project does not declare (any more). */
 export type Orphan = PreviewFile['orphans'][number];
 
 /** @throws RunError where the schema is of another project or target, whose syncs are no orphans */
-export async function orphansOf(runner: Runner, { plan, project }: Loaded): Promise<readonly Orphan[]> {
-  if (plan.states === '') return [];
+export async function orphansOf(runner: Runner, { plan, project, dir }: Loaded): Promise<readonly Orphan[]> {
+  if (plan.states === '') {
+    const known = new Set(project.syncs.map((s) => s.name));
+    return (await stateFiles(dir, plan.target))
+      .filter((name) => !known.has(name))
+      .map((name) => ({ name, hasState: true }));
+  }
   const [any] = plan.syncs;
   const [found] = any ? await runner.rows(any.state.exists) : [];
   if (any && Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, any);
-  const declared = new Set(project.syncs.flatMap((s) => [s.name, s.renamedFrom]));
-  return (await runner.rowsIfThere(plan.states))
-    .map((r) => ({ name: String(r['name']), hasState: Number(r['has_state']) === 1 }))
-    .filter((orphan) => !declared.has(orphan.name));
+  const declared = new Set(project.syncs.map((s) => s.name));
+  const former = new Set(project.syncs.map((s) => s.renamedFrom));
+  return (
+    (await runner.rowsIfThere(plan.states))
+      .map((r) => ({ name: String(r['name']), hasState: Number(r['has_state']) === 1 }))
+      // What a rename leaves behind is nobody's.
+      .filter(({ name, hasState }) => !declared.has(name) && !(hasState && former.has(name)))
+  );
+}
+
+/** The syncs that have a state file. */
+async function stateFiles(dir: string, target: string): Promise<readonly string[]> {
+  const folder = path.dirname(stateFile(dir, target, 'x'));
+  const files = await readdir(folder).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return files.flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []).sort();
 }
 
 /** Says what to do about each. */
-export function warnOfOrphans({ staging }: Plan, orphans: readonly Orphan[]): void {
+export function warnOfOrphans({ staging, target }: Plan, orphans: readonly Orphan[]): void {
   for (const { name, hasState } of orphans)
-    if (!hasState)
+    if (staging === 'none')
+      err(
+        `warning: syncline.state/${target}/${name}.json is the state of ${name}, which the project does not declare. If it was renamed, give the file its new name, so that it goes on from where it is; if it was removed, remove the file.`,
+      );
+    else if (!hasState)
       err(
         `warning: ${staging} has tables of ${name}, which the project does not declare, and no state of it. Restore its state table if it is still wanted, or drop the tables.`,
       );

@@ -196,7 +196,7 @@ export function markdown(
     );
     title.push(
       '',
-      `${cell(head.staging)} has tables of ${cell(names)}, which the project does not declare: \`syncline plan\` says what to do.`,
+      `${head.staging === 'none' ? `syncline.state/${cell(head.target)} has files` : `${cell(head.staging)} has tables`} of ${cell(names)}, which the project does not declare: \`syncline plan\` says what to do.`,
     );
   }
   if (table.length > 0)

@@ -1,4 +1,4 @@
-import { begin, ensureState, interruptedRun } from '../sync.ts';
+import { resetSync } from '../reset.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
 import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
@@ -28,15 +28,7 @@ export async function reset(
         stop: new AbortController().signal,
         mayCreate: false,
       };
-      await ensureState(run);
-      const held = await begin(run, () => 0);
-      try {
-        if (held.state.phase === 'sending') throw interruptedRun(sync.name, held.state);
-        const values = { ...held.values, new_epoch: options.newEpoch === true ? 1 : 0 };
-        await held.lease.write(() => held.runner.steps(sync.reset, values));
-      } finally {
-        await held.release();
-      }
+      await resetSync(run, options.newEpoch === true);
     } finally {
       await remote.close();
     }

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
@@ -92,6 +92,26 @@ test('without write access: every mode but mirror, from a file that nobody may w
   const guarded = await cli(dir, 'apply', '-s', 'log');
   expect([guarded.code, guarded.err]).toEqual([1, expect.stringContaining('The guard max_changes')]);
   expect((await cli(dir, 'apply', '-s', 'log', '--allow', 'log.max_changes=60000')).code).toBe(0);
+
+  // A state file without a sync, as a state in a warehouse; what no run writes is none.
+  const syncs = path.join(dir, 'syncs/s.yml');
+  await writeFile(syncs, SYNCS.replace('name: once', 'name: one'));
+  await writeFile(path.join(dir, 'syncline.state/dev/notes.txt'), '');
+  const orphan =
+    'warning: syncline.state/dev/once.json is the state of once, which the project does not declare. If it was renamed, give the file its new name';
+  for (const command of ['plan', 'status']) {
+    const ran = await cli(dir, command);
+    told(ran, 0, orphan);
+    expect(ran.err.match(/warning/g)).toHaveLength(1);
+  }
+  const { out } = await cli(dir, 'plan', '--output', 'json');
+  expect(JSON.parse(out)).toMatchObject({ orphans: [{ name: 'once', hasState: true }] });
+  expect((await cli(dir, 'plan', '--markdown')).out).toContain('syncline.state/dev has files of once, which');
+  // As it says: it goes on from where it was.
+  await rename(path.join(dir, 'syncline.state/dev/once.json'), path.join(dir, 'syncline.state/dev/one.json'));
+  const last = await cli(dir, 'apply');
+  told(last, 0, 'one: one_time, and done');
+  expect(last.err).not.toContain('warning');
   await rm(dir, { recursive: true, force: true });
 });
 

@@ -1,7 +1,8 @@
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { cli, duck, sent, shop, start, SYNC, told, YML } from './cli.ts';
+import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
+import { cli, duck, project, sent, shop, start, SYNC, told, YML } from './cli.ts';
 
 const db = (dir: string, ...sql: string[]): Promise<Record<string, unknown>[]> =>
   duck(path.join(dir, 'warehouse.duckdb'), ...sql);
@@ -42,6 +43,113 @@ test('abandon: what an interrupted run has still to send is compared again, unde
   expect(shown).toEqual({ n: 20 });
   told(await cli(dir, 'apply'), 0, 'nothing changed');
 }, 240_000);
+
+test.each([
+  ['was stored', true],
+  ['was not', false],
+])('abandon: profiles, histories and appends end as their tables are, where what was sent %s', async (_, isStored) => {
+  const faults: { slowMs?: number; resetBefore?: number } = {};
+  const sandbox = await openSandbox({ path: ':memory:', faults });
+  const server = await serveSandbox(sandbox, { port: 0 });
+  try {
+    const syncs = [
+      'people, kind: user_profiles, mode: mirror, source: { relation: people }, user_id: id, on_delete: delete',
+      'firms, kind: group_profiles, mode: mirror, source: { relation: firms }, group_key: firm, group_id: id',
+      'tiers, kind: user_profiles, mode: mirror, source: { relation: tiers }, user_id: id, history: { start_time: t }',
+      'log, kind: events, mode: append, source: { relation: log }, event: Logged, time: t, insert_time: t',
+    ];
+    const dir = await project({
+      'syncline.yml': YML.replace(
+        'sandbox',
+        `{ host: 'http://127.0.0.1:${server.port}', project_id: 1, token: t, request_timeout: 3s }`,
+      ),
+      'syncs/shop.yml': `syncs:\n${syncs.map((s) => `  - { name: ${s} }\n`).join('')}`,
+    });
+    await db(
+      dir,
+      `create table people as select * from (values ('a', 'x'), ('b', 'x'), ('c', 'x')) as v(id, tier)`,
+      'create table firms as select * from people',
+      `create table tiers as select 't' || id as id, timestamp '2024-01-01' as t, tier from people`,
+      `create table log as select i as n, timestamp '2024-01-01' + to_days(i::integer) as t from range(3) as t(i)`,
+    );
+    told(await cli(dir, 'lock'), 0);
+    told(await cli(dir, 'apply'), 0);
+
+    await db(
+      dir,
+      ...['people', 'firms'].map((t) => `update ${t} set tier = 'y'`),
+      `insert into tiers select id, timestamp '2024-02-01', 'y' from tiers`,
+      `insert into log values (3, '2024-02-01'), (4, '2024-02-02')`,
+    );
+    // What proves the host is answered; then each sync has sent, and the process dies.
+    const before = sandbox.counts.requests;
+    const requests = (): number => sandbox.counts.requests - before;
+    faults.slowMs = 2500;
+    const { child, ended } = start(dir, 'apply', '--quiet');
+    const count = async (sql: string): Promise<number> =>
+      Number((await sandbox.query(`select count(*)::int as n from ${sql}`))[0]?.['n']);
+    const stored = async (): Promise<boolean> =>
+      (await count(`profiles where properties ->> 'tier' = 'y'`)) === 6 &&
+      (await count(`groups where properties ->> 'tier' = 'y'`)) === 3 &&
+      (await count(`events where event = 'Logged'`)) === 5;
+    const until = async (is: () => Promise<boolean> | boolean): Promise<void> => {
+      for (let i = 0; i < 800 && child.exitCode === null && !(await is()); i++)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    if (!isStored) {
+      await until(() => requests() === 1);
+      faults.resetBefore = 1;
+    }
+    await until(isStored ? stored : () => requests() > 4);
+    child.kill('SIGKILL');
+    await ended;
+    expect(await stored()).toBe(isStored);
+    delete faults.slowMs;
+    delete faults.resetBefore;
+
+    await db(
+      dir,
+      ...['people', 'firms'].flatMap((t) => [
+        `delete from ${t} where id = 'b'`,
+        `update ${t} set tier = 'z' where id = 'a'`,
+      ]),
+      `delete from tiers where id = 'tb' and tier = 'y'`,
+      `insert into log values (5, '2024-02-03')`,
+    );
+    const names = ['people', 'firms', 'tiers', 'log'];
+    const allowed = ['people', 'firms', 'tiers'].flatMap((n) => ['--allow', `${n}.max_deletes=9`]);
+    const applied = await cli(dir, 'apply', '--abandon', ...names, ...allowed);
+    told(applied, 0, ...names.map((n) => `${n}: run 2 is abandoned: `));
+    const tiersOf = (table: string, id: string): Promise<unknown> =>
+      sandbox
+        .query(`select ${id} as id, properties ->> 'tier' as tier from ${table} order by 1`)
+        .then((rows) => rows.map((row) => Object.values(row)));
+    expect(await tiersOf('profiles', 'distinct_id')).toEqual([
+      ['a', 'z'],
+      ['c', 'y'],
+      ['ta', 'y'],
+      ['tb', 'x'],
+      ['tc', 'y'],
+    ]);
+    expect(await tiersOf('groups', 'group_id')).toEqual([
+      ['a', 'z'],
+      ['b', null],
+      ['c', 'y'],
+    ]);
+    const alive = `properties ->> 'syncline_deleted' is null`;
+    const events = await sandbox.query(
+      `select event, count(*)::int as n, count(distinct properties ->> 'n')::int as rows from events where ${alive} group by 1 order by 1`,
+    );
+    expect(events.map((e) => Object.values(e))).toEqual([
+      ['Logged', 6, 6],
+      ['tiers', 5, 0],
+    ]);
+    told(await cli(dir, 'apply'), 0, ...names.map((n) => `${n}: nothing changed`));
+  } finally {
+    await server.close();
+    await sandbox.close();
+  }
+});
 
 test('reset with a new epoch gives every event a new id; without it the ids are the same', async () => {
   const dir = await shop();
@@ -89,6 +197,13 @@ test('initial: skip that is interrupted between its flip and its commit sends no
     'delete from mixpanel.purchases__ledger',
     `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline, baseline = null, next_batch = 0, names = '1 '`,
   );
+  const planned = await cli(dir, 'plan', '--output', 'json');
+  expect((JSON.parse(planned.out) as { syncs: unknown[] }).syncs).toMatchObject([
+    { route: 'sending', adopted: 3, inserts: 0, billable: 0, records: 0 },
+  ]);
+  const text = await cli(dir, 'plan');
+  expect(text.out).toContain('it has still to send): 0 inserts, 0 updates, 0 deletes; 0 billable events');
+  expect(text.out).toContain('3 rows taken for what Mixpanel shows (initial: skip)');
   told(await cli(dir, 'apply'), 0, 'finishing interrupted run 1', '3 records are adopted', 'nothing changed');
   expect((await db(dir, 'select count(*)::int as n from mixpanel.purchases__ledger'))[0]).toEqual({ n: 3 });
 });

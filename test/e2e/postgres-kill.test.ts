@@ -39,6 +39,10 @@ onEngine(missing(), 'PostgreSQL', () => {
 
   // Nothing but the lease keeps two holders apart here: no file is locked.
   test(`${ROUNDS} rounds of two applies, kill -9, SIGSTOP past the lease and a faulty server end in equality of six syncs (seed ${SEED})`, async () => {
+    const outboxes = async (): Promise<unknown[]> =>
+      (await query(`select tablename as t from pg_tables where tablename like '%outbox%' order by 1`)).map(
+        (r) => r['t'],
+      );
     const query = (...statements: string[]) => cluster.query('postgres', ...statements);
     const { host, port, user } = cluster;
     const dir = await project({
@@ -78,6 +82,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     process.stderr.write(`${ROUNDS} rounds: ${JSON.stringify(seen)}\n`);
     // What the rounds are for did happen.
     if (ROUNDS >= 50) for (const [what, times] of Object.entries(seen)) expect([what, times]).not.toEqual([what, 0]);
+    process.stderr.write(`outboxes before the end: ${JSON.stringify(await outboxes())}\n`);
     let last = { code: 1, err: '', out: '' };
     const still = (): number => last.err.split('nothing changed').length - 1;
     for (let i = 0; i < 10 && still() < fleet.COUNT; i++) last = await cli(dir, 'apply', '--threads', '3');
@@ -86,17 +91,12 @@ onEngine(missing(), 'PostgreSQL', () => {
     last = await cli(dir, 'apply');
     expect(still(), last.err).toBe(fleet.COUNT);
     await fleet.expectEqual(WORDS, query, sandbox);
-    // Nobody holds a lease, and no outbox is left that a state still names. One that a process made after it had been
-    // paused past its lease, and was then killed, stays: no state names it any more.
-    const outboxes = await query(`select tablename as t from pg_tables where tablename like '%outbox%' order by 1`);
-    process.stderr.write(`left behind: ${JSON.stringify(outboxes.map(({ t }) => t))}\n`);
+    // Nobody holds a lease, and no outbox is left, also none that a process made after it had been paused past its
+    // lease and that no state names.
+    expect(await outboxes()).toEqual([]);
     for (const sync of ['purchases', 'customers', 'accounts', 'tiers', 'songs', 'log']) {
-      const [state] = await query(`select holder, phase, names, version::int as version from mixpanel.${sync}__state`);
+      const [state] = await query(`select holder, phase, names from mixpanel.${sync}__state`);
       expect(state).toMatchObject({ holder: null, phase: 'idle', names: '' });
-      for (const { t } of outboxes)
-        if (String(t).startsWith(`${sync}__outbox_`))
-          expect(Number(String(t).split('_').at(-1))).toBeLessThan(Number(state?.['version']));
     }
-    expect(outboxes.length).toBeLessThanOrEqual(Math.max(3, ROUNDS / 5));
   });
 });

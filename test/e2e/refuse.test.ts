@@ -2,7 +2,8 @@ import { appendFile, cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { cli, duck, sent, shop, told, YML } from './cli.ts';
-import { hasTerminal, onTerminal } from './screen.ts';
+import { onEngine } from '../engines/engine.ts';
+import { missing, onTerminal } from './screen.ts';
 
 const warehouse = (dir: string): string => path.join(dir, 'warehouse.duckdb');
 
@@ -104,32 +105,34 @@ describe.concurrent('what was reviewed', () => {
     expect(ran.err).not.toContain('(yes/no)');
   });
 
-  test.skipIf(!hasTerminal)('on a terminal only yes goes on, which --yes says as well', async () => {
-    const dir = await shop({ yml: YML.replace('dev:\n', 'dev:\n    protected: true\n') });
-    told(await cli(dir, 'compile'), 0);
-    for (const [answer, code, said] of [
-      ['no\n', 1, 'Nothing was sent.'],
-      ['y\n', 1, 'Nothing was sent.'],
-      ['\u0004', 1, 'Nothing was sent.'],
-      ['yes\n', 0, 'run 1 done: 3 inserts'],
-    ] as const) {
-      const ran = await onTerminal(dir, { answer }, 'apply');
-      expect([ran.code, ran.text]).toEqual([code, expect.stringContaining(said)]);
-      expect(ran.text).toContain('Apply 1 sync to dev (purchases)? (yes/no)');
-    }
-    for (const flag of ['-y', '--yes']) {
-      const ran = await onTerminal(dir, {}, 'apply', flag);
-      expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
-      expect(ran.text).not.toContain('(yes/no)');
-    }
-    const question =
-      'Destroy the staging tables of purchases in mixpanel (dev), and what it put into Mixpanel? (yes/no)';
-    const kept = await onTerminal(dir, { answer: 'no\n' }, 'destroy', 'purchases', '--data');
-    expect([kept.code, kept.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
-    expect(kept.text).toContain(question);
-    told(await cli(dir, 'apply', '-y'), 0, 'nothing changed');
-    const gone = await onTerminal(dir, { answer: 'yes\n' }, 'destroy', 'purchases');
-    expect([gone.code, gone.text]).toEqual([0, expect.stringContaining('purchases: destroyed.')]);
-    expect(gone.text).toContain('Destroy the staging tables of purchases in mixpanel (dev)? (yes/no)');
+  onEngine(missing, 'on a terminal', () => {
+    test('only yes goes on, which --yes says as well', async () => {
+      const dir = await shop({ yml: YML.replace('dev:\n', 'dev:\n    protected: true\n') });
+      told(await cli(dir, 'compile'), 0);
+      for (const [answer, code, said] of [
+        ['no\n', 1, 'Nothing was sent.'],
+        ['y\n', 1, 'Nothing was sent.'],
+        ['\u0004', 1, 'Nothing was sent.'],
+        ['yes\n', 0, 'run 1 done: 3 inserts'],
+      ] as const) {
+        const ran = await onTerminal(dir, { answer }, 'apply');
+        expect([ran.code, ran.text]).toEqual([code, expect.stringContaining(said)]);
+        expect(ran.text).toContain('Apply 1 sync to dev (purchases)? (yes/no)');
+      }
+      for (const flag of ['-y', '--yes']) {
+        const ran = await onTerminal(dir, {}, 'apply', flag);
+        expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
+        expect(ran.text).not.toContain('(yes/no)');
+      }
+      const question =
+        'Destroy the staging tables of purchases in mixpanel (dev), and what it put into Mixpanel? (yes/no)';
+      const kept = await onTerminal(dir, { answer: 'no\n' }, 'destroy', 'purchases', '--data');
+      expect([kept.code, kept.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
+      expect(kept.text).toContain(question);
+      told(await cli(dir, 'apply', '-y'), 0, 'nothing changed');
+      const gone = await onTerminal(dir, { answer: 'yes\n' }, 'destroy', 'purchases');
+      expect([gone.code, gone.text]).toEqual([0, expect.stringContaining('purchases: destroyed.')]);
+      expect(gone.text).toContain('Destroy the staging tables of purchases in mixpanel (dev)? (yes/no)');
+    });
   });
 });

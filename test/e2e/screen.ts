@@ -1,8 +1,39 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { MAIN } from './cli.ts';
 
-/** Whether this machine has the `script` of util-linux, which gives a program a terminal. */
-export const hasTerminal = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
+const lacks = (program: string, flag: string): string | undefined =>
+  process.platform === 'linux' && spawnSync(program, [flag]).status === 0 ? undefined : `${program} is not installed`;
+
+/** Why there is no terminal here: the `script` of util-linux gives a program one, and writes down every byte. */
+export const missing = lacks('script', '--version');
+/** Why no terminal can be looked at here: tmux is one, and says what is on its screen. */
+export const missingTmux = lacks('tmux', '-V');
+
+/**
+ * Runs syncline in a tmux of its own, 90 columns wide.
+ * @returns its screens, each once, in order; the last one ends with the exit code
+ */
+export async function onTmux(cwd: string, ...args: string[]): Promise<string[]> {
+  const tmux = (...command: string[]): string =>
+    spawnSync('tmux', ['-u', '-L', socket, '-f', '/dev/null', ...command], {
+      encoding: 'utf8',
+      env: { ...process.env, CI: '', GITHUB_ACTIONS: '', SHELL: '/bin/sh' },
+    }).stdout;
+  const socket = `syncline-${process.pid}-${Date.now()}`;
+  const command = [process.execPath, MAIN, ...args].map((a) => `'${a}'`).join(' ');
+  tmux('new-session', '-d', '-x', '90', '-y', '24', '-c', cwd, `${command}; echo "exit $?"; sleep 600`);
+  const screens: string[] = [];
+  try {
+    for (let i = 0; i < 1200 && !/^exit \d+$/m.test(screens.at(-1) ?? ''); i++) {
+      const screen = tmux('capture-pane', '-p').trimEnd();
+      if (screen !== '' && screen !== screens.at(-1)) screens.push(screen);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return screens;
+  } finally {
+    tmux('kill-server');
+  }
+}
 
 /** Runs syncline on a terminal of 90 columns, and types the answer once a question is on the screen. */
 export function onTerminal(

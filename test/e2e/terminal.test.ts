@@ -1,9 +1,10 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 import { cli, duck, project, shop, told } from './cli.ts';
-import { frames, hasTerminal, masked, onTerminal } from './screen.ts';
+import { onEngine } from '../engines/engine.ts';
+import { frames, masked, missing, missingTmux, onTerminal, onTmux } from './screen.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -39,7 +40,17 @@ targets:
   return dir;
 }
 
-describe.skipIf(!hasTerminal)('on a terminal', () => {
+onEngine(missingTmux, 'tmux', () => {
+  test('what a person has on the screen while it runs, and at the end', async () => {
+    const dir = await slowShop('purchases', 'signups');
+    await duck(path.join(dir, 'warehouse.duckdb'), 'alter table signups drop column v');
+    const screens = (await onTmux(dir, 'apply', '--threads', '1')).map(masked);
+    expect(screens).toContain('purchases  <bar>  <n> of 40,000  <n>%  <n> a second  <time> left');
+    await expect(`${screens.at(-1)!}\n`).toMatchFileSnapshot('expected/terminal-tmux.txt');
+  });
+});
+
+onEngine(missing, 'on a terminal', () => {
   test('apply shows a line a sync that moves, and what is done or failed above it', async () => {
     const dir = await slowShop('purchases', 'signups');
     await duck(path.join(dir, 'warehouse.duckdb'), 'alter table signups drop column v');

@@ -87,7 +87,7 @@ function amid(s: Scheduler): Scheduler['crash'] {
 }
 
 /** Insert times up to now, or a little later. */
-function rangeUntil(now: number, rng: () => number): Range {
+export function rangeUntil(now: number, rng: () => number): Range {
   const text = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').replace('Z', '');
   return { from: text(now - Math.floor(rng() * 300_000)), to: text(now + Math.floor(rng() * 1000)) };
 }
@@ -130,7 +130,8 @@ async function rest(story: Story, swaps: boolean): Promise<string | undefined> {
     if (guarded) stopped++;
     else if (result !== 'ok') return `an apply in peace fails: ${String(result)}`;
     else if (server.records === before || (isNeverStill && i > 0)) {
-      const problem = await story.problem();
+      const left = await story.outboxes();
+      const problem = (await story.problem()) ?? (left.length > 0 ? `${left.join()} is left` : undefined);
       if (problem !== undefined) return problem;
       const refuses = swaps && mode === 'mirror';
       return (

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Plan, Preview, SyncPlan } from '../../schemas/types.ts';
+import type { Declaration } from './declarations.ts';
+import { EVENTS, PROFILES, PROPERTIES, UNKEYED } from './declarations.ts';
 import { duckdb } from './duckdb.ts';
 import type { Engine } from './engine.ts';
 import { onEngines } from './engines.ts';
@@ -7,82 +9,12 @@ import { differsFrom } from './foretold.ts';
 import { canonicalProfile } from './mixpanel.ts';
 import { random } from './scheduler.ts';
 import { compiled, Story, TTL } from './story.ts';
-import type { Column } from './table.ts';
 import { columnsOf, linesOf, mutations, ymlOf } from './table.ts';
 
 const only = process.env['SEED'];
 const lives = Math.max(1, Math.ceil(Number(process.env['HISTORIES'] ?? 510) * 0.045));
 const LIMITS = { records: 2, bytes: 600 };
 
-/** A declaration, and the table as Mixpanel must show it then. */
-interface Declaration {
-  readonly name: string;
-  readonly yml: (yml: string) => string;
-  readonly columns: (column: Column) => Column;
-}
-
-const properties =
-  (text: string) =>
-  (yml: string): string =>
-    `${yml}    properties: ${text}\n`;
-const changing =
-  (name: string, change: (column: Column) => Column) =>
-  (column: Column): Column =>
-    column.name === name ? change(column) : column;
-const hidden = (column: Column): Column => ({ ...column, property: null });
-const same = (column: Column): Column => column;
-
-const PROPERTIES: readonly Declaration[] = [
-  { name: 'as it is', yml: (yml) => yml, columns: same },
-  {
-    name: 'a renamed property',
-    yml: properties("{ rename: { a: 'A b' } }"),
-    columns: changing('a', (c) => ({ ...c, property: 'A b' })),
-  },
-  { name: 'an excluded column', yml: properties('{ exclude: [n] }'), columns: changing('n', hidden) },
-  {
-    name: 'a number as text',
-    yml: properties('{ types: { n: string } }'),
-    columns: changing('n', (c) => ({
-      ...c,
-      values: c.values.map((v) => ({ ...v, shown: v.shown === undefined ? undefined : Number(v.shown).toFixed(2) })),
-    })),
-  },
-];
-const EVENTS: readonly Declaration[] = [
-  ...PROPERTIES,
-  {
-    name: 'no user',
-    yml: (yml) => properties('{ exclude: [u] }')(yml.replace('    user_id: u\n', '')),
-    columns: changing('u', hidden),
-  },
-  {
-    name: 'one event name',
-    yml: (yml) => properties('{ exclude: [ev] }')(yml.replace('event: { column: ev }', 'event: E')),
-    columns: changing('ev', (c) => ({ ...c, values: c.values.map((v) => ({ ...v, shown: 'E' })) })),
-  },
-  { name: 'no key', yml: (yml) => yml.replace('    key: id\n', ''), columns: same },
-  {
-    name: 'no key and a renamed property',
-    yml: (yml) => properties("{ rename: { a: 'A b' } }")(yml.replace('    key: id\n', '')),
-    columns: changing('a', (c) => ({ ...c, property: 'A b' })),
-  },
-];
-
-const UNKEYED = EVENTS.filter((d) => !d.name.startsWith('no key'));
-const PROFILES: readonly Declaration[] = [
-  ...PROPERTIES,
-  {
-    name: 'names that changed places',
-    yml: properties('{ rename: { a: n, n: a } }'),
-    columns: (c) => (c.name === 'a' ? { ...c, property: 'n' } : c.name === 'n' ? { ...c, property: 'a' } : c),
-  },
-  {
-    name: 'one property',
-    yml: properties("{ exclude: [n, b], rename: { a: 'A b' } }"),
-    columns: (c) => (c.name === 'a' ? { ...c, property: 'A b' } : c.name === 'id' ? c : hidden(c)),
-  },
-];
 /** A profile that is set under new names: what it has under others stays. */
 function over(before: string | undefined, image: string, names: readonly string[]): string {
   const [id, properties] = JSON.parse(image) as [string, [string, unknown][]];
@@ -133,17 +65,29 @@ async function life(engine: Engine, shape: Kind, seed: number): Promise<string |
     s.chaos = { kill: 0, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
     return s.settle();
   };
+  /** Nobody is left behind, either. */
+  const rest = async (): Promise<void> => {
+    await story.ended();
+    s.setTime(s.now + 3 * TTL);
+    await peace();
+  };
   const settle = async (decision: 'resend' | 'forward' | undefined): Promise<string[]> => {
     s.setTime(s.now + 100_000);
     return story.apply({ version: 'other', plan: await planOf(now), decision, mayCreate: true });
   };
   /** `reset`, where nothing vanished unseen before it: what Mixpanel shows of such rows would stay. */
   const forget = async (): Promise<void> => {
-    await peace();
+    await rest();
     await settle('resend');
-    s.log('reset');
-    for (const sql of ['delete from $__ledger', 'delete from $__rejects', 'update $__state set baseline = null'])
-      await outside.run(sql.replace('$', `mixpanel.${name}`));
+    // It happens at once or not at all, wherever it dies.
+    for (let i = 0; i < 3; i++) {
+      s.chaos = { kill: 0.1, pause: 0, mutate: 0, lostStatement: 0, network: 0 };
+      const [ended] = await story.apply({ version: 'other', plan: await planOf(now), resets: true });
+      s.log(`reset: ${String(ended)}`);
+      told.set(ended === 'ok' ? 'reset' : 'a reset that died', 1);
+      s.setTime(s.now + 3 * TTL);
+    }
+    await peace();
     await settle(undefined);
   };
   /**
@@ -187,7 +131,7 @@ async function life(engine: Engine, shape: Kind, seed: number): Promise<string |
       ),
     );
   const quietly = async (): Promise<string | undefined> => {
-    await peace();
+    await rest();
     // What was interrupted is finished first; the preview is of what comes then.
     for (const decision of [undefined, 'forward', 'resend'] as const)
       if ((await settle(decision)).every((r) => r === 'ok')) break;
@@ -251,11 +195,15 @@ async function life(engine: Engine, shape: Kind, seed: number): Promise<string |
       const decision = pick([undefined, 'resend', 'forward', 'forward'] as const);
       s.log(`declared: ${now.name}, decided: ${String(decision)}`);
       if (isRenamed && rng() < 0.25) name = name === 's' ? 'r' : 's';
-      await story.apply({ version: 'other', plan: await planOf(now), decision, mayCreate: true });
-      s.setTime(s.now + 3 * TTL);
+      const plan = await planOf(now);
+      // Its plan may be of before when it goes on, and another one's of now.
+      const isLeft = rng() < 0.3;
+      if (isLeft) s.chaos.pause = 0.03;
+      await story.apply({ version: 'other', plan, decision, mayCreate: true, leave: isLeft });
+      s.setTime(s.now + (isLeft ? Math.floor(rng() * 2 * TTL) : 3 * TTL));
       if (rng() < 0.1) await forget();
     }
-    await peace();
+    await rest();
     // What was forwarded may be in its old form, but each row is there once.
     now = pick(declarations.filter((d) => d !== now));
     if (!(await settle('forward')).every((r) => r === 'ok')) await settle('resend');
@@ -312,7 +260,7 @@ onEngines((engine) => {
           );
         }
         const measured = { history: [], unkeyed: ['renamed'] }[shape as string] ?? ['renamed', 'left'];
-        const whats = ['resend', 'forward', 'adopted', 'initial', 'changes', ...measured];
+        const whats = ['resend', 'forward', 'adopted', 'initial', 'changes', 'reset', 'a reset that died', ...measured];
         if (seeds.length > 9) expect(whats.filter((what) => !told.has(what))).toEqual([]);
       },
     );

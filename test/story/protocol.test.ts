@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { onEngines } from './engines.ts';
 import { random } from './scheduler.ts';
-import { Story, TTL } from './story.ts';
+import { compiled, Story, TTL } from './story.ts';
+import { columnsOf, ymlOf } from './table.ts';
 
 const TIMEOUT = 12_000;
 const row = (id: number, value = 'x'): string => `(${id}, '2023-05-01 10:00:00', 'alice', 'Buy', '${value}', 1.50)`;
@@ -134,6 +135,43 @@ onEngines((engine) => {
     await rest();
     expect(server.records).toBe(sent + 2);
   });
+
+  test('an outbox that a process makes after it was paused past its lease goes with the next run; that of an interrupted run stays', async () => {
+    const { scheduler } = await shop(1);
+    await change("update src set a = ''");
+    scheduler.crash = { at: 's/outboxes.sql', when: 'after', pauses: 4 * TTL };
+    await story.apply({ leave: true });
+    pass(3 * TTL);
+    await change(`insert into src values ${row(2)}`);
+    scheduler.crash = { at: 's/state_flip.sql', when: 'after' };
+    expect(await story.apply({ leave: true })).toEqual([]);
+    expect(await story.outboxes()).toEqual(['s__outbox_3']);
+    pass(TTL);
+    await story.ended();
+    expect(await story.outboxes()).toEqual(['s__outbox_2', 's__outbox_3']);
+    pass(3 * TTL);
+    // What is interrupted is finished from its outbox first; then nothing is left of either.
+    await rest();
+    expect(await story.outboxes()).toEqual([]);
+  });
+
+  test.each(['keyed', 'append'] as const)(
+    '%s: a row that was invalid is sent under a declaration that makes it valid, also where nothing of it is read otherwise',
+    async (shape) => {
+      story = await Story.open(engine, shape, false, random(1), TIMEOUT);
+      const loaded = shape === 'append' ? ", '2023-06-01'" : '';
+      await change(`insert into src values (2, '2023-05-01 10:00:00', 'alice', '', 'x', 1.50${loaded})`);
+      expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
+      expect([story.committed.at(-1)?.invalid, story.server.records]).toEqual([1, 0]);
+      const yml = ymlOf(shape, true).replace('event: { column: ev }', 'event: Bought');
+      const plan = await compiled(engine, yml, columnsOf(shape, false), { records: 2, bytes: 600 });
+      const decision = shape === 'keyed' ? 'resend' : undefined;
+      pass(3 * TTL);
+      expect(await story.apply({ version: 'other', plan, decision })).toEqual(['ok']);
+      expect(story.server.shown().map((x) => x.image)).toEqual([expect.stringMatching(/^\["Bought",/)]);
+      expect(await story.rows('select 1 from mixpanel.s__rejects')).toEqual([]);
+    },
+  );
 
   test('a process that wakes after its commit drops nothing of the next holder', async () => {
     const { scheduler } = await shop(1);

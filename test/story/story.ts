@@ -7,11 +7,12 @@ import { RunError } from '../../runtime/errors.ts';
 import type { Decision } from '../../runtime/mapping.ts';
 import { createMixpanel } from '../../runtime/mixpanel/import.ts';
 import { previewSync } from '../../runtime/preview.ts';
+import { resetSync } from '../../runtime/reset.ts';
 import { Runner } from '../../runtime/run.ts';
 import type { Range, SyncRun } from '../../runtime/sync.ts';
 import { applySync, ensureState } from '../../runtime/sync.ts';
 import type { Warehouse } from '../../runtime/warehouses/warehouse.ts';
-import type { Plan, Preview, RunCounts } from '../../schemas/types.ts';
+import type { Plan, Preview, RunCounts, SyncPlan } from '../../schemas/types.ts';
 import type { Database, Engine } from './engine.ts';
 import type { Received } from './mixpanel.ts';
 import { Mixpanel } from './mixpanel.ts';
@@ -82,6 +83,10 @@ export interface Apply {
   readonly backfill?: Range | undefined;
   /** Not an apply: the sync is destroyed, and what it put into Mixpanel with it. */
   readonly destroys?: boolean;
+  /** Not an apply: what Mixpanel shows of the sync is forgotten. */
+  readonly resets?: boolean;
+  /** What was sent is sent again, since it was forgotten. */
+  readonly again?: boolean;
   /** The mark of a preview that is applied. */
   readonly previewed?: string | undefined;
   /** A process that pauses is left behind; the next apply that leaves none behind is its end. */
@@ -113,8 +118,8 @@ export class Story {
   readonly #versions = new Map<string, Version>();
   /** Processes that send again what was sent. */
   readonly #fillers = new Set<string>();
-  /** What each process calls the sync. */
-  readonly #names = new Map<string, string>();
+  /** The sync as each process has it. */
+  readonly #syncs = new Map<string, SyncPlan>();
   /** Runs that captured what their plan does not follow, and what each process captured last. */
   readonly #stopping = new Set<number>();
   readonly #captures = new Map<string, number>();
@@ -158,7 +163,7 @@ export class Story {
       },
       flipped: async (actor, run) => {
         const version = this.#versions.get(actor.name)!;
-        const name = this.#names.get(actor.name)!;
+        const { name, deliver } = this.#syncs.get(actor.name)!;
         this.#flips.set(run, version);
         if (this.#stopping.has(run)) this.server.problem ??= `run ${run} did not stop`;
         this.truth.wentThrough(run, true);
@@ -173,7 +178,6 @@ export class Story {
         );
         const batches: string[][] = [];
         for (const row of rows) (batches[Number(row['batch'])] ??= []).push(String(row['payload']));
-        const plan = await planOf(engine, shape, wide, version);
         this.server.captures({
           run,
           batches: Array.from(batches, (lines: string[] | undefined) => lines ?? []),
@@ -182,7 +186,7 @@ export class Story {
             .map((r) => String(r['payload']))
             .filter((line) => !isEvent(line)),
           once: mode === 'mirror' || this.#fillers.has(actor.name) ? [] : batches.flat().filter(isEvent),
-          header: plan.syncs[0]!.deliver.table?.header,
+          header: deliver.table?.header,
         });
       },
       reached: (run, next) => this.server.reaches(run, next),
@@ -224,8 +228,8 @@ export class Story {
     for (const actor of actors) {
       this.runs++;
       this.#versions.set(actor.name, version);
-      this.#names.set(actor.name, plan.syncs[0]!.name);
-      if (options.backfill) this.#fillers.add(actor.name);
+      this.#syncs.set(actor.name, plan.syncs[0]!);
+      if (options.backfill || options.again === true) this.#fillers.add(actor.name);
       const world = s.world(actor);
       const warehouse = s.warehouse(actor, this.outside);
       // Where `apply` makes no tables, `setup --execute` does.
@@ -267,7 +271,13 @@ export class Story {
         mayCreate,
       };
       void ready()
-        .then(() => (options.destroys === true ? destroySync(run, true) : applySync(run)))
+        .then(() =>
+          options.destroys === true
+            ? destroySync(run, true)
+            : options.resets === true
+              ? resetSync(run, false)
+              : applySync(run),
+        )
         .then(
           () => results.push('ok'),
           (error: unknown) => {
@@ -356,6 +366,12 @@ export class Story {
     return JSON.stringify(ledger) === JSON.stringify(ids)
       ? undefined
       : `the ledger differs from Mixpanel\nmissing: ${minus(ids, ledger).join(' ')}\nextra: ${minus(ledger, ids).join(' ')}`;
+  }
+
+  /** Outboxes that are there, whether a state names them or not. */
+  async outboxes(): Promise<string[]> {
+    const sql = "select table_name as t from information_schema.tables where table_name like '%outbox%' order by 1";
+    return (await this.rows(sql)).map((r) => String(r['t']));
   }
 
   lines(): Promise<Line[]> {

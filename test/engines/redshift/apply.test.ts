@@ -290,12 +290,22 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
       await failed('error[columns-drifted]: kept: ', gone);
     }
 
+    // A statement that takes too long, and a server without TLS.
+    await engine.query(
+      `create view kept.docs as select 1 as id, timestamp '2024-01-01' as t, cast('x' as varchar(9)) as body where pg_catalog.pg_sleep(20) is not null`,
+    );
+    await writeFile(file, yml.replace('grantee: keeper', 'statement_timeout: 300ms, grantee: keeper'));
+    await failed('statement timeout', 'raise `statement_timeout`');
+    await writeFile(file, yml.replace('sslmode: disable', 'sslmode: verify-full'));
+    await failed('takes no TLS. Turn it on there, or say `sslmode: disable`');
+    await writeFile(file, yml);
+    await engine.query('drop view kept.docs');
+
     // Made anew it can be read. The connection is cut in the middle of the cursor.
     const cut = path.join(dir, 'templates/redshift/deliver_pages.sql.njk');
-    await writeFile(
-      cut,
-      '{% extends "builtin:deliver_pages" %}{% block where %}{{ super() }} and kept.cut(ordinal)\n{% endblock %}',
-    );
+    const CUT =
+      '{% extends "builtin:deliver_pages" %}{% block where %}{{ super() }} and kept.cut(ordinal)\n{% endblock %}';
+    await writeFile(cut, CUT);
     await engine.query(
       made('b'),
       `create function kept.cut(n bigint) returns boolean language plpgsql as $$ begin if n = 2200 then perform pg_terminate_backend(pg_backend_pid()); end if; return true; end $$`,
@@ -325,15 +335,72 @@ onEngine(missing(), 'every kind and mode on the Redshift engine', () => {
     const again = await done(dir, 'apply');
     expect(again.match(/a table was replaced while it was used[^\n]*it is begun again/g)).toHaveLength(2);
     expect(again).toMatch(/run \d+ done: 1 insert, 1 update, 0 deletes/);
-    expect(
-      await duck(
-        path.join(dir, 'sandbox.duckdb'),
-        `select properties ->> 'body' as body, count(*)::int as n from events group by all order by all`,
-      ),
-    ).toEqual([
-      { body: 'b', n: 2500 },
-      { body: 'c', n: 1 },
+    const bodies = async (): Promise<unknown> => {
+      const sql = `select properties ->> 'body' as body, count(*)::int as n from events where properties ->> 'syncline_deleted' is null group by all order by all`;
+      return (await duck(path.join(dir, 'sandbox.duckdb'), sql)).map((row) => Object.values(row));
+    };
+    expect(await bodies()).toEqual([
+      ['b', 2500],
+      ['c', 1],
     ]);
+
+    // Commits that others crossed: the run is finished, and neither captured nor sent again.
+    await engine.query(
+      'drop view kept.docs',
+      made('b'),
+      `update kept.docs set body = 'd' where id = 1`,
+      'create sequence kept.crossings',
+      `create function kept.crossed() returns trigger language plpgsql security definer as $$ begin if nextval('kept.crossings') <= 2 then raise exception using message = '1023', detail = 'Serializable isolation violation on table'; end if; return null; end $$`,
+      'create trigger crossed before insert on kept_staging.kept__ledger for each statement execute function kept.crossed()',
+    );
+    const crossed = await done(dir, 'apply');
+    expect(crossed.match(/another transaction wrote a table that this one used[^\n]*it is begun again/g)).toHaveLength(
+      2,
+    );
+    expect(crossed.match(/finishing interrupted run/g)).toHaveLength(2);
+    expect(crossed.match(/captured/g)).toHaveLength(1);
+    expect(crossed).toMatch(/run \d+ done: 0 inserts, 1 update, 1 delete/);
+    expect(await bodies()).toEqual([
+      ['b', 2499],
+      ['d', 1],
+    ]);
+
+    // A run that nobody finishes: what it had still to send is compared again, with what is there now.
+    await engine.query(`update kept.docs set body = 'e'`);
+    await writeFile(cut, CUT);
+    await failed('error[warehouse-unavailable]: kept: The connection to warehouse');
+    await rm(cut);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await engine.query(`update kept.docs set body = 'f' where id = 1`, `delete from kept.docs where id = 2500`);
+    const abandoned = await done(dir, 'apply', '-s', 'kept', '--abandon', 'kept');
+    expect(abandoned).toMatch(/run \d+ is abandoned: [\d,]+ records were not sent, and their rows are compared again/);
+    expect(await bodies()).toEqual([
+      ['e', 2498],
+      ['f', 1],
+    ]);
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    expect(await engine.query(`select 1 from pg_tables where tablename like 'kept\\_\\_outbox%'`)).toEqual([]);
+  });
+
+  test('the longest names that this server holds, quotes in them, and the longest name of a sync', async () => {
+    const [table, column, schema] = ['d'.repeat(63), `${'c'.repeat(61)}"x`, 's'.repeat(63)];
+    const quoted = `"${column.replace('"', '""')}"`;
+    const sync = `p${'x'.repeat(39)}`;
+    const dir = await start(redshift(`staging: ${schema}`), DOCS(sync).replace('docs', table), OVERRIDE);
+    await engine.query(
+      `create table public.${table} (id integer, t timestamp, ${quoted} varchar(9))`,
+      `insert into public.${table} values (1, '2024-01-01', 'a'), (2, '2024-01-01', 'b')`,
+    );
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    expect(await done(dir, 'apply')).toContain(`${sync}: run 1 done: 2 inserts`);
+    await engine.query(`update public.${table} set ${quoted} = 'new' where id = 1`);
+    expect(await done(dir, 'apply')).toContain(`${sync}: run 2 done: 0 inserts, 1 update, 0 deletes`);
+    const shown = await duck(path.join(dir, 'sandbox.duckdb'), 'select properties::varchar as p from events');
+    const values = shown.map((row) => (JSON.parse(String(row['p'])) as Record<string, unknown>)[column]);
+    expect(values.sort()).toEqual(['b', 'new']);
+    await done(dir, 'destroy', sync, '--yes');
+    expect(await engine.query(`select 1 from pg_tables where tablename like 'pxxx%'`)).toEqual([]);
   });
 
   test('what is recorded of a batch locks the state first: no lease is taken before it ends, and it changes nothing after one', async () => {

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { compiledOnRedshift } from '../../golden/warehouses.ts';
+import { statementText } from '../../../compiler/render.ts';
+import { compileFiles, sync } from '../../golden/project.ts';
+import { compiledOnRedshift, onWarehouse } from '../../golden/warehouses.ts';
 import { onEngine } from '../engine.ts';
 import { missing, parseAll } from './sqlglot.ts';
 
@@ -35,6 +37,37 @@ onEngine(missing(), "sqlglot's Redshift dialect", () => {
       ].sort(),
     );
     expect(read.length).toBeGreaterThan(500);
+  });
+
+  test('reads names of up to 127 bytes, which every statement says whole', async () => {
+    const [table, column, staging] = ['d'.repeat(127), 'é'.repeat(63), 's'.repeat(127)];
+    const files = onWarehouse('redshift', sync('    key: order_id\n'), `, staging: ${staging}`);
+    const { plan } = await compileFiles(
+      Object.fromEntries(
+        Object.entries(files).map(([name, text]) => [
+          name,
+          text.replaceAll('main.orders', `main.${table}`).replaceAll('"note"', `"${column}"`),
+        ]),
+      ),
+      {},
+    );
+    const texts = Object.entries(plan!.statements).map(
+      ([name, { sql }]) =>
+        [
+          name,
+          statementText(sql)
+            .replaceAll(/\$\{\w+\}/g, '7')
+            .replace(/^explain$/m, ''),
+        ] as const,
+    );
+    const read = Object.entries(parseAll(Object.fromEntries(texts)));
+    expect(read.filter(([, how]) => how !== 'parsed' && how !== 'opaque')).toEqual([]);
+    const named = new Set(texts.flatMap(([, text]) => [...text.matchAll(/"([^"]*)"/g)].map((m) => m[1]!)));
+    expect([table, column, staging].filter((name) => !named.has(name))).toEqual([]);
+    const cut = [...named].filter((n) =>
+      [table, column, staging].some((name) => n !== '' && name !== n && name.startsWith(n)),
+    );
+    expect(cut).toEqual([]);
   });
 
   test('refuses what is no SQL', () => {

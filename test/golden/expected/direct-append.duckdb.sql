@@ -13,7 +13,7 @@ select
 
 -- purchases/read.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
   limit 0
 ),
@@ -84,7 +84,7 @@ from judged
 
 -- purchases/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
   limit 0
 ),

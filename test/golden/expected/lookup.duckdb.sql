@@ -203,10 +203,10 @@ from (
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
@@ -379,10 +379,10 @@ where project = 'shop' and target = 'dev' and sync = 'items' and run = cast($run
 
 -- items/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum

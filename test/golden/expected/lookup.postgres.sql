@@ -118,6 +118,12 @@ where version = cast($5 as bigint)
 
 -- items/state_settle.sql: as on DuckDB, but for binds, types and the clock
 
+-- items/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'items__outbox_') = 1
+
 -- items/create_state.sql: as on DuckDB, but for binds, types and the clock
 
 -- items/create_rejects.sql: as on DuckDB, but for binds, types and the clock
@@ -134,10 +140,10 @@ from (
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
@@ -153,7 +159,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($1 as text) <> coalesce(cast($2 as text), '') and cast($3 as bigint) = 0
+  where cast($2 as text) <> coalesce(cast($3 as text), '') and cast($4 as bigint) = 0
 )
 ,
 identified as (
@@ -280,10 +286,10 @@ where (reason is not null or outcome is not null) and change <> 'settled'
 
 -- items/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
@@ -299,7 +305,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($1 as text) <> coalesce(cast($2 as text), '') and cast($3 as bigint) = 0
+  where cast($2 as text) <> coalesce(cast($3 as text), '') and cast($4 as bigint) = 0
 )
 ,
 identified as (
@@ -383,7 +389,7 @@ from (
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from "main"."orders" as t) and cast($1 as text) <> cast($2 as text)
+where not exists (select 1 from "main"."orders" as t) and cast($2 as text) <> cast($3 as text)
 ) as v
 order by row_change, change, reason
 

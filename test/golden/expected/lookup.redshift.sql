@@ -102,6 +102,12 @@ where version = cast($5 as bigint)
 
 -- items/state_settle.sql: as on DuckDB, but for binds, types and the clock
 
+-- items/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'items__outbox_') = 1
+
 -- items/create_state.sql: as on DuckDB, but for binds, types and the clock
 
 -- items/create_rejects.sql: as on DuckDB, but for binds, types and the clock
@@ -118,10 +124,10 @@ from (
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, cast(cast(0 as decimal(38,0)) + case when "order_id" is null then 0 else cast(farmfingerprint64('1:' || cast(farmfingerprint64(cast("order_id" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "ordered_at" is null then 0 else cast(farmfingerprint64('2:' || cast(farmfingerprint64(cast("ordered_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "customer_id" is null then 0 else cast(farmfingerprint64('3:' || cast(farmfingerprint64("customer_id") as varchar(20))) as decimal(38,0)) end + case when "amount" is null then 0 else cast(farmfingerprint64('4:' || cast(farmfingerprint64(cast("amount" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "weight" is null then 0 else cast(farmfingerprint64('5:' || cast(farmfingerprint64(cast(cast("weight" as double precision) as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "gift" is null then 0 else cast(farmfingerprint64('6:' || cast(farmfingerprint64(case when "gift" then 'true' when not "gift" then 'false' end) as varchar(20))) as decimal(38,0)) end + case when "shipped" is null then 0 else cast(farmfingerprint64('7:' || cast(farmfingerprint64(cast("shipped" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "loaded_at" is null then 0 else cast(farmfingerprint64('8:' || cast(farmfingerprint64(cast("loaded_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "device" is null then 0 else cast(farmfingerprint64('9:' || cast(farmfingerprint64("device") as varchar(20))) as decimal(38,0)) end + case when "note" is null then 0 else cast(farmfingerprint64('10:' || cast(farmfingerprint64("note") as varchar(20))) as decimal(38,0)) end as varchar(65535)) as syncline_checksum
@@ -137,7 +143,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($1 as varchar(65535)) <> coalesce(cast($2 as varchar(65535)), '') and cast($3 as bigint) = 0
+  where cast($2 as varchar(65535)) <> coalesce(cast($3 as varchar(65535)), '') and cast($4 as bigint) = 0
 )
 ,
 identified as (
@@ -257,10 +263,10 @@ lock table "mixpanel"."runs"
 
 -- items/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."items__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, cast(cast(0 as decimal(38,0)) + case when "order_id" is null then 0 else cast(farmfingerprint64('1:' || cast(farmfingerprint64(cast("order_id" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "ordered_at" is null then 0 else cast(farmfingerprint64('2:' || cast(farmfingerprint64(cast("ordered_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "customer_id" is null then 0 else cast(farmfingerprint64('3:' || cast(farmfingerprint64("customer_id") as varchar(20))) as decimal(38,0)) end + case when "amount" is null then 0 else cast(farmfingerprint64('4:' || cast(farmfingerprint64(cast("amount" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "weight" is null then 0 else cast(farmfingerprint64('5:' || cast(farmfingerprint64(cast(cast("weight" as double precision) as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "gift" is null then 0 else cast(farmfingerprint64('6:' || cast(farmfingerprint64(case when "gift" then 'true' when not "gift" then 'false' end) as varchar(20))) as decimal(38,0)) end + case when "shipped" is null then 0 else cast(farmfingerprint64('7:' || cast(farmfingerprint64(cast("shipped" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "loaded_at" is null then 0 else cast(farmfingerprint64('8:' || cast(farmfingerprint64(cast("loaded_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "device" is null then 0 else cast(farmfingerprint64('9:' || cast(farmfingerprint64("device") as varchar(20))) as decimal(38,0)) end + case when "note" is null then 0 else cast(farmfingerprint64('10:' || cast(farmfingerprint64("note") as varchar(20))) as decimal(38,0)) end as varchar(65535)) as syncline_checksum
@@ -276,7 +282,7 @@ changes as (
     case when k.row_key is null then 'insert' else 'known' end as syncline_row_change
   from newer as n
   left join known as k on k.row_key = n.syncline_key and k.row_checksum = n.syncline_checksum
-  where cast($1 as varchar(65535)) <> coalesce(cast($2 as varchar(65535)), '') and cast($3 as bigint) = 0
+  where cast($2 as varchar(65535)) <> coalesce(cast($3 as varchar(65535)), '') and cast($4 as bigint) = 0
 )
 ,
 identified as (
@@ -363,7 +369,7 @@ from (
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from "main"."orders" as t) and cast($1 as varchar(65535)) <> cast($2 as varchar(65535))
+where not exists (select 1 from "main"."orders" as t) and cast($2 as varchar(65535)) <> cast($3 as varchar(65535))
 ) as v
 order by row_change, change, reason
 

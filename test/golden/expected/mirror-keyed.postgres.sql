@@ -49,6 +49,8 @@ from (
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 9) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 9) = '__rejects' order by 1) as o
   union all
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 6) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 6) = '__seen' order by 1) as o
+  union all
+  select left(o.name, greatest(strpos(o.name, '__outbox_') - 1, 0)), 0 from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o where strpos(o.name, '__outbox_') > 1
 ) as t
 group by t.name
 order by t.name
@@ -183,6 +185,12 @@ where version = cast($5 as bigint)
 
 -- purchases/state_settle.sql: as on DuckDB, but for binds, types and the clock
 
+-- purchases/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'purchases__outbox_') = 1
+
 -- purchases/create_state.sql: as on DuckDB, but for binds, types and the clock
 
 -- purchases/create_ledger.sql
@@ -205,10 +213,10 @@ create table "mixpanel"."purchases__ledger" (
 -- purchases/capture.sql
 insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
@@ -228,7 +236,7 @@ differing as (
   from newer as n
   full outer join older as o on o.row_key = n.syncline_key
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($1 as bigint) = 1
+    or cast($2 as bigint) = 1
 ),
 shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
@@ -262,7 +270,7 @@ identified as (
   where c.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($2 as text)) as text) || ':' || cast($2 as text), '~') || coalesce(cast(length(cast(cast($3 as bigint) as text)) as text) || ':' || cast(cast($3 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  select i.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
   from identified as i
 ),
 records as (
@@ -461,10 +469,10 @@ where (reason is not null or outcome is not null) and change <> 'settled'
 
 -- purchases/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
@@ -484,7 +492,7 @@ differing as (
   from newer as n
   full outer join older as o on o.row_key = n.syncline_key
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($1 as bigint) = 1
+    or cast($2 as bigint) = 1
 ),
 shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
@@ -518,7 +526,7 @@ identified as (
   where c.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($2 as text)) as text) || ':' || cast($2 as text), '~') || coalesce(cast(length(cast(cast($3 as bigint) as text)) as text) || ':' || cast(cast($3 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  select i.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
   from identified as i
 ),
 records as (

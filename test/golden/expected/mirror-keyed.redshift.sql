@@ -50,6 +50,8 @@ from (
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 9) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 9) = '__rejects' order by 1) as o
   union all
   select o.name, 0 from (select left(t.tablename, length(t.tablename) - 6) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 6) = '__seen' order by 1) as o
+  union all
+  select left(o.name, greatest(strpos(o.name, '__outbox_') - 1, 0)), 0 from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o where strpos(o.name, '__outbox_') > 1
 ) as t
 group by t.name
 order by t.name
@@ -164,6 +166,12 @@ where version = cast($5 as bigint)
 
 -- purchases/state_settle.sql: as on DuckDB, but for binds, types and the clock
 
+-- purchases/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(t.tablename, length(t.tablename) - 0) as name from pg_tables as t where t.schemaname = 'mixpanel' and right(t.tablename, 0) = '' order by 1) as o
+where strpos(o.name, 'purchases__outbox_') = 1
+
 -- purchases/create_state.sql: as on DuckDB, but for binds, types and the clock
 
 -- purchases/create_ledger.sql
@@ -187,10 +195,10 @@ sortkey (row_key)
 -- purchases/capture.sql
 insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, cast(cast(0 as decimal(38,0)) + case when "order_id" is null then 0 else cast(farmfingerprint64('1:' || cast(farmfingerprint64(cast("order_id" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "ordered_at" is null then 0 else cast(farmfingerprint64('2:' || cast(farmfingerprint64(cast("ordered_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "customer_id" is null then 0 else cast(farmfingerprint64('3:' || cast(farmfingerprint64("customer_id") as varchar(20))) as decimal(38,0)) end + case when "amount" is null then 0 else cast(farmfingerprint64('4:' || cast(farmfingerprint64(cast("amount" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "weight" is null then 0 else cast(farmfingerprint64('5:' || cast(farmfingerprint64(cast(cast("weight" as double precision) as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "gift" is null then 0 else cast(farmfingerprint64('6:' || cast(farmfingerprint64(case when "gift" then 'true' when not "gift" then 'false' end) as varchar(20))) as decimal(38,0)) end + case when "shipped" is null then 0 else cast(farmfingerprint64('7:' || cast(farmfingerprint64(cast("shipped" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "loaded_at" is null then 0 else cast(farmfingerprint64('8:' || cast(farmfingerprint64(cast("loaded_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "tags" is null then 0 else cast(farmfingerprint64('9:' || cast(farmfingerprint64(json_serialize_to_varbyte("tags")) as varchar(20))) as decimal(38,0)) end + case when "raw" is null then 0 else cast(farmfingerprint64('10:' || cast(farmfingerprint64(json_serialize_to_varbyte("raw")) as varchar(20))) as decimal(38,0)) end + case when "device" is null then 0 else cast(farmfingerprint64('11:' || cast(farmfingerprint64("device") as varchar(20))) as decimal(38,0)) end + case when "note" is null then 0 else cast(farmfingerprint64('12:' || cast(farmfingerprint64("note") as varchar(20))) as decimal(38,0)) end as varchar(65535)) as syncline_checksum
@@ -210,7 +218,7 @@ differing as (
   from newer as n
   full outer join older as o on o.row_key = n.syncline_key
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($1 as bigint) = 1
+    or cast($2 as bigint) = 1
 ),
 shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
@@ -244,7 +252,7 @@ identified as (
   where c.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($2 as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast($2 as varchar(65535))) <= 255 then cast($2 as varchar(65535)) || '|' else md5(cast($2 as varchar(65535))) end, '~') || coalesce(cast(length(cast(cast($3 as bigint) as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(cast($3 as bigint) as varchar(65535))) <= 255 then cast(cast($3 as bigint) as varchar(65535)) || '|' else md5(cast(cast($3 as bigint) as varchar(65535))) end, '~') || coalesce(cast(length(syncline_key) as varchar(65535)) || ':' || case when octet_length(syncline_key) <= 255 then syncline_key || '|' else md5(syncline_key) end, '~') || coalesce(cast(length(syncline_event) as varchar(65535)) || ':' || case when octet_length(syncline_event) <= 255 then syncline_event || '|' else md5(syncline_event) end, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(syncline_time_ms as varchar(65535))) <= 255 then cast(syncline_time_ms as varchar(65535)) || '|' else md5(cast(syncline_time_ms as varchar(65535))) end, '~') || coalesce(cast(length(syncline_user_id) as varchar(65535)) || ':' || case when octet_length(syncline_user_id) <= 255 then syncline_user_id || '|' else md5(syncline_user_id) end, '~') || coalesce(cast(length(syncline_device_id) as varchar(65535)) || ':' || case when octet_length(syncline_device_id) <= 255 then syncline_device_id || '|' else md5(syncline_device_id) end, '~')) as syncline_insert_id
+  select i.*, md5(coalesce(cast(length(cast($3 as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast($3 as varchar(65535))) <= 255 then cast($3 as varchar(65535)) || '|' else md5(cast($3 as varchar(65535))) end, '~') || coalesce(cast(length(cast(cast($4 as bigint) as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(cast($4 as bigint) as varchar(65535))) <= 255 then cast(cast($4 as bigint) as varchar(65535)) || '|' else md5(cast(cast($4 as bigint) as varchar(65535))) end, '~') || coalesce(cast(length(syncline_key) as varchar(65535)) || ':' || case when octet_length(syncline_key) <= 255 then syncline_key || '|' else md5(syncline_key) end, '~') || coalesce(cast(length(syncline_event) as varchar(65535)) || ':' || case when octet_length(syncline_event) <= 255 then syncline_event || '|' else md5(syncline_event) end, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(syncline_time_ms as varchar(65535))) <= 255 then cast(syncline_time_ms as varchar(65535)) || '|' else md5(cast(syncline_time_ms as varchar(65535))) end, '~') || coalesce(cast(length(syncline_user_id) as varchar(65535)) || ':' || case when octet_length(syncline_user_id) <= 255 then syncline_user_id || '|' else md5(syncline_user_id) end, '~') || coalesce(cast(length(syncline_device_id) as varchar(65535)) || ':' || case when octet_length(syncline_device_id) <= 255 then syncline_device_id || '|' else md5(syncline_device_id) end, '~')) as syncline_insert_id
   from identified as i
 ),
 records as (
@@ -403,10 +411,10 @@ lock table "mixpanel"."runs"
 
 -- purchases/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
   select t.*, cast(cast(0 as decimal(38,0)) + case when "order_id" is null then 0 else cast(farmfingerprint64('1:' || cast(farmfingerprint64(cast("order_id" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "ordered_at" is null then 0 else cast(farmfingerprint64('2:' || cast(farmfingerprint64(cast("ordered_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "customer_id" is null then 0 else cast(farmfingerprint64('3:' || cast(farmfingerprint64("customer_id") as varchar(20))) as decimal(38,0)) end + case when "amount" is null then 0 else cast(farmfingerprint64('4:' || cast(farmfingerprint64(cast("amount" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "weight" is null then 0 else cast(farmfingerprint64('5:' || cast(farmfingerprint64(cast(cast("weight" as double precision) as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "gift" is null then 0 else cast(farmfingerprint64('6:' || cast(farmfingerprint64(case when "gift" then 'true' when not "gift" then 'false' end) as varchar(20))) as decimal(38,0)) end + case when "shipped" is null then 0 else cast(farmfingerprint64('7:' || cast(farmfingerprint64(cast("shipped" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "loaded_at" is null then 0 else cast(farmfingerprint64('8:' || cast(farmfingerprint64(cast("loaded_at" as varchar(65535))) as varchar(20))) as decimal(38,0)) end + case when "tags" is null then 0 else cast(farmfingerprint64('9:' || cast(farmfingerprint64(json_serialize_to_varbyte("tags")) as varchar(20))) as decimal(38,0)) end + case when "raw" is null then 0 else cast(farmfingerprint64('10:' || cast(farmfingerprint64(json_serialize_to_varbyte("raw")) as varchar(20))) as decimal(38,0)) end + case when "device" is null then 0 else cast(farmfingerprint64('11:' || cast(farmfingerprint64("device") as varchar(20))) as decimal(38,0)) end + case when "note" is null then 0 else cast(farmfingerprint64('12:' || cast(farmfingerprint64("note") as varchar(20))) as decimal(38,0)) end as varchar(65535)) as syncline_checksum
@@ -426,7 +434,7 @@ differing as (
   from newer as n
   full outer join older as o on o.row_key = n.syncline_key
   where o.row_key is null or n.syncline_key is null or o.row_checksum is null or o.row_checksum <> n.syncline_checksum
-    or cast($1 as bigint) = 1
+    or cast($2 as bigint) = 1
 ),
 shown as (
   select row_key, row_checksum, time_ms, event, user_id, device_id, insert_id
@@ -460,7 +468,7 @@ identified as (
   where c.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($2 as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast($2 as varchar(65535))) <= 255 then cast($2 as varchar(65535)) || '|' else md5(cast($2 as varchar(65535))) end, '~') || coalesce(cast(length(cast(cast($3 as bigint) as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(cast($3 as bigint) as varchar(65535))) <= 255 then cast(cast($3 as bigint) as varchar(65535)) || '|' else md5(cast(cast($3 as bigint) as varchar(65535))) end, '~') || coalesce(cast(length(syncline_key) as varchar(65535)) || ':' || case when octet_length(syncline_key) <= 255 then syncline_key || '|' else md5(syncline_key) end, '~') || coalesce(cast(length(syncline_event) as varchar(65535)) || ':' || case when octet_length(syncline_event) <= 255 then syncline_event || '|' else md5(syncline_event) end, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(syncline_time_ms as varchar(65535))) <= 255 then cast(syncline_time_ms as varchar(65535)) || '|' else md5(cast(syncline_time_ms as varchar(65535))) end, '~') || coalesce(cast(length(syncline_user_id) as varchar(65535)) || ':' || case when octet_length(syncline_user_id) <= 255 then syncline_user_id || '|' else md5(syncline_user_id) end, '~') || coalesce(cast(length(syncline_device_id) as varchar(65535)) || ':' || case when octet_length(syncline_device_id) <= 255 then syncline_device_id || '|' else md5(syncline_device_id) end, '~')) as syncline_insert_id
+  select i.*, md5(coalesce(cast(length(cast($3 as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast($3 as varchar(65535))) <= 255 then cast($3 as varchar(65535)) || '|' else md5(cast($3 as varchar(65535))) end, '~') || coalesce(cast(length(cast(cast($4 as bigint) as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(cast($4 as bigint) as varchar(65535))) <= 255 then cast(cast($4 as bigint) as varchar(65535)) || '|' else md5(cast(cast($4 as bigint) as varchar(65535))) end, '~') || coalesce(cast(length(syncline_key) as varchar(65535)) || ':' || case when octet_length(syncline_key) <= 255 then syncline_key || '|' else md5(syncline_key) end, '~') || coalesce(cast(length(syncline_event) as varchar(65535)) || ':' || case when octet_length(syncline_event) <= 255 then syncline_event || '|' else md5(syncline_event) end, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar(65535))) as varchar(65535)) || ':' || case when octet_length(cast(syncline_time_ms as varchar(65535))) <= 255 then cast(syncline_time_ms as varchar(65535)) || '|' else md5(cast(syncline_time_ms as varchar(65535))) end, '~') || coalesce(cast(length(syncline_user_id) as varchar(65535)) || ':' || case when octet_length(syncline_user_id) <= 255 then syncline_user_id || '|' else md5(syncline_user_id) end, '~') || coalesce(cast(length(syncline_device_id) as varchar(65535)) || ':' || case when octet_length(syncline_device_id) <= 255 then syncline_device_id || '|' else md5(syncline_device_id) end, '~')) as syncline_insert_id
   from identified as i
 ),
 records as (

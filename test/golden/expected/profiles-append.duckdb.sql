@@ -185,10 +185,10 @@ select
 -- customers/capture.sql
 insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."customers__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
@@ -381,10 +381,10 @@ where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast(
 
 -- customers/preview.sql
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."customers__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum

@@ -181,6 +181,12 @@ update `mixpanel.customers__state`
 set version = version, baseline = cast(@pending as string)
 where version = cast(@version as int64) and holder = cast(@holder as string) and phase = 'idle'
 
+-- customers/outboxes.sql
+-- also those that a process made after it had been paused past its lease: no state names them
+select o.name
+from (select left(table_name, length(table_name) - 0) as name from `mixpanel`.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '')) as o
+where strpos(o.name, 'customers__outbox_') = 1
+
 -- customers/create_state.sql
 -- with its one row at once: there is no transaction that could make both
 create table if not exists `mixpanel.customers__state` as
@@ -230,10 +236,10 @@ create table if not exists `mixpanel.customers__rejects` (
 -- the source is read here and nowhere else: what follows names the rows that changed several times
 create temp table syncline_changes as
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from `mixpanel.customers__rejects` as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
   select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
@@ -536,10 +542,10 @@ delete from `main.orders` where false
 -- the source is read here and nowhere else: what follows names the rows that changed several times
 create temp table syncline_changes as
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from `mixpanel.customers__rejects` as j
-  where j.kind = 'invalid' and j.reason not in ('')
+  where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
   select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum

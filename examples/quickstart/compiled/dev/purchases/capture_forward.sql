@@ -1,9 +1,9 @@
 insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, ${old_checksum} as syncline_was

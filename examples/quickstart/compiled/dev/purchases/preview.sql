@@ -1,8 +1,8 @@
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from "mixpanel"."purchases__rejects" as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
   select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum

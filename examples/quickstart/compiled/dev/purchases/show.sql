@@ -1,5 +1,5 @@
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select cast(null as varchar) as row_key, cast(null as varchar) as insert_id, cast(null as varchar) as row_checksum
   limit 0
 ),

@@ -8,6 +8,8 @@ from (
   select o.name, 0 from (select left(table_name, length(table_name) - 9) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__rejects') order by 1) as o
   union all
   select o.name, 0 from (select left(table_name, length(table_name) - 6) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '__seen') order by 1) as o
+  union all
+  select left(o.name, greatest(strpos(o.name, '__outbox_') - 1, 0)), 0 from (select left(table_name, length(table_name) - 0) as name from duckdb_tables() where database_name = current_database() and lower(schema_name) = lower('mixpanel') and ends_with(table_name, '') order by 1) as o where strpos(o.name, '__outbox_') > 1
 ) as t
 group by t.name
 order by t.name
