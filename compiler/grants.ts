@@ -32,7 +32,11 @@ function contextOf(
     found: made?.found ?? sql(''),
     owned: grantee(grants.to).tables === 'owned',
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
-    each_source: each(syncs.map((s) => dialect.relation(s.relation))),
+    each_source: [
+      ...new Map(syncs.map((s) => [dialect.relation(s.relation), dialect.granted?.(s.type) ?? sql('table')])),
+    ]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, what]) => ({ name, what, is_view: what === 'view' })),
     each_schema: each(
       syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
     ),

@@ -15,6 +15,14 @@ export interface Lock {
     [k: string]: {
       sources: {
         [k: string]: {
+          /**
+           * What the relation is, as the warehouse says: BASE TABLE, VIEW, …
+           */
+          type?: string;
+          /**
+           * How it is partitioned: its PARTITION BY, as the warehouse writes it
+           */
+          partitioning?: string;
           columns: {
             name: string;
             type: string;

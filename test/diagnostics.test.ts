@@ -80,6 +80,12 @@ test('the lock: shape, differences, names', () => {
   expect(diffLock(parseLock(LOCK).lock, parseLock(change).lock)).toEqual([
     { target: 'dev', source: 'main.orders', column: 'ordered_at', before: 'TIMESTAMP', after: 'DATE' },
   ]);
+  const described = (about: string): string => LOCK.replace('"columns"', `${about}"columns"`);
+  const [table, view] = ['"type":"BASE TABLE","partitioning":"DATE(t)",', '"type":"VIEW",'].map(described);
+  expect(diffLock(parseLock(table).lock, parseLock(view).lock)).toEqual([
+    { target: 'dev', source: 'main.orders', column: null, before: 'BASE TABLE partitioned by DATE(t)', after: 'VIEW' },
+  ]);
+  expect(parseLock(described('"type":1,')).diagnostics.map((d) => d.code)).toEqual(['lock-invalid']);
   expect(canonicalRelation(parseRelation('"a.b".c')!)).toBe('"a.b".c');
 });
 

@@ -165,6 +165,8 @@ export const bigquery: Dialect = {
   renamesIfThere: true,
   // Accounts are made by the cloud's own tools; a right on a dataset is one on all tables that it ever has.
   grantee: (name) => ({ to: text(name), made: null, tables: 'inherited' }),
+  // Documentation: GRANT statement. Snapshots and clones are tables.
+  granted: (type) => sql(type === 'EXTERNAL' ? 'external table' : type?.endsWith('VIEW') === true ? 'view' : 'table'),
   types: { text: sql('string'), integer: sql('int64') },
   logicalType: (native) => TYPES[native.replace(/[(<].*$/s, '').trim()],
   ident,
@@ -252,6 +254,14 @@ export const bigquery: Dialect = {
     const [table = '', ...dataset] = [...parts].reverse();
     return sql(
       `select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from ${metadata(dataset.reverse(), 'COLUMNS')} where table_name = ${text(table)} and is_hidden = 'NO' order by ordinal_position`,
+    );
+  },
+  described(parts) {
+    const [table = '', ...dataset] = [...parts].reverse();
+    // The text of a view may have a line like that of a table.
+    const partitioning = `if(ends_with(table_type, 'VIEW'), null, regexp_extract(ddl, r'\\nPARTITION BY ([^\\n]*[^\\n;])'))`;
+    return sql(
+      `select table_type as type, ${partitioning} as partitioning from ${metadata(dataset.reverse(), 'TABLES')} where table_name = ${text(table)}`,
     );
   },
   tablesEnding: (staging, end) =>

@@ -103,6 +103,8 @@ export interface Dialect {
   logicalType(native: string): LogicalType | undefined;
   /** Whom a grant names; null where a warehouse gives no rights. Where it does, it has templates `grant_*` and `privileges`. */
   readonly grantee: ((name: string) => Grantee) | null;
+  /** The word for a relation of that type in a grant, where there is more than one. */
+  granted?(type: string | null): Sql;
   ident(name: string): Sql;
   relation(parts: readonly string[]): Sql;
   text(value: string): Sql;
@@ -165,6 +167,11 @@ export interface Dialect {
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation; `is_partition` is 1 for the one that it is partitioned by. */
   columns(parts: readonly string[]): Sql;
+  /**
+   * A select of what a relation is, `type`, and how it is partitioned, `partitioning`, both in the warehouse's words;
+   * only where something depends on it.
+   */
+  described?(parts: readonly string[]): Sql;
   /** A condition that `pg_class as c` in `pg_namespace as n` is that relation, where the template `privileges` asks it. */
   cataloged?(parts: readonly string[]): Sql;
   /** A select of the column `name`: tables of the staging schema whose name ends so, without that end. */

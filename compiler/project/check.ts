@@ -1,5 +1,5 @@
 import type { Lock } from '../../schemas/types.ts';
-import { canonicalRelation, lockedColumns } from '../lock.ts';
+import { canonicalRelation, lockedSource } from '../lock.ts';
 import type { Dialect } from '../dialects/dialect.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
@@ -288,7 +288,8 @@ export function joinLock(
 ): ResolvedSync | undefined {
   const report = naming(sync, into);
   const source = canonicalRelation(sync.relation);
-  const locked = lockedColumns(lock, target, sync.relation);
+  const entry = lockedSource(lock, target, sync.relation);
+  const locked = entry?.columns;
   if (!locked && !sync.enabled) return sync;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
   const spellings = new Map<string, (typeof locked)[number]>();
@@ -360,6 +361,8 @@ export function joinLock(
       rename: keys(sync.properties.rename),
       types: keys(sync.properties.types),
     },
+    type: entry.type ?? null,
+    partitioning: entry.partitioning ?? null,
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
   const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);

@@ -103,6 +103,9 @@ export interface ResolvedSync {
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
+  /** What the relation is and how it is partitioned, as the warehouse says; null until the lock is joined, or where nothing depends on it. */
+  readonly type: string | null;
+  readonly partitioning: string | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
   /** Keys that the sync or `defaults:` has: a rule judges what was asked for, not what is so without a word. */
@@ -361,6 +364,8 @@ function resolveSync(
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,
+    type: null,
+    partitioning: null,
     columns: [],
     given: new Set(Object.keys(sync)),
     locate,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
+import type { Lock } from '../../schemas/types.ts';
 import { CASES } from './cases.ts';
 import { compileFiles, lock, PROJECT } from './project.ts';
 import type { OtherWarehouse } from './warehouses.ts';
@@ -65,6 +66,24 @@ describe('compiled SQL', () => {
     };
     const statements = Object.keys(real).filter((file) => file.endsWith('.sql'));
     await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.${kind}.sql`);
+  });
+
+  test.each([
+    ['BASE TABLE', 'table'],
+    ['CLONE', 'table'],
+    ['VIEW', 'view'],
+    ['MATERIALIZED VIEW', 'view'],
+    ['EXTERNAL', 'external table'],
+    [undefined, 'table'],
+  ])('on BigQuery the right to read a %s is one on a %s', async (type, word) => {
+    const files = onWarehouse('bigquery', CASES['mirror-keyed'], ', grantee: "user:a@example.com"');
+    const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+    const source = written.targets['dev']?.sources['main.orders'];
+    Object.assign(source ?? {}, type === undefined ? {} : { type });
+    const { plan } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+    const text = compiledFiles(plan!)['shared/grant_sources.sql'];
+    expect(text?.includes('-- a view: ')).toBe(word === 'view');
+    expect(text).toContain(`grant \`roles/bigquery.dataViewer\` on ${word} \`main.orders\` to 'user:a@example.com'`);
   });
 
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {

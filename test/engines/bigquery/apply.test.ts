@@ -2,6 +2,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { BigQuery } from '@google-cloud/bigquery';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Lock } from '../../../schemas/types.ts';
 import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
 import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
@@ -95,6 +96,39 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `create table ${schema}.items (id int64, t datetime, v int64)`,
       `insert into ${schema}.items select i, datetime '2024-01-01 00:00:00', 0 from unnest(generate_array(1, 300)) as i`,
     );
+
+  test('lock says what each source is, and how it is partitioned', async () => {
+    const of = (name: string): string =>
+      `  - { name: ${name}, kind: events, mode: mirror, source: { relation: kinds.${name} }, event: Item, time: t, key: id }\n`;
+    const dir = await start(bigquery(), `syncs:\n${['plain', 'days', 'tens', 'seen'].map(of).join('')}`);
+    const columns = '(id int64, t datetime)';
+    await query(
+      'create schema kinds',
+      `create table kinds.plain ${columns}`,
+      `create table kinds.days ${columns} partition by datetime_trunc(t, day)`,
+      `create table kinds.tens ${columns} partition by range_bucket(id, generate_array(0, 100, 10)) cluster by t`,
+      'create view kinds.seen as select * from kinds.plain',
+    );
+    await done(dir, 'lock');
+    const { targets } = JSON.parse(await readFile(path.join(dir, 'syncline.lock.json'), 'utf8')) as Lock;
+    const sources = Object.entries(targets['dev']?.sources ?? {});
+    expect(Object.fromEntries(sources.map(([name, { type, partitioning }]) => [name, { type, partitioning }]))).toEqual(
+      {
+        'kinds.plain': { type: 'BASE TABLE' },
+        'kinds.days': { type: 'BASE TABLE', partitioning: 'datetime_trunc(t, day)' },
+        'kinds.tens': { type: 'BASE TABLE', partitioning: 'range_bucket(id, generate_array(0, 100, 10))' },
+        'kinds.seen': { type: 'VIEW' },
+      },
+    );
+    await query('drop table kinds.days', `create table kinds.days ${columns} partition by datetime_trunc(t, month)`);
+    const { err, code } = await cli(dir, 'lock', '--check');
+    expect([code, err]).toEqual([
+      1,
+      expect.stringContaining(
+        'kinds.days: BASE TABLE partitioned by datetime_trunc(t, day) → BASE TABLE partitioned by datetime_trunc(t, month)',
+      ),
+    ]);
+  });
 
   test('a setup that was cut is completed by the next one, as long as nothing was sent', async () => {
     const dir = await start(bigquery(', staging: cut_staging'), ITEMS('cut'));

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { bigquery } from '../../../compiler/dialects/bigquery.ts';
 import { statementText } from '../../../compiler/render.ts';
 import type { Plan } from '../../../schemas/types.ts';
 import { compiledOn } from '../../golden/warehouses.ts';
@@ -68,6 +69,8 @@ onEngine(missing(), 'GoogleSQL', () => {
           run(file, statementText(statement.sql).replaceAll('purchases__', 'orders_paid__').replaceAll('${run}', '7'));
       }
     }
+    const described = sessionOf(sql, []).run(bigquery.described?.(['main', "it's"]) ?? '');
+    if (described !== undefined) errors.push(`described: ${described}`);
     expect(errors).toEqual([]);
     expect(checked).toBeGreaterThan(350);
   });

@@ -35,6 +35,7 @@ interface Table {
   expiresMs: number | undefined;
   options: Options;
   partitioned: Partitioned | undefined;
+  partitionBy: string | undefined;
   clusterBy: readonly string[];
   partitions: Map<string, Partition>;
   /** Rows that were streamed in and that a snapshot does not see, as a condition. */
@@ -108,6 +109,7 @@ export class Metadata {
       expiresMs: undefined,
       options: {},
       partitioned: undefined,
+      partitionBy: undefined,
       clusterBy: [],
       partitions: new Map(),
       buffered: undefined,
@@ -228,6 +230,7 @@ export class Metadata {
       options: others,
       clusterBy: about.clusterBy,
       partitioned: partitionedBy(about.partitionBy),
+      partitionBy: about.partitionBy,
     });
   }
 
@@ -348,6 +351,8 @@ export class Metadata {
       const dataset = fullName(parts.slice(0, at >= 0 ? at : -1).join('.'), project, 2);
       // What the emulator says of columns is right where nothing is partitioned or clustered.
       if (view.endsWith('.COLUMNS') && !this.#isArranged(dataset, statement)) continue;
+      // Of tables it lacks the statement that makes them.
+      if (view.endsWith('.TABLES') && !/\bddl\b/i.test(statement)) continue;
       const types = informationSchema(dataset)[view] ?? {};
       const rows = await rowsOf(dataset, statement);
       const name = `${await this.temporary(project)}.${view.replace('INFORMATION_SCHEMA.', 'v_')}`;
@@ -424,6 +429,24 @@ export class Metadata {
             ...(isIngested
               ? { column_name: '_PARTITIONTIME', is_hidden: 'YES', is_system_defined: 'YES', ordinal_position: null }
               : {}),
+          };
+        });
+    },
+    'INFORMATION_SCHEMA.TABLES': async (dataset, statement) => {
+      const [project] = split(dataset);
+      const rows = await this.#query(project, `select * from ${quoted(dataset)}.INFORMATION_SCHEMA.TABLES`);
+      return rows
+        .filter((row) => statement.includes(`'${row['table_name'] ?? ''}'`))
+        .map((row) => {
+          const name = `${dataset}.${row['table_name'] ?? ''}`;
+          const { of, partitionBy } = this.#tables.get(name) ?? {};
+          const clause = partitionBy === undefined ? '' : `\nPARTITION BY ${partitionBy.replaceAll('`', '')}`;
+          return {
+            table_catalog: project,
+            table_schema: split(name)[1],
+            table_name: split(name)[2],
+            table_type: of === undefined ? row['table_type'] : 'SNAPSHOT',
+            ddl: `CREATE ${row['table_type'] ?? ''} ${quoted(name)}${clause};`,
           };
         });
     },
