@@ -41,9 +41,17 @@ function contextOf(
       syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
     ),
     schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
+    ...projectContext(dialect, grants),
     creator: grants.creator === null ? sql('') : dialect.ident(grants.creator),
   };
 }
+
+/** The project that jobs run in; where only the environment says which one, a person puts it in. */
+export const projectContext = (dialect: Dialect, grants: Grants | null) => ({
+  has_project: (grants?.project ?? null) !== null,
+  job_project: dialect.ident(grants?.project ?? ''),
+  job_project_text: dialect.text(grants?.project ?? ''),
+});
 
 /** A source that names no schema is found by the path of whoever reads it. */
 const schemasOf = (syncs: readonly ResolvedSync[]): readonly string[] =>

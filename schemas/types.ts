@@ -158,6 +158,10 @@ export interface Plan {
   session: string[];
   setup: SqlStep[];
   /**
+   * The last statement of setup: the right to run statements, which is of the project, so that another person may have to give it; empty where there is no such right, or the project is not known
+   */
+  jobs: string;
+  /**
    * What the role may not do and should, or may and should not; empty where a warehouse gives no rights
    */
   privileges: string;

@@ -36,6 +36,8 @@ export interface ResolvedTarget {
       readonly to: string;
       readonly scope: 'table' | 'schema';
       readonly creator: string | null;
+      /** The project that jobs run in, where there is such a thing and the target names it. */
+      readonly project: string | null;
     } | null;
     /** What one statement may take. */
     readonly statementTimeoutMs: number | null;
@@ -296,10 +298,12 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
 
 function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
   if (!('grantee' in warehouse)) return null;
+  const project = 'project' in warehouse && !warehouse.project.includes('{{') ? warehouse.project : null;
   return {
     to: warehouse.grantee,
     scope: warehouse.grant_scope ?? 'table',
     creator: ('creator' in warehouse ? warehouse.creator : undefined) ?? null,
+    project,
   };
 }
 

@@ -86,6 +86,24 @@ describe('compiled SQL', () => {
     expect(text).toContain(`grant \`roles/bigquery.dataViewer\` on ${word} \`main.orders\` to 'user:a@example.com'`);
   });
 
+  test.each(['table', 'schema'])('on BigQuery the right to run jobs is given last, scope %s', async (scope) => {
+    const rights = `, grantee: "user:a@example.com", grant_scope: ${scope}`;
+    const files = onWarehouse('bigquery', CASES['mirror-keyed'], rights);
+    const { plan } = await compileFiles(files);
+    expect(compiledFiles(plan!)[plan!.jobs]).toContain(
+      [
+        "-- gcloud projects add-iam-policy-binding 'acme' --member='user:a@example.com' --role=roles/bigquery.jobUser",
+        "grant `roles/bigquery.jobUser` on project `acme` to 'user:a@example.com'\n",
+      ].join('\n'),
+    );
+    // Only the environment says which project it is: a person has to.
+    const hidden = files['syncline.yml']?.replace('project: acme', `project: "{{ env_var('P') }}"`) ?? '';
+    const other = (await compileFiles({ ...files, 'syncline.yml': hidden })).plan!;
+    const sources = `shared/grant_${scope === 'table' ? 'sources' : 'schemas'}.sql`;
+    expect([other.jobs, compiledFiles(other)[sources]]).toEqual(['', expect.stringContaining('-binding PROJECT --')]);
+    expect(compiledFiles(plan!)[sources]).not.toContain('PROJECT');
+  });
+
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {
     const files = compiledFiles((await compileFiles(onWarehouse('redshift', CASES['append-late-window']))).plan!);
     const of = (name: string): string => files[`purchases/${name}.sql`] ?? '';

@@ -8,6 +8,7 @@ import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
 import { missing, startEmulator } from './emulator.ts';
 import type { Proxy } from './proxy.ts';
+import { Refusal } from './refusal.ts';
 
 const TYPES: readonly (readonly [RegExp, string])[] = [
   [/varchar\(\d+\)/g, 'string'],
@@ -131,13 +132,24 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
   });
 
   test('a setup that was cut is completed by the next one, as long as nothing was sent', async () => {
-    const dir = await start(bigquery(', staging: cut_staging'), ITEMS('cut'));
+    const dir = await start(bigquery(', staging: cut_staging, grantee: "user:sync@example.com"'), ITEMS('cut'));
     await items('cut');
     await done(dir, 'lock');
-    await done(dir, 'setup', '--execute');
+    // Who may not say who runs jobs in the project has set up all the rest.
+    const denied = new Refusal(
+      'accessDenied',
+      'Access Denied: Permission resourcemanager.projects.setIamPolicy denied',
+    );
+    engine.interference.onRequest = ({ sql }) => (sql?.includes('jobUser') === true ? denied : undefined);
+    const refused = await cli(dir, 'setup', '--execute');
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('shared/grant_jobs.sql: Access Denied')]);
+    delete engine.interference.onRequest;
     await query('drop table cut_staging.cut__ledger', 'drop table cut_staging.cut__rejects');
     expect((await cli(dir, 'apply')).err).toMatch(/not found/i);
     await done(dir, 'setup', '--execute');
+    const rights = engine.rights.map((sql) => /roles\/bigquery\.(\w+)` on (\w+)/.exec(sql)?.slice(1).join(' '));
+    expect(new Set(rights)).toEqual(new Set(['dataViewer table', 'dataEditor schema', 'jobUser project']));
+    expect(rights.indexOf('jobUser project')).toBe(rights.length - 1);
     expect(await done(dir, 'apply')).toContain('300 inserts');
     // An empty ledger would now send everything again.
     await query('drop table cut_staging.cut__ledger');
