@@ -815,6 +815,14 @@ export interface Target {
  * Named as in a dbt-bigquery profile, besides what syncline adds
  */
 export interface BigQuerySettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'bigquery';
   /**
    * oauth: what the environment gives (application default credentials, workload identity)
@@ -912,6 +920,14 @@ export interface BigQuerySettings {
   grant_scope?: 'table' | 'schema';
 }
 export interface DuckDBSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'duckdb';
   path: string;
   /**
@@ -935,6 +951,14 @@ export interface DuckDBSettings {
  * Named as in a dbt-postgres profile, besides what syncline adds
  */
 export interface PostgresSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'postgres';
   host: string;
   port?: number;
@@ -995,6 +1019,14 @@ export interface PostgresSettings {
  * Named as in a dbt-redshift profile, besides what syncline adds
  */
 export interface RedshiftSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'redshift';
   host: string;
   port?: number;

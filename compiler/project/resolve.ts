@@ -9,6 +9,7 @@ import type { Locate, Parsed, Path, Source } from './parse.ts';
 import { isRecord } from './parse.ts';
 import { quantityProblem, toBytes, toMilliseconds } from './quantities.ts';
 import { isControl } from './text.ts';
+import { OF_PROFILE, withoutProfile } from './profiled.ts';
 import { validate } from './validate.ts';
 
 export { renderConnection } from './connection.ts';
@@ -204,6 +205,10 @@ function resolveProject(
     value['targets'] = Object.fromEntries(each);
   } else if (targets !== undefined) value['targets'] = targets;
 
+  // What a profile says is read when connecting; compile needs none of it.
+  for (const target of Object.values(isRecord(value['targets']) ? value['targets'] : {}))
+    if (isRecord(target) && isRecord(target['warehouse']))
+      Object.assign(target, { warehouse: withoutProfile(target['warehouse']) });
   const project = validate(
     'Project',
     { value: isRecord(source.value) ? value : source.value, rendered, open },
@@ -298,7 +303,8 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
 
 function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
   if (!('grantee' in warehouse)) return null;
-  const project = 'project' in warehouse && !warehouse.project.includes('{{') ? warehouse.project : null;
+  const isNamed = 'project' in warehouse && !warehouse.project.includes('{{') && warehouse.project !== OF_PROFILE;
+  const project = isNamed ? warehouse.project : null;
   return {
     to: warehouse.grantee,
     scope: warehouse.grant_scope ?? 'table',

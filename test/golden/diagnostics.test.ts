@@ -37,7 +37,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'yaml-syntax': shop('{ relation: main.orders }', '{ relation: main.orders'),
   'file-missing': { 'syncs/shop.yml': sync() },
   'unknown-key': shop('user_id', 'user_idd'),
-  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    dbt_profile: old'),
+  'not-yet-supported': shop('    key: order_id', '    key: order_id\n    attach: old'),
   'default-refused': main('name: shop', 'name: shop\ndefaults: { kind: { events: { time: ordered_at } } }'),
   'default-unmatched': main('name: shop', 'name: shop\ndefaults: { path: { "sync/finance/**": { tags: [a] } } }'),
   'default-column-not-found': main('name: shop', 'name: shop\ndefaults: { properties: { exclude: [notes] } }'),
