@@ -18,6 +18,12 @@ export function lockedColumns(lock: Lock, target: string, relation: readonly str
   return (own(sources, canonicalRelation(relation)) ?? own(sources, relation.join('.')))?.columns;
 }
 
+/** What a relation is, as last read and as the warehouse says it; null where the lock does not know. */
+export function lockedType(lock: Lock, target: string, relation: readonly string[]): string | null {
+  const sources = own(lock.targets, target)?.sources ?? {};
+  return (own(sources, canonicalRelation(relation)) ?? own(sources, relation.join('.')))?.relation ?? null;
+}
+
 const own = <T>(values: Readonly<Record<string, T>>, key: string): T | undefined =>
   Object.hasOwn(values, key) ? values[key] : undefined;
 

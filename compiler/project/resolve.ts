@@ -57,7 +57,9 @@ export interface ResolvedSync {
   readonly mode: Mode;
   /** False: checked, but neither compiled nor run. */
   readonly enabled: boolean;
-  readonly strategy: 'checksum' | 'watermark' | 'all';
+  readonly strategy: 'snapshot' | 'checksum' | 'watermark' | 'all';
+  /** True where the strategy is chosen here, and not declared. */
+  readonly isAuto: boolean;
   readonly relation: readonly string[];
   /** A condition over the source's columns, in the warehouse's SQL. */
   readonly where: string | null;
@@ -103,6 +105,8 @@ export interface ResolvedSync {
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
+  /** What the source is, as the lock says it: a table or a view; null where it does not say. */
+  readonly sourceType: string | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
   /** Keys that the sync or `defaults:` has: a rule judges what was asked for, not what is so without a word. */
@@ -118,7 +122,7 @@ export interface ResolveOptions {
   readonly vars?: Vars;
 }
 
-/** What each mode does when no strategy is asked for, and the only one that fits it here. */
+/** What each mode does when no strategy is asked for; a mirror may take `snapshot` besides, see strategy.ts. */
 export const STRATEGIES = { mirror: 'checksum', append: 'watermark', full: 'all', one_time: 'all' } as const;
 
 const strings = (vars: unknown): Vars =>
@@ -361,6 +365,8 @@ function resolveSync(
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,
+    isAuto: sync.strategy === undefined || sync.strategy === 'auto',
+    sourceType: null,
     columns: [],
     given: new Set(Object.keys(sync)),
     locate,
