@@ -82,6 +82,10 @@ const STATE = [
   'retried',
   'old_checksum',
   'old_key',
+  'old_identity',
+  'old_where',
+  'snapshot_from',
+  'snapshot_was',
 ];
 /** What `pending` keeps for the commit of a run, also of a resumed one. */
 const PENDING = ['watermark_to', 'adopted'];
@@ -122,6 +126,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
   for (const sync of plan.syncs) {
     const { check, steps } = linterOf(sync);
     steps('run', sync.probe);
+    if (sync.snapshot) check('run', sync.snapshot.probe);
     steps('run', sync.capture.fill);
     steps('run', sync.capture.checks);
     check('run', sync.capture.totals, 'next_batch');
@@ -147,6 +152,13 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     check('run', sync.deliver.checkpoint, 'next_batch');
     steps('commit', sync.commit);
     steps('bare', sync.cleanup);
+    if (sync.snapshot) {
+      const { drop, prolong, anew } = sync.snapshot;
+      check('bare', drop, 'snapshot_name');
+      check('run', prolong);
+      for (const part of [anew.fill, anew.forward, anew.destroy]) steps('run', part ?? []);
+      for (const part of [anew.preview, anew.renamed]) if (part) check('run', part.changes);
+    }
     steps('reset', sync.reset);
     const { exists, owner, read, lease, renew, release, unlock } = sync.state;
     for (const file of [exists, owner, read, lease, renew, release, unlock, sync.rejects]) check('bare', file);

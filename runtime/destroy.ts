@@ -1,6 +1,7 @@
 import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
-import { applySync, begin, ensureState, interruptedRun } from './sync.ts';
+import type { Baseline } from './state.ts';
+import { applySync, begin, dropRun, ensureState, interruptedRun } from './sync.ts';
 
 /**
  * Drops a sync's staging tables; with `data`, first takes everything back that its ledger knows: tombstones for
@@ -30,7 +31,8 @@ export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
         `Mixpanel did not take back everything of ${sync.name}: \`syncline rejects ${sync.name}\` lists what is left. Its tables are kept; run destroy --data again, or without --data.`,
         { retryable: true },
       );
-    for (const n of state.names) await runner.steps(sync.cleanup, { ...values, run: n });
+    const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+    for (const n of state.names) await dropRun(runner, sync, baseline, n, values);
     await lease.write(() => runner.steps(sync.destroy.drop, values));
     isGone = true;
   } finally {

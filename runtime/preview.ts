@@ -4,6 +4,7 @@ import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf, staleDecisions } from './mapping.ts';
 import type { Runner } from './run.ts';
+import { probeSnapshot } from './snapshot.ts';
 import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
@@ -65,10 +66,13 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   const unreleased = state.holder !== null;
-  const probed = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const columns = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const probed = renamedFrom === null ? await probeSnapshot(runner, sync, baseline, columns) : columns;
   const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
+  const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
+  const from = (anew && (renamedFrom === null ? anew.preview : anew.renamed)) ?? is;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
-    runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
+    runner.rows((forward ? from.forward : null) ?? from.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
   const stale = staleDecisions(sync, baseline);
   const route = baseline === null ? ('initial' as const) : ('changes' as const);
@@ -81,7 +85,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     };
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
-    if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
+    if (old && from.forward !== null) choices.push(await priced('forward', read(true, old.values)));
     return {
       ...common,
       ...tally(sync, []),
@@ -94,7 +98,8 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   }
   const way = routeOf(sync, baseline);
   const rows = await read(way.forward, way.values);
-  const shown = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
+  const counted = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
+  const shown = sync.snapshot === null ? counted : shownBefore(counted, rows);
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
@@ -223,6 +228,13 @@ function refusalsOf(runner: Runner, sync: SyncPlan, rows: readonly Row[]): Previ
       );
       return [{ code: code === 'guard' ? code : 'check-failed', message }];
     });
+}
+
+/** With snapshots the rows that Mixpanel shows are told by those that the table has, and by what changed. */
+function shownBefore(count: number, rows: readonly Row[]): number {
+  const rowsOf = (change: string): number =>
+    rows.filter((r) => r['row_change'] === change).reduce((n, r) => n + Number(r['row_count']), 0);
+  return count - rowsOf('insert') + rowsOf('delete');
 }
 
 /** What the guards of the capture will say to these counts. */

@@ -43,6 +43,10 @@ export interface Baseline {
   readonly late_window_ms?: number | null;
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
+  /** The snapshot that the next run compares with, and when the warehouse drops it, by its clock. */
+  readonly snapshot?: { readonly name: string; readonly untilMs: number; readonly modifiedMs: number | null };
+  /** The snapshot that was compared with, which goes once this baseline is on record. */
+  readonly replaces?: string;
   /** 1 where the run takes back everything, for a sync that is being destroyed. */
   readonly purged?: number;
   readonly mapping: SyncPlan['mapping'];
@@ -154,6 +158,7 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
     resend: 0,
     backfill: 0,
     position: baseline?.watermark_to ?? null,
+    ...snapshotValues(sync, baseline),
     adopted: 0,
     ...retiredNames(plan, sync, baseline),
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
@@ -165,15 +170,51 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
   };
 }
 
+/** The snapshot of the last run, and what was sent of it: SQL of that run's plan. */
+function snapshotValues(sync: SyncPlan, baseline: Baseline | null): Values {
+  const { snapshot, expressions } = baseline ?? {};
+  if (sync.snapshot === null || !snapshot || !expressions) return { snapshot_was: null };
+  const { checksum, key, identity = '', where = '' } = expressions;
+  return {
+    snapshot_from: snapshot.name,
+    snapshot_was: snapshot.name,
+    old_checksum: checksum,
+    old_key: key,
+    old_identity: identity,
+    old_where: where,
+  };
+}
+
+const SNAPSHOT = '__snapshot_';
+
+/** The snapshots that a run of that number may have left; those of a former name of the sync are known by the baseline. */
+export function snapshotsOf(sync: SyncPlan, baseline: Baseline | null, run: number): readonly string[] {
+  const known = [baseline?.snapshot?.name, baseline?.replaces].filter((n) => n?.endsWith(`${SNAPSHOT}${run}`) === true);
+  return [...new Set([`${sync.name}${SNAPSHOT}${run}`, ...(known as string[])])];
+}
+
 /** What the run will leave for the next one. */
 export function baselineOf(sync: SyncPlan, values: Values): Baseline {
   return {
     mapping: sync.mapping,
     expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),
+    ...(sync.snapshot === null || values['purged'] === 1 ? {} : snapshotLeft(sync, sync.snapshot.days, values)),
     ...(sync.kind === 'lookup_table' ? { content: text(values['content']) } : {}),
     ...namesLeft(sync, values),
     ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
+  };
+}
+
+function snapshotLeft(sync: SyncPlan, days: number, values: Values): Pick<Baseline, 'snapshot' | 'replaces'> {
+  const from = text(values['snapshot_from']);
+  return {
+    snapshot: {
+      name: `${sync.name}${SNAPSHOT}${String(values['run'])}`,
+      untilMs: Number(values['probed_ms']) + days * 86_400_000,
+      modifiedMs: values['source_modified'] == null ? null : Number(values['source_modified']),
+    },
+    ...(from === null ? {} : { replaces: from }),
   };
 }
 

@@ -8,8 +8,9 @@ import type { Decision } from './mapping.ts';
 import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
+import { probeSnapshot } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
-import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
+import { baselineOf, markOf, packed, snapshotsOf, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
 import type { Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
@@ -362,14 +363,35 @@ type Story = SyncRun &
   Held & { readonly onUnanswered: (startedAt: number) => void; readonly onStatement: (file: string) => void };
 
 async function drop(story: Story, state: State, gone: (n: number) => boolean): Promise<void> {
+  const { sync, runner, values } = story;
+  const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+  // The snapshot that the next run compares with stays, and its number with it: it goes when another one replaces it.
+  const kept = baseline?.snapshot?.name;
+  const isKept = (n: number): boolean => kept !== undefined && snapshotsOf(sync, baseline, n).includes(kept);
   const dead = state.names.filter(gone);
-  if (dead.length === 0) return;
-  for (const run of dead) await story.runner.steps(story.sync.cleanup, { ...story.values, run }, story.onStatement);
+  if (dead.every((n) => isKept(n) && n < state.version)) return;
+  for (const run of dead)
+    await dropRun(runner, sync, baseline, run, { ...values, kept: kept ?? null }, story.onStatement);
   const names = state.names
-    .filter((n) => !gone(n))
+    .filter((n) => !gone(n) || isKept(n))
     .map((n) => `${n} `)
     .join('');
   await story.lease.write(() => story.runner.statement(story.sync.state.forget, { ...story.values, names }));
+}
+
+/** Drops what a run of that number may have left, but for the snapshot that is kept. */
+export async function dropRun(
+  runner: Runner,
+  sync: SyncPlan,
+  baseline: Baseline | null,
+  run: number,
+  values: Values,
+  onStatement?: (file: string) => void,
+): Promise<void> {
+  await runner.steps(sync.cleanup, { ...values, run }, onStatement);
+  if (sync.snapshot === null) return;
+  for (const name of snapshotsOf(sync, baseline, run))
+    if (name !== values['kept']) await runner.statement(sync.snapshot.drop, { ...values, run, snapshot_name: name });
 }
 
 /** probe → capture → deliver → commit */
@@ -403,10 +425,19 @@ async function fresh(story: Story): Promise<void> {
     adopted,
   };
   const { backfill } = story;
-  const fill = purge ?? (route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill);
+  // Where no snapshot of a last run is, the ledger alone tells what Mixpanel shows.
+  const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
+  const forward = anew ? anew.forward : sync.capture.forward;
+  const fill = purge
+    ? (anew?.destroy ?? purge)
+    : route.forward && forward
+      ? forward
+      : (anew?.fill ?? sync.capture.fill);
   let values = await runner.stoppable(story.stop, async () => {
     // What is taken back is not read from the source, which may be gone in all but name.
-    const probed = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
+    const probed = purge
+      ? known
+      : await probeSnapshot(runner, sync, baseline, await runner.steps(sync.probe, known, story.onStatement));
     const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
     const filled = await runner.steps(fill, bounds, story.onStatement);
     if (!purge) await runner.steps(sync.capture.checks, filled, story.onStatement);
@@ -418,7 +449,7 @@ async function fresh(story: Story): Promise<void> {
   // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
   if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
   const manner = { ...(adopted === 1 ? { adopted } : {}), ...(purge ? { purged: 1 } : {}) };
-  const pending = packed(JSON.stringify({ ...baselineOf(sync, values), ...manner }));
+  const pending = packed(JSON.stringify({ ...baselineOf(sync, { ...values, ...manner }), ...manner }));
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({

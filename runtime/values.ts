@@ -21,7 +21,7 @@ function valueOf(late: Late, values: Values, label: string): number | string | n
  * SQL of an earlier plan, from the state: texts and names are closed, and nothing ends the statement or starts a
  * comment. That it stands in parentheses of its own is the template's doing.
  */
-const EXPRESSION = /^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?!--|\/\*)[^'";])+$/;
+const EXPRESSION = /^(?:'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`\\]|\\.)*`|(?!--|\/\*)[^'"`;])+$/s;
 
 /** Late values that are inlined: each type has one strict form, and null has none. */
 const INLINE: Readonly<Record<Late['type'], RegExp | null>> = {
@@ -37,8 +37,9 @@ export function toQuery(statement: Statement, values: Values, label: string): Qu
   const sql = statement.sql
     .map((part) => {
       if (typeof part === 'string') return part;
-      const text = String(valueOf(part, values, label));
-      if (!INLINE[part.type]?.test(text)) throw invalid(part, label);
+      const value = valueOf(part, values, label);
+      const text = String(value);
+      if (value === null || !INLINE[part.type]?.test(text)) throw invalid(part, label);
       return text;
     })
     .join('');

@@ -329,6 +329,42 @@ export interface SyncPlan {
   expressions: null | {
     checksum: string;
     key: string;
+    /**
+     * With snapshots: what a row was sent as, as the columns of a select
+     */
+    identity?: string;
+    /**
+     * With snapshots: the condition that rows came under
+     */
+    where?: string;
+  };
+  /**
+   * Strategy snapshot: a run compares a snapshot of the table with that of the last run
+   */
+  snapshot: null | {
+    /**
+     * How long the warehouse keeps a snapshot
+     */
+    days: number;
+    /**
+     * When the table was written, whether the snapshot is there, and whether a reject is to be tried again
+     */
+    probe: string;
+    drop: string;
+    /**
+     * Keeps the snapshot of a table that did not change
+     */
+    prolong: string;
+    /**
+     * Where no snapshot of a last run is: what Mixpanel shows is what the ledger says
+     */
+    anew: {
+      fill: SqlStep[];
+      forward: null | SqlStep[];
+      destroy: SqlStep[];
+      preview: SnapshotPreview;
+      renamed: null | SnapshotPreview;
+    };
   };
   /**
    * What people decided, by the hash of exactly one change of the mapping
@@ -414,6 +450,10 @@ export interface DeliverStep {
    * Runs before restart, abandon and outcome in one transaction with them, where their fence locks nothing: until it ends nobody takes the lease
    */
   hold: null | string;
+}
+export interface SnapshotPreview {
+  changes: string;
+  forward: null | string;
 }
 /**
  * A sync without write access: its query is delivered as it is read, its state is a file
@@ -1150,7 +1190,7 @@ export interface Sync {
   name: string;
   kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   mode: 'mirror' | 'append' | 'full' | 'one_time';
-  strategy?: 'auto' | 'checksum' | 'watermark' | 'all';
+  strategy?: 'auto' | 'snapshot' | 'checksum' | 'watermark' | 'all';
   /**
    * false: checked, but neither compiled nor run; its state stays
    */

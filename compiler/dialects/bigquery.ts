@@ -156,6 +156,8 @@ export const bigquery: Dialect = {
   embedded: false,
   fileLock: false,
   readsPartitions: true,
+  // Neither views nor external tables (documentation: Introduction to table snapshots).
+  snapshots: (relation) => relation === 'BASE TABLE' || relation === 'CLONE',
   qualifier: 'dataset',
   readsText: true,
   flattens: true,

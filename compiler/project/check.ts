@@ -10,10 +10,11 @@ import { COMMON, KINDS, ON_DELETE } from './kinds.ts';
 import { isRecord } from './parse.ts';
 import type { ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
 import { STRATEGIES } from './resolve.ts';
+import { snapshotProblem } from './strategy.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name'>;
+type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name' | 'snapshots'>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -98,7 +99,7 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
   },
   (s, report) => {
     const fits = STRATEGIES[s.mode];
-    if (s.strategy !== fits)
+    if (s.strategy !== fits && !(s.strategy === 'snapshot' && s.mode === 'mirror'))
       report(
         diagnostic(
           'wrong-value',
@@ -365,6 +366,10 @@ export function joinLock(
     partitioning: entry.partitioning ?? null,
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
+  if (joined.strategy === 'snapshot') {
+    const problem = snapshotProblem(joined, dialect);
+    if (problem !== undefined) fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
+  }
   const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);
   if (dialect.readsPartitions && insertTime && insertTime.partition !== true)
     report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));

@@ -60,7 +60,9 @@ export interface ResolvedSync {
   readonly mode: Mode;
   /** False: checked, but neither compiled nor run. */
   readonly enabled: boolean;
-  readonly strategy: 'checksum' | 'watermark' | 'all';
+  readonly strategy: 'snapshot' | 'checksum' | 'watermark' | 'all';
+  /** True where the strategy is chosen here, and not declared. */
+  readonly isAuto: boolean;
   readonly relation: readonly string[];
   /** A condition over the source's columns, in the warehouse's SQL. */
   readonly where: string | null;
@@ -124,7 +126,7 @@ export interface ResolveOptions {
   readonly vars?: Vars;
 }
 
-/** What each mode does when no strategy is asked for, and the only one that fits it here. */
+/** What each mode does when no strategy is asked for; a mirror may take `snapshot` besides, see strategy.ts. */
 export const STRATEGIES = { mirror: 'checksum', append: 'watermark', full: 'all', one_time: 'all' } as const;
 
 const strings = (vars: unknown): Vars =>
@@ -374,6 +376,7 @@ function resolveSync(
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,
+    isAuto: sync.strategy === undefined || sync.strategy === 'auto',
     type: null,
     partitioning: null,
     columns: [],

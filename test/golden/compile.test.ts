@@ -104,6 +104,38 @@ describe('compiled SQL', () => {
     expect(compiledFiles(plan!)[sources]).not.toContain('PROJECT');
   });
 
+  test('snapshots on bigquery, with a key and without: what reads otherwise than with checksums', async () => {
+    const of = async (name: 'mirror-keyed' | 'mirror-unkeyed'): Promise<(statement: string) => string> => {
+      const syncs = CASES[name].replace('mode: mirror', 'mode: mirror\n    strategy: snapshot');
+      const files = { ...onWarehouse('bigquery', CASES[name]), 'syncs/shop.yml': syncs };
+      const compiled = compiledFiles((await compileFiles(files)).plan!);
+      return (statement) => compiled[`purchases/${statement}.sql`] ?? '';
+    };
+    const [keyed, unkeyed] = [await of('mirror-keyed'), await of('mirror-unkeyed')];
+    // What follows the changes is as with checksums, and long.
+    const changes = (text: string): string =>
+      text
+        .slice(0, text.indexOf('\nselect * from changes'))
+        .replaceAll(/to_hex\(md5\(.*(?= as (?:syncline_checksum|insert_id))/g, '…');
+    const parts = Object.fromEntries(
+      [
+        'probe_snapshot',
+        'create_snapshot',
+        'ledger_exceptions',
+        'check_max_deletes',
+        'prolong_snapshot',
+        'drop_snapshot',
+      ]
+        .map((statement) => [statement, keyed(statement)])
+        .concat([
+          ['capture, changes', changes(keyed('capture'))],
+          ['capture_forward, changes', changes(keyed('capture_forward'))],
+          ['capture without a key, changes', changes(unkeyed('capture'))],
+        ]),
+    ) as Record<string, string>;
+    await expect(sections(parts)).toMatchFileSnapshot('expected/snapshot.bigquery.sql');
+  });
+
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {
     const files = compiledFiles((await compileFiles(onWarehouse('redshift', CASES['append-late-window']))).plan!);
     const of = (name: string): string => files[`purchases/${name}.sql`] ?? '';

@@ -70,6 +70,7 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
     'syncs/shop.yml': profiles(),
   },
   'property-twice': shop('    key: order_id', '    key: order_id\n    properties: { rename: { amount: weight } }'),
+  'snapshot-unfit': shop('    key: order_id', '    key: order_id\n    strategy: snapshot'),
   'where-invalid': shop('    key: order_id', '    key: order_id\n    where: "true) or (1 = 1"'),
   'mode-needs': shop('mode: mirror', 'mode: append'),
   'mode-refuses': shop('    key: order_id', '    key: order_id\n    insert_time: loaded_at'),

@@ -18,8 +18,15 @@ const RANKS: readonly (readonly [RegExp, number])[] = [
 const rank = (file: string): number => RANKS.find(([pattern]) => pattern.test(file))?.[1] ?? 2;
 
 /** A statement with a value in each hole, and the types of its parameters. */
-function runnable({ sql, binds }: Plan['statements'][string]) {
-  const expression = { old_checksum: "'x'", old_key: "'x'" };
+function runnable({ sql, binds }: Plan['statements'][string], identity = '') {
+  const expression = {
+    old_checksum: "'x'",
+    old_key: "'x'",
+    old_where: 'true',
+    old_identity: identity,
+    snapshot_from: 'before__snapshot_6',
+    snapshot_name: 'before__snapshot_6',
+  };
   return {
     sql: sql
       .map((part) =>
@@ -48,7 +55,11 @@ onEngine(missing(), 'GoogleSQL', () => {
     const errors: string[] = [];
     const known = new Set<string>();
     let checked = 0;
-    for (const { name, plan, columns } of await compiledOn('bigquery', RIGHTS)) {
+    const all = [
+      ...(await compiledOn('bigquery', RIGHTS)),
+      ...(await compiledOn('bigquery', RIGHTS, ['mirror-unkeyed', 'mirror-renamed', 'profiles-mirror'], 'snapshot')),
+    ];
+    for (const { name, plan, columns } of all) {
       const session = sessionOf(sql, columns);
       const files = Object.keys(plan.statements).sort((a, b) => rank(a) - rank(b));
       const run = (file: string, text: string, parameters = {}): void => {
@@ -56,10 +67,11 @@ onEngine(missing(), 'GoogleSQL', () => {
         if (error !== undefined) errors.push(`${name} ${file}: ${error}`);
         checked++;
       };
+      run('before', 'create snapshot table mixpanel.before__snapshot_6 clone main.orders');
       for (const file of files) {
         const statement = plan.statements[file];
         if (!statement) continue;
-        const { sql: text, parameters } = runnable(statement);
+        const { sql: text, parameters } = runnable(statement, plan.syncs[0]?.expressions?.identity);
         // What is the same word for word needs no second look, unless it makes a table.
         if (rank(file) === 2 && known.has(text)) continue;
         known.add(text);

@@ -84,6 +84,7 @@ export class Metadata {
   readonly #tables = new Map<string, Table>();
   readonly #own = new Set<string>();
   #lastMs = 0;
+  #viewed = 0;
 
   constructor(ask: Ask, query: Query) {
     this.#ask = ask;
@@ -355,7 +356,9 @@ export class Metadata {
       if (view.endsWith('.TABLES') && !/\bddl\b/i.test(statement)) continue;
       const types = informationSchema(dataset)[view] ?? {};
       const rows = await rowsOf(dataset, statement);
-      const name = `${await this.temporary(project)}.${view.replace('INFORMATION_SCHEMA.', 'v_')}`;
+      // Statements that run at once each have one of their own.
+      const place = (this.#viewed = (this.#viewed + 1) % 64);
+      const name = `${await this.temporary(project)}.${view.replace('INFORMATION_SCHEMA.', 'v_')}_${place}`;
       const columns = Object.entries(types).map(([column, type]) => `cast(null as ${type}) as ${column}`);
       await this.#query(project, `drop table if exists ${quoted(name)}`);
       await this.#query(project, `create table ${quoted(name)} as select ${columns.join(', ')} limit 0`);

@@ -1,0 +1,22 @@
+import type { Dialect } from '../dialects/dialect.ts';
+import type { ResolvedSync } from './resolve.ts';
+
+/** A condition that another moment or another table may answer otherwise for the same row. */
+const UNSTEADY = /\b(select|current_(timestamp|date|datetime|time)|now|rand|generate_uuid|session_user)\b|@/i;
+
+/**
+ * Why a mirror cannot compare two snapshots of its table; undefined where it can. What Mixpanel shows of a row is then
+ * computed from the older one, so nothing may decide about a row but its values.
+ */
+export function snapshotProblem(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snapshots'>): string | undefined {
+  const { mode, history, onDelete, where, type, relation } = sync;
+  if (mode !== 'mirror') return `mode ${mode} compares nothing`;
+  if (dialect.snapshots === null) return `syncline makes no snapshots on ${dialect.name}`;
+  if (history !== null) return 'what history shows depends on the clock, and only the ledger keeps what was shown';
+  if (onDelete === 'ignore') return 'with `on_delete: ignore` only the ledger remembers rows that are gone';
+  if (where !== null && UNSTEADY.test(where))
+    return 'the condition `where:` depends on more than the row, so the ledger keeps which rows came under it';
+  if (type !== null && !dialect.snapshots(type))
+    return `${relation.join('.')} is no table but a ${type.toLowerCase()}, and only tables have snapshots`;
+  return undefined;
+}

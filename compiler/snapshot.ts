@@ -1,0 +1,109 @@
+import type { SqlStep, SyncPlan } from '../schemas/types.ts';
+import type { Dialect, Sql } from './dialects/dialect.ts';
+import { sql } from './dialects/dialect.ts';
+import type { Add, Place } from './lower.ts';
+import type { Mapping } from './mapping/mapping.ts';
+import type { Source } from './mapping/wire.ts';
+import type { ResolvedSync } from './project/resolve.ts';
+import { nothingOf } from './removal.ts';
+import type { Context, LateName, Values } from './render.ts';
+import { bound, hole, LATE } from './render.ts';
+
+/*
+ * Strategy `snapshot`: a run makes a zero-copy snapshot of the table and compares it with that of the run before. What
+ * Mixpanel shows of a row is computed from the older one, by the expressions of the run that sent it; the ledger holds
+ * only the rows of which that is not so.
+ */
+
+/** A snapshot that nobody compares for so long is gone. */
+const DAYS = 21;
+const NOT_MADE =
+  'No snapshot of the source could be made, and nothing was sent: only tables have one, and whoever runs this needs the role dataOwner on the staging dataset. With `strategy: checksum` none is needed.';
+
+/** What templates of the strategy share; of the others it is only known that it is not theirs. */
+export function snapshotContext(
+  dialect: Dialect,
+  place: Place,
+  sync: ResolvedSync,
+  source: Source,
+  ending: (name: string, late: LateName) => Sql,
+): Values {
+  if (sync.strategy !== 'snapshot') return { snapshot: false };
+  const table = ending(`${sync.name}__snapshot_0`, 'run');
+  return {
+    snapshot: true,
+    // False where there is no snapshot of a last run: then the ledger tells all that Mixpanel shows.
+    has_before: true,
+    snapshot_days: DAYS,
+    snapshot_table: table,
+    snapshot_rows: dialect.rowsOf(table, source.columns, sync.where),
+    // What is excluded by now may be part of the old checksum.
+    snapshot_old_rows: dialect.rowsOf(table, sync.columns, sync.where),
+    before: ending('0', 'snapshot_from'),
+    before_exists: dialect.tableExists(place.staging, bound(dialect, 'snapshot_was')),
+    modified_of: dialect.relation([...sync.relation.slice(0, -1), '__TABLES__']),
+    table_text: dialect.text(sync.relation.at(-1) ?? ''),
+    named_snapshot: ending('0', 'snapshot_name'),
+    old_where: hole('old_where'),
+    old_identity: hole('old_identity'),
+    // The one place that says which rows of both snapshots are compared; rows of the ledger always are.
+    compared: sql('true'),
+  };
+}
+
+/** The context of what a run reads: the snapshot that it makes in place of the table. */
+export const ofSnapshot = (context: Context): Context =>
+  context.with({ source: context.get('snapshot_rows'), old_source: context.get('snapshot_old_rows') });
+
+/** What the next run computes of this run's snapshot besides key and checksum: what its rows were sent as, and which. */
+export const oldSide = (sync: ResolvedSync, { identity }: Mapping) => ({
+  identity: identity.map((c) => `${c.sql} as syncline_${c.name}`).join(', '),
+  where: sync.where ?? 'true',
+});
+
+export const createSnapshot = (add: Add): string => add('create_snapshot', { failure: NOT_MADE, repeatable: false });
+
+/** The statements of the strategy that other parts of a plan do not have. */
+export function snapshotOf(
+  add: Add,
+  context: Context,
+  given: {
+    readonly filled: (name: string, from: Context) => SqlStep[];
+    readonly outbox: string;
+    readonly mayForward: boolean;
+    readonly preview: Context;
+    readonly renamed: Context | undefined;
+  },
+): NonNullable<SyncPlan['snapshot']> {
+  const { filled, outbox, mayForward, preview, renamed } = given;
+  const unknown = { has_before: false };
+  const anew = ofSnapshot(context).with(unknown);
+  const previewed = (prefix: string, from: Context) => ({
+    changes: add(`${prefix}_anew`, { template: 'preview', context: from.with(unknown) }),
+    forward: mayForward
+      ? add(`${prefix}_anew_forward`, { template: 'preview', context: from.with({ ...unknown, forward: true }) })
+      : null,
+  });
+  const returns = (['probed_ms', 'source_modified', 'snapshot_there', 'retry'] as const).map((name) => ({
+    name,
+    type: LATE[name],
+  }));
+  const gone = add('destroy_anew', {
+    template: 'capture',
+    context: nothingOf(context).with(unknown),
+    repeatable: false,
+  });
+  return {
+    days: DAYS,
+    probe: add('probe_snapshot', { returns }),
+    drop: add('drop_snapshot'),
+    prolong: add('prolong_snapshot'),
+    anew: {
+      fill: filled('capture_anew', anew),
+      forward: mayForward ? filled('capture_anew_forward', anew.with({ forward: true })) : null,
+      destroy: [{ kind: 'sql', run: [outbox, gone], atomic: false }],
+      preview: previewed('preview', preview),
+      renamed: renamed === undefined ? null : previewed('rename_preview', renamed),
+    },
+  };
+}
