@@ -14,6 +14,7 @@ import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { mappedColumns, sourceOf } from './mapping/wire.ts';
+import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
@@ -160,13 +161,16 @@ export function lowerSync(
   const outboxTable = table('outbox');
   const analyzed = renderer.has('analyze') ? [add('analyze')] : [];
   const record = add('run_record');
-  const made = [outboxTable, ...(hasSnapshot ? [createSnapshot(add)] : [])];
+  const partitioning = hasSnapshot ? partitioningOf(dialect, sync, source) : null;
+  const made = [outboxTable, ...(hasSnapshot ? createSnapshot(add, partitioning) : [])];
   const filled = (name: string, from: Context): SqlStep[] => [
     step([...made, add(name, { template: 'capture', context: from, repeatable: false }), ...analyzed]),
   ];
   // Without a key a row is named by its checksum, and what a snapshot says of it has no other name.
   const mayForward = mirror && !(hasSnapshot && context.get('twins') === true);
   const renamed = sync.renamedFrom === null ? null : formerly(sync.renamedFrom);
+  const asked = { filled, partitioning, outbox: outboxTable, mayForward, preview, renamed: renamed?.preview };
+  const snapshot = hasSnapshot ? snapshotOf(add, context, asked) : null;
   return {
     ...describe(dialect, sync, source, known),
     overridden,
@@ -178,9 +182,7 @@ export function lowerSync(
           ...(hasSnapshot ? oldSide(sync, known) : {}),
         }
       : null,
-    snapshot: hasSnapshot
-      ? snapshotOf(add, context, { filled, outbox: outboxTable, mayForward, preview, renamed: renamed?.preview })
-      : null,
+    snapshot,
     decisions: sync.decisions,
     adopts: sync.initial === 'skip',
     guards: guardsOf(sync),
@@ -212,8 +214,9 @@ export function lowerSync(
     probe: probeOf(sync, probe, add),
     capture: {
       fill: [
+        ...(snapshot?.partitions ? [step(made), ...snapshot.partitions.changed] : []),
         step([
-          ...made,
+          ...(snapshot?.partitions ? [] : made),
           add('capture', { context: captured, repeatable: false }),
           ...analyzed,
           ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
@@ -413,7 +416,7 @@ function contextOf(
   const outbox = ending(`${sync.name}__outbox_0`, 'run');
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   const rowsOf = (columns: readonly { readonly name: string }[], properties: readonly string[]): Sql =>
-    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, sync.where), properties);
+    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, conditionOf(dialect, sync)), properties);
   return {
     sync: dialect.text(sync.name),
     former: dialect.text(sync.renamedFrom ?? sync.name),

@@ -85,6 +85,8 @@ const STATE = [
   'old_identity',
   'old_where',
   'snapshot_from',
+  'partitions',
+  'whole',
   'snapshot_was',
 ];
 /** What `pending` keeps for the commit of a run, also of a resumed one. */

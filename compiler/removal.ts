@@ -39,8 +39,14 @@ export function destroyOf(
 }
 
 /** No row is there any more: everything that Mixpanel shows vanished. */
-export const nothingOf = (context: Context): Context =>
-  context.with({ twins: false, source: sql(`(select * from ${context.get('source') as Sql} as e where 1 = 0)`) });
+export function nothingOf(context: Context): Context {
+  const nothing = sql(`(select * from ${context.get('source') as Sql} as e where 1 = 0)`);
+  return context.with({
+    twins: false,
+    source: nothing,
+    ...(context.get('snapshot') === true ? { compared_source: nothing } : {}),
+  });
+}
 
 function whyKept({ kind, mode, onDelete }: ResolvedSync): string | null {
   if (kind === 'lookup_table') return 'Mixpanel takes no empty lookup table: delete it in the settings of its project';

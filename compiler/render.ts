@@ -43,6 +43,8 @@ export const LATE = {
   resend: 'integer',
   retired: 'text',
   retried: 'text',
+  partitions: 'ranges',
+  whole: 'integer',
   old_checksum: 'expression',
   old_key: 'expression',
   old_identity: 'expression',
@@ -423,7 +425,9 @@ function fill(dialect: Dialect, pieces: readonly Piece[], context: Context): Pic
       else value.forEach(add);
     } else if ('hole' in piece) {
       end();
-      sql.push(piece.hole);
+      const { type } = piece.hole;
+      const item = type === 'ranges' ? (context.get(`${piece.hole.name}_item`) as readonly Sql[]) : undefined;
+      sql.push(item === undefined ? piece.hole : { ...piece.hole, item: [...item] });
     } else {
       let position = binds.findIndex((b) => b.name === piece.bind.name);
       if (position < 0) position = binds.push(piece.bind) - 1;
@@ -435,7 +439,9 @@ function fill(dialect: Dialect, pieces: readonly Piece[], context: Context): Pic
   return { sql, binds };
 }
 
-/** A statement as people review it: holes as `${name}`, binds as the driver takes them. */
+/** A statement as people review it: holes as `${name}`, ranges with what one of them looks like, binds as the driver takes them. */
 export function statementText(sql: Statement['sql']): string {
-  return sql.map((part) => (typeof part === 'string' ? part : `\${${part.name}}`)).join('');
+  const said = ({ name, item }: Late): string =>
+    item === undefined ? name : `${name}: ${item.slice(0, 3).join('…')}${item[3] ?? ''}…`;
+  return sql.map((part) => (typeof part === 'string' ? part : `\${${said(part)}}`)).join('');
 }

@@ -133,7 +133,9 @@ export interface Route {
 export function routeOf(sync: SyncPlan, baseline: Baseline | null, flag?: Decision): Route {
   const verdict = compareMapping(sync, baseline);
   const plain: Route = { forward: false, values: { resend: flag === 'resend' ? 1 : 0 } };
-  if (verdict.kind === 'same' || verdict.kind === 'compatible') return plain;
+  // Only where rows are written as they were does a partition that did not change hold nothing that differs.
+  if (verdict.kind === 'same') return flag === 'resend' ? plain : { ...plain, values: { ...plain.values, whole: 0 } };
+  if (verdict.kind === 'compatible') return plain;
   // Who asks for a resend gets it, also where nothing would have to be sent.
   if (verdict.kind === 'rebase') {
     if (flag !== 'resend' && sync.capture.forward === null)

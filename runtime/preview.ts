@@ -97,7 +97,10 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     };
   }
   const way = routeOf(sync, baseline);
-  const rows = await read(way.forward, way.values);
+  // A former name's tables have other names.
+  const parts = anew === null && renamedFrom === null ? (sync.snapshot?.partitions ?? null) : null;
+  const { partitions = null } = parts ? await runner.steps(parts.changed, { ...values, ...way.values }) : values;
+  const rows = await read(way.forward, { ...way.values, partitions });
   const counted = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
   const shown = sync.snapshot === null ? counted : shownBefore(counted, rows);
   return {
@@ -108,20 +111,25 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     state: mark,
     decision,
     staleDecisions: stale,
-    reads: await readsOf(runner, sync, values),
+    reads: await readsOf(runner, sync, { ...values, partitions }),
     guards: guardsOf(sync, rows, shown),
     refusals: refusalsOf(runner, sync, rows),
   };
 }
 
 /** What the planner expects, as the first line of its plan ends (documentation of PostgreSQL and Redshift: EXPLAIN). */
-async function readsOf(runner: Runner, { preview }: SyncPlan, values: Values): Promise<Preview['reads']> {
+async function readsOf(runner: Runner, { preview, snapshot }: SyncPlan, values: Values): Promise<Preview['reads']> {
   if (preview.explain === '') return null;
   const estimated = await runner.estimate(preview.explain, values);
-  if (estimated !== undefined) return { rows: null, bytes: estimated };
+  if (estimated !== undefined) {
+    const everything = snapshot?.partitions?.everything;
+    const isPart = everything !== undefined && values['partitions'] !== everything;
+    const whole = isPart ? await runner.estimate(preview.explain, { ...values, partitions: everything }) : undefined;
+    return { rows: null, bytes: estimated, whole: whole ?? null };
+  }
   const [first] = await runner.rows(preview.explain, values);
   const [, rows, width] = /rows=(\d+) width=(\d+)\)$/.exec(String(Object.values(first ?? {})[0])) ?? [];
-  return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width) };
+  return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width), whole: null };
 }
 
 /** Where a sync's state is: under its own name, under its former one, or nowhere yet. */

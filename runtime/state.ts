@@ -173,9 +173,13 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
 /** The snapshot of the last run, and what was sent of it: SQL of that run's plan. */
 function snapshotValues(sync: SyncPlan, baseline: Baseline | null): Values {
   const { snapshot, expressions } = baseline ?? {};
-  if (sync.snapshot === null || !snapshot || !expressions) return { snapshot_was: null };
+  if (sync.snapshot === null) return { snapshot_was: null };
+  // Everything is read until it is proven that something need not be.
+  const read: Values = { partitions: sync.snapshot.partitions?.everything ?? null, whole: 1 };
+  if (!snapshot || !expressions) return { snapshot_was: null, ...read };
   const { checksum, key, identity = '', where = '' } = expressions;
   return {
+    ...read,
     snapshot_from: snapshot.name,
     snapshot_was: snapshot.name,
     old_checksum: checksum,

@@ -28,9 +28,17 @@ const INLINE: Readonly<Record<Late['type'], RegExp | null>> = {
   integer: /^-?\d+$/,
   word: /^[A-Za-z0-9_./-]+$/,
   text: null,
-  ranges: null,
+  ranges: /^-?\d+:-?\d+(?:,-?\d+:-?\d+)*$/,
   expression: EXPRESSION,
 };
+
+/** Ranges, `1:3,7:9`, as the plan says one of them. */
+function inRanges(text: string, [before = '', between = '', after = '', or = '']: readonly string[]): string {
+  return text
+    .split(',')
+    .map((range) => `${before}${range.replace(':', between)}${after}`)
+    .join(or);
+}
 
 /** A compiled statement with this run's values: holes inlined after their validator, the rest bound by the driver. */
 export function toQuery(statement: Statement, values: Values, label: string): Query {
@@ -40,7 +48,7 @@ export function toQuery(statement: Statement, values: Values, label: string): Qu
       const value = valueOf(part, values, label);
       const text = String(value);
       if (value === null || !INLINE[part.type]?.test(text)) throw invalid(part, label);
-      return text;
+      return part.item === undefined ? text : inRanges(text, part.item);
     })
     .join('');
   const binds = statement.binds.map((late): Bind => {

@@ -215,6 +215,10 @@ export interface Statement {
 export interface Late {
   name: string;
   type: 'integer' | 'text' | 'word' | 'ranges' | 'expression';
+  /**
+   * Of ranges: what stands before, between and after the two integers of one, and between two of them
+   */
+  item?: string[];
 }
 export interface SyncPlan {
   name: string;
@@ -350,6 +354,19 @@ export interface SyncPlan {
      * When the table was written, whether the snapshot is there, and whether a reject is to be tried again
      */
     probe: string;
+    /**
+     * Which partitions a run leaves unread; null where it reads the table whole
+     */
+    partitions: null | {
+      /**
+       * The ranges of the whole table
+       */
+      everything: string;
+      /**
+       * Says the ranges that are read: those that are not proven to be as in the last snapshot
+       */
+      changed: SqlStep[];
+    };
     drop: string;
     /**
      * Keeps the snapshot of a table that did not change
@@ -648,6 +665,10 @@ export interface Preview {
   reads: {
     rows: number | null;
     bytes: number;
+    /**
+     * Bytes of all partitions, where some are left unread
+     */
+    whole: number | null;
   } | null;
   guards: GuardPreview[];
   /**

@@ -1,3 +1,4 @@
+import { partitioningOf } from './bigquery-partitions.ts';
 import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
 import { jsonText } from './json.ts';
@@ -143,6 +144,13 @@ const sizeOf = (value: Sql): Sql => sql(`byte_length(${value})`);
 const metadata = (dataset: readonly string[], view: string): string =>
   [...dataset.map(ident), `INFORMATION_SCHEMA.${view}`].join('.');
 
+/** Its PARTITION BY; the text of a view may have a line like that of a table. */
+const PARTITIONING = `if(ends_with(table_type, 'VIEW'), null, regexp_extract(ddl, r'\\nPARTITION BY ([^\\n]*[^\\n;])'))`;
+const aboutTable = (columns: string, parts: readonly string[]): Sql =>
+  sql(
+    `select ${columns} from ${metadata(parts.slice(0, -1), 'TABLES')} where table_name = ${text(parts.at(-1) ?? '')}`,
+  );
+
 /** Google BigQuery, GoogleSQL (documentation: cloud.google.com/bigquery/docs). */
 export const bigquery: Dialect = {
   name: 'bigquery',
@@ -258,14 +266,12 @@ export const bigquery: Dialect = {
       `select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from ${metadata(dataset.reverse(), 'COLUMNS')} where table_name = ${text(table)} and is_hidden = 'NO' order by ordinal_position`,
     );
   },
-  described(parts) {
-    const [table = '', ...dataset] = [...parts].reverse();
-    // The text of a view may have a line like that of a table.
-    const partitioning = `if(ends_with(table_type, 'VIEW'), null, regexp_extract(ddl, r'\\nPARTITION BY ([^\\n]*[^\\n;])'))`;
-    return sql(
-      `select table_type as type, ${partitioning} as partitioning from ${metadata(dataset.reverse(), 'TABLES')} where table_name = ${text(table)}`,
-    );
+  partitions: {
+    of: (clause, columns) => partitioningOf(clause, columns, ident),
+    view: (parts) => sql(metadata(parts.slice(0, -1), 'PARTITIONS')),
+    made: (parts) => aboutTable(`unix_micros(creation_time) as made_us, ${PARTITIONING} as partitioning`, parts),
   },
+  described: (parts) => aboutTable(`table_type as type, ${PARTITIONING} as partitioning`, parts),
   tablesEnding: (staging, end) =>
     sql(
       `select left(table_name, length(table_name) - ${end.length}) as name from ${metadata([staging], 'TABLES')} where ends_with(table_name, ${text(end)})`,

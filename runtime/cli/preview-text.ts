@@ -52,10 +52,7 @@ export function text(told: Told): string {
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
-  if (p.reads)
-    lines.push(
-      `  reads about ${p.reads.rows === null ? '' : `${count(p.reads.rows, 'row')} of `}${told.sync?.source ?? 'the source'}, ${bytes(p.reads.bytes)}, as the warehouse's planner expects`,
-    );
+  if (p.reads) lines.push(...readBy(p.reads, told.sync));
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)
     lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);
@@ -130,6 +127,21 @@ const SIZES = [
 function bytes(n: number): string {
   const [unit, size] = SIZES.find(([, s]) => n >= s) ?? ['B', 1];
   return `${(n / size).toFixed(unit === 'B' || n / size >= 10 ? 0 : 1)} ${unit}`;
+}
+
+/** A table of that size is worth its partitions. */
+const LARGE_BYTES = 10e9;
+
+function readBy({ rows, bytes: read, whole }: NonNullable<Preview['reads']>, sync: SyncPlan | undefined): string[] {
+  const source = sync?.source ?? 'the source';
+  const of = whole === null ? '' : ` of ${bytes(whole)}: partitions that did not change stay unread`;
+  const line = `  reads about ${rows === null ? '' : `${count(rows, 'row')} of `}${source}, ${bytes(read)}${of}, as the warehouse's planner expects`;
+  const isWhole = sync?.snapshot != null && sync.snapshot.partitions === null && read >= LARGE_BYTES;
+  if (!isWhole) return [line];
+  return [
+    line,
+    `  ${source} is large, and no partitions of it can be left unread, so each run reads all of it: partitioned by a time, by day, a run reads the days that changed (of two years of which five days change, one part in 146)`,
+  ];
 }
 
 /** What an append cannot see: it reads rows by their insert time. */

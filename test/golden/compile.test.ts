@@ -136,6 +136,40 @@ describe('compiled SQL', () => {
     await expect(sections(parts)).toMatchFileSnapshot('expected/snapshot.bigquery.sql');
   });
 
+  test('partitions on bigquery: what says which are read, and what is read of them', async () => {
+    const files = onWarehouse(
+      'bigquery',
+      CASES['mirror-keyed'].replace('mode: mirror', 'mode: mirror\n    strategy: snapshot'),
+    );
+    const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+    Object.assign(written.targets['dev']?.sources['main.orders'] ?? {}, {
+      type: 'BASE TABLE',
+      partitioning: 'TIMESTAMP_TRUNC(loaded_at, DAY)',
+    });
+    const { plan } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+    const compiled = compiledFiles(plan!);
+    const of = (statement: string): string => compiled[`purchases/${statement}.sql`] ?? '';
+    const reads = (text: string): string =>
+      [...text.matchAll(/from \((?:select).*? from .*/g)]
+        .map(([line]) => line.replace(/select .*? from/, 'select … from'))
+        .join('\n');
+    expect(plan!.syncs[0]?.capture.fill.map(({ run, unless }) => ({ run, unless }))).toEqual([
+      { run: ['create_outbox', 'create_partitions', 'create_snapshot'].map((s) => `purchases/${s}.sql`) },
+      { run: ['purchases/changed_partitions.sql'], unless: 'purchases/no_partitions.sql' },
+      { run: ['purchases/capture.sql'] },
+    ]);
+    const parts = {
+      create_partitions: of('create_partitions'),
+      no_partitions: of('no_partitions'),
+      changed_partitions: of('changed_partitions'),
+      'capture, what is read': reads(of('capture').split('\nselect * from changes')[0] ?? ''),
+      'check_twin_keys, what is read': reads(of('check_twin_keys')),
+      explain: of('explain').replace(/select `.*` from/, 'select … from'),
+      'show, what is read': reads(of('show')),
+    };
+    await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
+  });
+
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {
     const files = compiledFiles((await compileFiles(onWarehouse('redshift', CASES['append-late-window']))).plan!);
     const of = (name: string): string => files[`purchases/${name}.sql`] ?? '';

@@ -120,6 +120,63 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `insert into ${schema}.items select i, datetime '2024-01-01 00:00:00', 0 from unnest(generate_array(1, 300)) as i`,
     );
 
+  test('partitions that did not change since the last snapshot are left unread', async () => {
+    const dir = await start(
+      bigquery(', staging: days_staging'),
+      `syncs:
+  - { name: days, kind: events, mode: mirror, strategy: snapshot, source: { relation: days.items }, event: Item, time: happened, key: id }
+`,
+    );
+    await query(
+      'create schema days',
+      'create table days.items (id int64, happened date, v int64) partition by happened',
+      "insert into days.items select i, date_add(date '2024-01-01', interval div(i, 3) day), 0 from unnest(generate_array(0, 29)) as i",
+    );
+    await engine.metadata.aged('acme.days.items', 24);
+    for (const args of [['lock'], ['setup', '--execute'], ['apply']]) await done(dir, ...args);
+    /** The days that the last capture reads, and how often it says so: once of each snapshot. */
+    const read = (): readonly string[][] => {
+      const { sql } = engine.jobs.findLast((job) => job.labels['statement'] === 'capture') ?? { sql: '' };
+      return [...sql.matchAll(/`happened` is null or (.*?)\)+ as t|`happened` is null or (.*?)\) and/g)].map((m) => {
+        const text = `${m[1] ?? m[2] ?? ''})`;
+        const ranges = [...text.matchAll(/unix_date\((-?\d+)\) and date_from_unix_date\((-?\d+)\)/g)];
+        return Array.from({ length: 12 }, (_, i) => i)
+          .filter((i) => ranges.some(([, from, to]) => 19_723 + i >= Number(from) && 19_723 + i <= Number(to)))
+          .map(String);
+      });
+    };
+
+    // One day is written, of another a row is only deleted, a row moves from one to another, and one day is new.
+    await query(
+      'update days.items set v = 1 where id = 4',
+      'delete from days.items where id = 8',
+      "update days.items set happened = date '2024-01-05' where id = 0",
+      "insert into days.items select 30, date '2024-01-11', 0",
+    );
+    // One range is the whole table.
+    engine.interference.bytesOf = (sql) => (sql.split('between').length === 2 ? 50_000_000 : 7_000_000);
+    const planned = await done(dir, 'plan');
+    expect(planned).toContain('2 inserts, 1 update, 2 deletes');
+    expect(planned).toMatch(
+      /reads about days\.items, 7(\.0)? MB of 50(\.0)? MB: partitions that did not change stay unread/,
+    );
+    delete engine.interference.bytesOf;
+    expect(await done(dir, 'apply')).toContain('2 inserts, 1 update, 2 deletes');
+    const days = ['0', '1', '2', '4', '10', '11'];
+    expect(read()).toEqual([days, days]);
+    // What was written shortly before the last reading is read again, and is as it was.
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    // Rows in the streaming buffer may go anywhere.
+    engine.metadata.buffer('acme.days.items', 'id = 29');
+    await query('update days.items set v = 2 where id = 15');
+    expect(await done(dir, 'apply')).toContain('1 update');
+    expect(read()[0]).toHaveLength(12);
+    const kept = (await query(
+      "select table_name as name from days_staging.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '_partitions')",
+    )) as { name: string }[];
+    expect(kept).toHaveLength(1);
+  });
+
   test('lock says what each source is, and how it is partitioned', async () => {
     const of = (name: string): string =>
       `  - { name: ${name}, kind: events, mode: mirror, source: { relation: kinds.${name} }, event: Item, time: t, key: id }\n`;

@@ -21,7 +21,7 @@ type Partitioned =
 interface Partition {
   readonly rows: number;
   readonly print: string;
-  readonly modifiedMs: number;
+  modifiedMs: number;
 }
 
 /** What is remembered of a table that was made, written or altered through the proxy. */
@@ -262,6 +262,13 @@ export class Metadata {
     this.written(name, 'insert');
   }
 
+  /** What was written to a table until now was written so many hours earlier. */
+  async aged(name: string, hours: number): Promise<void> {
+    const known = this.#known(name);
+    for (const partition of (await this.#partitions(name)).values()) partition.modifiedMs -= hours * 3_600_000;
+    known.writtenMs -= hours * 3_600_000;
+  }
+
   forgetDataset(name: string): void {
     for (const table of this.#tables.keys()) if (table.startsWith(`${name}.`)) this.#tables.delete(table);
   }
@@ -442,13 +449,14 @@ export class Metadata {
         .filter((row) => statement.includes(`'${row['table_name'] ?? ''}'`))
         .map((row) => {
           const name = `${dataset}.${row['table_name'] ?? ''}`;
-          const { of, partitionBy } = this.#tables.get(name) ?? {};
+          const { of, partitionBy, createdMs = 0 } = this.#tables.get(name) ?? {};
           const clause = partitionBy === undefined ? '' : `\nPARTITION BY ${partitionBy.replaceAll('`', '')}`;
           return {
             table_catalog: project,
             table_schema: split(name)[1],
             table_name: split(name)[2],
             table_type: of === undefined ? row['table_type'] : 'SNAPSHOT',
+            creation_time: time(createdMs),
             ddl: `CREATE ${row['table_type'] ?? ''} ${quoted(name)}${clause};`,
           };
         });

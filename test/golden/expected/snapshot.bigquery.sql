@@ -67,7 +67,9 @@ where d.deletes > coalesce(cast(@allow_max_deletes as int64), greatest(l.shown *
 alter table `mixpanel.${snapshot_from}` set options (expiration_timestamp = timestamp_add(current_timestamp(), interval 21 day))
 
 -- drop_snapshot
-drop snapshot table if exists `mixpanel.${snapshot_name}`
+drop snapshot table if exists `mixpanel.${snapshot_name}`;
+-- the reading of its partitions, where there is one
+drop table if exists `mixpanel.${snapshot_name}_partitions`
 
 -- capture, changes
 -- the source is read here and nowhere else: what follows names the rows that changed several times
@@ -81,13 +83,11 @@ with known as (
 source_rows as (
   select t.*, … as syncline_checksum
   from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
-  where true
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
   select t.*, ${old_checksum} as syncline_was
   from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
-  where true
 ),
 was as (
   select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
@@ -149,13 +149,11 @@ with known as (
 source_rows as (
   select t.*, … as syncline_checksum, ${old_checksum} as syncline_was
   from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
-  where true
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
   select t.*, ${old_checksum} as syncline_was
   from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
-  where true
 ),
 was as (
   select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
@@ -219,13 +217,11 @@ with known as (
 source_rows as (
   select t.*, … as syncline_checksum
   from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
-  where true
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
   select t.*, ${old_checksum} as syncline_was
   from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
-  where true
 ),
 was as (
   select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
