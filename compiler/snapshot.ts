@@ -97,7 +97,7 @@ export function snapshotOf(
     days: DAYS,
     probe: add('probe_snapshot', { returns }),
     drop: add('drop_snapshot'),
-    prolong: add('prolong_snapshot'),
+    quiet: [{ kind: 'sql', run: [outbox, add('prolong_snapshot')], atomic: false }],
     anew: {
       fill: filled('capture_anew', anew),
       forward: mayForward ? filled('capture_anew_forward', anew.with({ forward: true })) : null,

@@ -156,8 +156,16 @@ export const bigquery: Dialect = {
   embedded: false,
   fileLock: false,
   readsPartitions: true,
-  // Neither views nor external tables (documentation: Introduction to table snapshots).
-  snapshots: (relation) => relation === 'BASE TABLE' || relation === 'CLONE',
+  snapshots: {
+    typeOf(parts) {
+      const [table = '', ...dataset] = [...parts].reverse();
+      return sql(
+        `select table_type as relation from ${metadata(dataset.reverse(), 'TABLES')} where table_name = ${text(table)}`,
+      );
+    },
+    // Neither views nor external tables (documentation: Introduction to table snapshots).
+    has: (relation) => relation === 'BASE TABLE' || relation === 'CLONE',
+  },
   qualifier: 'dataset',
   readsText: true,
   flattens: true,

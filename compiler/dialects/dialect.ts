@@ -83,8 +83,11 @@ export interface Dialect {
   readonly fileLock: boolean;
   /** True where partitions of a table decide what a statement reads, and what it costs. */
   readonly readsPartitions: boolean;
-  /** Tells of which relations, by their type, table snapshots can be made; null where syncline makes none. */
-  readonly snapshots: ((relation: string) => boolean) | null;
+  /** Table snapshots, where syncline makes them: a select of what a source is (`relation`), and of which such one is made. */
+  readonly snapshots: {
+    typeOf(parts: readonly string[]): Sql;
+    has(relation: string): boolean;
+  } | null;
   /** What must stand before a table's name, where nothing else says where it is. */
   readonly qualifier: string | null;
   /** True where a text can be read as JSON without failing on one that is none. */

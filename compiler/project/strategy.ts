@@ -16,7 +16,7 @@ export function snapshotProblem(sync: ResolvedSync, dialect: Pick<Dialect, 'name
   if (onDelete === 'ignore') return 'with `on_delete: ignore` only the ledger remembers rows that are gone';
   if (where !== null && UNSTEADY.test(where))
     return 'the condition `where:` depends on more than the row, so the ledger keeps which rows came under it';
-  if (sourceType !== null && !dialect.snapshots(sourceType))
+  if (sourceType !== null && !dialect.snapshots.has(sourceType))
     return `${relation.join('.')} is no table but a ${sourceType.toLowerCase()}, and only tables have snapshots`;
   return undefined;
 }

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import type { Lock } from '../../schemas/types.ts';
 import { parentDigests } from '../../compiler/overrides.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
@@ -23,7 +24,8 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   if (!project || !dialect) throw new FoundBefore('The project cannot be read.');
   const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
-  const sources: Record<string, { columns: { name: string; type: string; partition?: true }[] }> = {};
+  const sources: Record<string, { relation?: string; columns: { name: string; type: string; partition?: true }[] }> =
+    {};
   try {
     const connection = await warehouse.connect();
     for (const sync of syncs) {
@@ -39,7 +41,12 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
           `${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`,
           { retryable: false },
         );
+      const [is] = dialect.snapshots
+        ? await connection.rows({ sql: dialect.snapshots.typeOf(sync.relation), binds: [], label: `type of ${source}` })
+        : [];
+      const type = is?.['relation'];
       sources[canonicalRelation(sync.relation)] = {
+        ...(typeof type === 'string' ? { relation: type } : {}),
         columns: rows.map((r) => ({
           name: String(r['name']),
           type: String(r['native']),
@@ -62,7 +69,16 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   const text = writeLock(locked);
   const moved = Object.keys(templates).filter((t) => (old.templates?.[t] ?? templates[t]) !== templates[t]);
   if (options.check) {
-    if (text === files['syncline.lock.json']) return 0;
+    // A lock of before does not say what its sources are, and is none the worse for it.
+    const known = Object.values(old.targets[target]?.sources ?? {}).some((s) => s.relation !== undefined);
+    const plain = writeLock(known ? locked : withoutTypes(locked, target));
+    if (plain === files['syncline.lock.json']) return 0;
+    const before = old.targets[target]?.sources ?? {};
+    const retyped = Object.entries(sources).filter(
+      ([source, { relation }]) => (before[source]?.relation ?? relation) !== relation,
+    );
+    for (const [source, { relation }] of retyped)
+      err(`  ${source}: ${before[source]?.relation ?? ''} → ${relation ?? 'unknown'}`);
     const columns = diffLock(old, locked);
     const unlocked = Object.keys(templates).filter((t) => old.templates?.[t] === undefined);
     const unused = Object.keys(old.templates ?? {}).filter((t) => templates[t] === undefined);
@@ -80,4 +96,11 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${count(Object.keys(sources).length, 'source')} of target ${target}.`);
   return 0;
+}
+
+/** The lock as a version wrote it that did not ask what sources are. */
+function withoutTypes(lock: Lock, target: string): Lock {
+  const { sources = {} } = lock.targets[target] ?? {};
+  const plain = Object.entries(sources).map(([name, { columns }]) => [name, { columns }] as const);
+  return { ...lock, targets: { ...lock.targets, [target]: { sources: Object.fromEntries(plain) } } };
 }

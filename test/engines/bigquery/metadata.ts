@@ -209,8 +209,10 @@ export class Metadata {
   }
 
   /** The emulator's catalog keeps the old name: the table is copied, with what is known of it. */
-  async rename(name: string, to: string): Promise<void> {
-    if (!(await this.#exists(name))) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
+  async rename(name: string, to: string, ifExists: boolean): Promise<void> {
+    const isThere = await this.#exists(name);
+    if (!isThere && ifExists) return;
+    if (!isThere) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
     if (await this.#exists(to)) throw new Refusal('duplicate', `Already Exists: Table ${to.replace('.', ':')}`);
     const known = this.#known(name);
     await this.#query(split(name)[0], `create table ${quoted(to)} clone ${quoted(name)}`);
@@ -257,6 +259,11 @@ export class Metadata {
     const known = this.#known(name);
     known.buffered = condition;
     this.written(name, 'insert');
+  }
+
+  /** Moves the last write of a table into the past. */
+  aged(name: string, ms: number): void {
+    this.#known(name).modifiedMs -= ms;
   }
 
   forgetDataset(name: string): void {
