@@ -155,9 +155,9 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     steps('commit', sync.commit);
     steps('bare', sync.cleanup);
     if (sync.snapshot) {
-      const { drop, prolong, anew } = sync.snapshot;
+      const { drop, quiet, anew } = sync.snapshot;
       check('bare', drop, 'snapshot_name');
-      check('run', prolong);
+      steps('run', quiet);
       for (const part of [anew.fill, anew.forward, anew.destroy]) steps('run', part ?? []);
       for (const part of [anew.preview, anew.renamed]) if (part) check('run', part.changes);
     }

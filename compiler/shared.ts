@@ -39,6 +39,7 @@ export function lowerShared(
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,
+    snapshots: syncs.some((s) => s.strategy === 'snapshot'),
     sources: sourcesOf(dialect, syncs),
   });
   return {

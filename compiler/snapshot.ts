@@ -122,7 +122,7 @@ export function snapshotOf(
     partitions: partitioning === null ? null : partitionsOf(add, partitioning),
     probe: add('probe_snapshot', { returns }),
     drop: add('drop_snapshot'),
-    prolong: add('prolong_snapshot'),
+    quiet: [{ kind: 'sql', run: [outbox, add('prolong_snapshot')], atomic: false }],
     anew: {
       fill: filled('capture_anew', anew),
       forward: mayForward ? filled('capture_anew_forward', anew.with({ forward: true })) : null,

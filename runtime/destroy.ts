@@ -1,7 +1,8 @@
 import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
 import type { Baseline } from './state.ts';
-import { applySync, begin, dropRun, ensureState, interruptedRun } from './sync.ts';
+import { dropRun } from './snapshot.ts';
+import { applySync, begin, ensureState, interruptedRun } from './sync.ts';
 
 /**
  * Drops a sync's staging tables; with `data`, first takes everything back that its ledger knows: tombstones for

@@ -4,7 +4,7 @@ import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf, staleDecisions } from './mapping.ts';
 import type { Runner } from './run.ts';
-import { probeSnapshot } from './snapshot.ts';
+import { isQuiet, nearEnd, probeSnapshot } from './snapshot.ts';
 import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
@@ -68,6 +68,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   const unreleased = state.holder !== null;
   const columns = await runner.steps(sync.probe, valuesOf(plan, sync, state));
   const probed = renamedFrom === null ? await probeSnapshot(runner, sync, baseline, columns) : columns;
+  const expires = nearEnd(sync, baseline, Number(probed['probed_ms']));
   const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
   const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
   const from = (anew && (renamedFrom === null ? anew.preview : anew.renamed)) ?? is;
@@ -90,6 +91,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
       ...common,
       ...tally(sync, []),
       unreleased,
+      expires,
       route,
       state: mark,
       staleDecisions: stale,
@@ -97,16 +99,18 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     };
   }
   const way = routeOf(sync, baseline);
+  const isSame = !way.forward && isQuiet(sync, baseline, { ...values, ...way.values });
   // A former name's tables have other names.
-  const parts = anew === null && renamedFrom === null ? (sync.snapshot?.partitions ?? null) : null;
+  const parts = isSame || anew !== null || renamedFrom !== null ? null : (sync.snapshot?.partitions ?? null);
   const { partitions = null } = parts ? await runner.steps(parts.changed, { ...values, ...way.values }) : values;
-  const rows = await read(way.forward, { ...way.values, partitions });
+  const rows = isSame ? [] : await read(way.forward, { ...way.values, partitions });
   const counted = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
   const shown = sync.snapshot === null ? counted : shownBefore(counted, rows);
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
     unreleased,
+    expires,
     route,
     state: mark,
     decision,
@@ -171,6 +175,7 @@ function describe(sync: SyncPlan | DirectPlan) {
     renamedFrom: null,
     backfill: null,
     unreleased: false,
+    expires: null,
     decision: null,
     reads: null,
     guards: [],

@@ -1,11 +1,49 @@
 import type { SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
+import { isSameMapping } from './mapping.ts';
 import type { Runner } from './run.ts';
 import type { Baseline } from './state.ts';
+import { SNAPSHOT } from './state.ts';
 import type { Values } from './values.ts';
 
-/** A baseline of that age is warned of: a third of its life is left. */
+const DAY = 86_400_000;
+/** What is not compared for so long is warned of, and always due: a third of a snapshot's life is left then. */
 const OLD_DAYS = 14;
+/**
+ * What was streamed in is in snapshots an hour and a half later at the latest (documentation: Streaming data into
+ * BigQuery), and nothing says that the table's time moves then: so a snapshot has all rows of a table that was left
+ * alone for as long before.
+ */
+const SETTLED_MS = 2 * 3_600_000;
+
+/** Until when the snapshot that a sync compares with is to be replaced or kept for longer; undefined where it has none. */
+export function replaceUntilMs(sync: SyncPlan, baseline: Baseline | null): number | undefined {
+  const until = baseline?.snapshot?.untilMs;
+  return until === undefined || sync.snapshot === null ? undefined : until - (sync.snapshot.days - OLD_DAYS) * DAY;
+}
+
+/** When the warehouse drops the snapshot of a sync, as ISO text, once that is near; else null. */
+export function nearEnd(sync: SyncPlan, baseline: Baseline | null, nowMs: number): string | null {
+  const from = replaceUntilMs(sync, baseline);
+  return from === undefined || from > nowMs ? null : new Date(baseline?.snapshot?.untilMs ?? 0).toISOString();
+}
+
+/** Whether nothing can differ: the table is as it was when its snapshot was made, and no reject is worth another try. */
+export function isQuiet(sync: SyncPlan, baseline: Baseline | null, values: Values): boolean {
+  const snapshot = baseline?.snapshot;
+  if (sync.snapshot === null || !snapshot || !isSameMapping(sync, baseline)) return false;
+  const { modifiedMs, readMs } = snapshot;
+  const isLeftAlone =
+    modifiedMs !== null && modifiedMs === values['source_modified'] && readMs - modifiedMs >= SETTLED_MS;
+  return isLeftAlone && values['retry'] === 0 && values['resend'] === 0;
+}
+
+/** The baseline of a run that found its table as it was: its snapshot is kept for as long again. */
+export function prolonged(sync: SyncPlan, baseline: Baseline, values: Values): Baseline {
+  const { snapshot } = baseline;
+  if (!snapshot || sync.snapshot === null) return baseline;
+  return { ...baseline, snapshot: { ...snapshot, untilMs: Number(values['probed_ms']) + sync.snapshot.days * DAY } };
+}
 
 /**
  * Reads what the warehouse says of the table and of the snapshot of the last run.
@@ -41,4 +79,25 @@ async function expired(runner: Runner, sync: SyncPlan, values: Values): Promise<
     `The snapshot that ${sync.name} compares with is gone: the warehouse keeps it for ${sync.snapshot?.days ?? 0} days, so what changed since the last apply cannot be told. \`syncline reset ${sync.name}\` lets the next apply send the whole table (${price}); rows that were deleted meanwhile stay in Mixpanel. Apply at least every ${OLD_DAYS} days, so that this does not happen again.`,
     { retryable: false },
   );
+}
+
+/** The snapshots that a run of that number may have left; those of a former name of the sync are known by the baseline. */
+export function snapshotsOf(sync: SyncPlan, baseline: Baseline | null, run: number): readonly string[] {
+  const known = [baseline?.snapshot?.name, baseline?.replaces].filter((n) => n?.endsWith(`${SNAPSHOT}${run}`) === true);
+  return [...new Set([`${sync.name}${SNAPSHOT}${run}`, ...(known as string[])])];
+}
+
+/** Drops what a run of that number may have left, but for the snapshot that is kept. */
+export async function dropRun(
+  runner: Runner,
+  sync: SyncPlan,
+  baseline: Baseline | null,
+  run: number,
+  values: Values,
+  onStatement?: (file: string) => void,
+): Promise<void> {
+  await runner.steps(sync.cleanup, { ...values, run }, onStatement);
+  if (sync.snapshot === null) return;
+  for (const name of snapshotsOf(sync, baseline, run))
+    if (name !== values['kept']) await runner.statement(sync.snapshot.drop, { ...values, run, snapshot_name: name });
 }

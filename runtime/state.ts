@@ -44,7 +44,13 @@ export interface Baseline {
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
   /** The snapshot that the next run compares with, and when the warehouse drops it, by its clock. */
-  readonly snapshot?: { readonly name: string; readonly untilMs: number; readonly modifiedMs: number | null };
+  readonly snapshot?: {
+    readonly name: string;
+    readonly untilMs: number;
+    /** When the table had been written last, and when that was read: before the snapshot was made. */
+    readonly modifiedMs: number | null;
+    readonly readMs: number;
+  };
   /** The snapshot that was compared with, which goes once this baseline is on record. */
   readonly replaces?: string;
   /** 1 where the run takes back everything, for a sync that is being destroyed. */
@@ -189,13 +195,8 @@ function snapshotValues(sync: SyncPlan, baseline: Baseline | null): Values {
   };
 }
 
-const SNAPSHOT = '__snapshot_';
-
-/** The snapshots that a run of that number may have left; those of a former name of the sync are known by the baseline. */
-export function snapshotsOf(sync: SyncPlan, baseline: Baseline | null, run: number): readonly string[] {
-  const known = [baseline?.snapshot?.name, baseline?.replaces].filter((n) => n?.endsWith(`${SNAPSHOT}${run}`) === true);
-  return [...new Set([`${sync.name}${SNAPSHOT}${run}`, ...(known as string[])])];
-}
+/** Between a sync's name and the number of a run, in the name of a snapshot. */
+export const SNAPSHOT = '__snapshot_';
 
 /** What the run will leave for the next one. */
 export function baselineOf(sync: SyncPlan, values: Values): Baseline {
@@ -216,6 +217,7 @@ function snapshotLeft(sync: SyncPlan, days: number, values: Values): Pick<Baseli
     snapshot: {
       name: `${sync.name}${SNAPSHOT}${String(values['run'])}`,
       untilMs: Number(values['probed_ms']) + days * 86_400_000,
+      readMs: Number(values['probed_ms']),
       modifiedMs: values['source_modified'] == null ? null : Number(values['source_modified']),
     },
     ...(from === null ? {} : { replaces: from }),

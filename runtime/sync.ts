@@ -8,9 +8,9 @@ import type { Decision } from './mapping.ts';
 import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
-import { probeSnapshot } from './snapshot.ts';
+import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
-import { baselineOf, markOf, packed, snapshotsOf, toState, valuesOf, verifyState } from './state.ts';
+import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
 import type { Warehouse } from './warehouses/warehouse.ts';
 import type { World } from './world.ts';
@@ -379,21 +379,6 @@ async function drop(story: Story, state: State, gone: (n: number) => boolean): P
   await story.lease.write(() => story.runner.statement(story.sync.state.forget, { ...story.values, names }));
 }
 
-/** Drops what a run of that number may have left, but for the snapshot that is kept. */
-export async function dropRun(
-  runner: Runner,
-  sync: SyncPlan,
-  baseline: Baseline | null,
-  run: number,
-  values: Values,
-  onStatement?: (file: string) => void,
-): Promise<void> {
-  await runner.steps(sync.cleanup, { ...values, run }, onStatement);
-  if (sync.snapshot === null) return;
-  for (const name of snapshotsOf(sync, baseline, run))
-    if (name !== values['kept']) await runner.statement(sync.snapshot.drop, { ...values, run, snapshot_name: name });
-}
-
 /** probe → capture → deliver → commit */
 async function fresh(story: Story): Promise<void> {
   const { sync, runner, lease, state, emit } = story;
@@ -433,23 +418,29 @@ async function fresh(story: Story): Promise<void> {
     : route.forward && forward
       ? forward
       : (anew?.fill ?? sync.capture.fill);
-  let values = await runner.stoppable(story.stop, async () => {
+  const filled = await runner.stoppable(story.stop, async () => {
     // What is taken back is not read from the source, which may be gone in all but name.
     const probed = purge
       ? known
       : await probeSnapshot(runner, sync, baseline, await runner.steps(sync.probe, known, story.onStatement));
+    const isSame = !purge && !route.forward && isQuiet(sync, baseline, probed);
+    if (isSame && sync.snapshot)
+      return { isSame, values: await runner.steps(sync.snapshot.quiet, probed, story.onStatement) };
     const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
-    const filled = await runner.steps(fill, bounds, story.onStatement);
-    if (!purge) await runner.steps(sync.capture.checks, filled, story.onStatement);
-    return filled;
+    const values = await runner.steps(fill, bounds, story.onStatement);
+    if (!purge) await runner.steps(sync.capture.checks, values, story.onStatement);
+    return { isSame, values };
   });
+  let { values } = filled;
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
   // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
   if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
   const manner = { ...(adopted === 1 ? { adopted } : {}), ...(purge ? { purged: 1 } : {}) };
-  const pending = packed(JSON.stringify({ ...baselineOf(sync, { ...values, ...manner }), ...manner }));
+  const left =
+    filled.isSame && baseline ? prolonged(sync, baseline, values) : baselineOf(sync, { ...values, ...manner });
+  const pending = packed(JSON.stringify({ ...left, ...manner }));
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({

@@ -369,9 +369,9 @@ export interface SyncPlan {
     };
     drop: string;
     /**
-     * Keeps the snapshot of a table that did not change
+     * In place of a capture where the table did not change: its snapshot is kept for longer
      */
-    prolong: string;
+    quiet: SqlStep[];
     /**
      * Where no snapshot of a last run is: what Mixpanel shows is what the ledger says
      */
@@ -683,6 +683,10 @@ export interface Preview {
    * A changed mapping that waits for a decision: apply refuses the sync until then
    */
   undecided: Undecided | null;
+  /**
+   * With snapshots: when the one that is compared with is dropped, once that is near
+   */
+  expires: string | null;
   /**
    * Hashes of decisions for no change that is there now
    */

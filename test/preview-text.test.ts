@@ -8,7 +8,15 @@ import { explained, REASONS } from '../runtime/cli/reasons.ts';
 
 const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   preview: {
-    ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
+    ...{
+      sync: name,
+      kind: 'events',
+      mode: 'mirror',
+      strategy: 'checksum',
+      expires: null,
+      why: 'because',
+      route: 'changes',
+    },
     ...{
       renamedFrom: null,
       backfill: null,

@@ -165,7 +165,7 @@ export const bigquery: Dialect = {
   fileLock: false,
   readsPartitions: true,
   // Neither views nor external tables (documentation: Introduction to table snapshots).
-  snapshots: (relation) => relation === 'BASE TABLE' || relation === 'CLONE',
+  snapshots: (type) => type === 'BASE TABLE' || type === 'CLONE',
   qualifier: 'dataset',
   readsText: true,
   flattens: true,

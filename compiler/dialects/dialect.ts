@@ -100,7 +100,7 @@ export interface Dialect {
   /** True where partitions of a table decide what a statement reads, and what it costs. */
   readonly readsPartitions: boolean;
   /** Tells of which relations, by their type, table snapshots can be made; null where syncline makes none. */
-  readonly snapshots: ((relation: string) => boolean) | null;
+  readonly snapshots: ((type: string) => boolean) | null;
   /** What must stand before a table's name, where nothing else says where it is. */
   readonly qualifier: string | null;
   /** True where a text can be read as JSON without failing on one that is none. */

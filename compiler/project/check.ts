@@ -366,10 +366,9 @@ export function joinLock(
     partitioning: entry.partitioning ?? null,
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
-  if (joined.strategy === 'snapshot') {
-    const problem = snapshotProblem(joined, dialect);
-    if (problem !== undefined) fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
-  }
+  const problem = snapshotProblem(joined, dialect);
+  if (joined.strategy === 'snapshot' && problem !== undefined)
+    fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
   const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);
   if (dialect.readsPartitions && insertTime && insertTime.partition !== true)
     report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));

@@ -69,8 +69,11 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   const text = writeLock(locked);
   const moved = Object.keys(templates).filter((t) => (old.templates?.[t] ?? templates[t]) !== templates[t]);
   if (options.check) {
-    if (text === files['syncline.lock.json']) return 0;
-    const columns = diffLock(old, locked);
+    // A lock of before does not say what its sources are, and is none the worse for it.
+    const known = Object.values(old.targets[target]?.sources ?? {}).some((s) => s.type !== undefined);
+    const now = known ? locked : withoutTypes(locked, target);
+    if (writeLock(now) === files['syncline.lock.json']) return 0;
+    const columns = diffLock(old, now);
     const unlocked = Object.keys(templates).filter((t) => old.templates?.[t] === undefined);
     const unused = Object.keys(old.templates ?? {}).filter((t) => templates[t] === undefined);
     for (const { source, column, before, after } of columns)
@@ -87,4 +90,11 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${count(Object.keys(sources).length, 'source')} of target ${target}.`);
   return 0;
+}
+
+/** The lock as a version wrote it that did not ask what sources are. */
+function withoutTypes(lock: Lock, target: string): Lock {
+  const { sources = {} } = lock.targets[target] ?? {};
+  const plain = Object.entries(sources).map(([name, { columns }]) => [name, { columns }] as const);
+  return { ...lock, targets: { ...lock.targets, [target]: { sources: Object.fromEntries(plain) } } };
 }

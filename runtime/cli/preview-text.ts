@@ -48,6 +48,10 @@ export function text(told: Told): string {
       `  ${count(p.inexact, 'row')} with a number beyond 2^53: Mixpanel keeps the nearest double (\`properties: { types: { column: string } }\` keeps its digits)`,
     );
   for (const reason of stopping(p)) lines.push(`  ${reason}`);
+  if (p.expires !== null)
+    lines.push(
+      `  the snapshot that it is compared with is dropped on ${p.expires.slice(0, 10)}: apply before, or the whole table is to be sent again`,
+    );
   if (told.sync && !p.backfill) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);

@@ -170,6 +170,16 @@ describe('compiled SQL', () => {
     await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
   });
 
+  test('rights on bigquery: who makes snapshots owns the staging dataset, and nobody else does', async () => {
+    const roles = ['checksum', 'snapshot'].map(async (strategy) => {
+      const syncs = CASES['mirror-keyed'].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);
+      const files = onWarehouse('bigquery', CASES['mirror-keyed'], ', grantee: "user:a@b.c"');
+      const compiled = compiledFiles((await compileFiles({ ...files, 'syncs/shop.yml': syncs })).plan!);
+      return /grant `(.*)` on schema `mixpanel`/.exec(compiled['shared/grant_staging.sql'] ?? '')?.[1];
+    });
+    expect(await Promise.all(roles)).toEqual(['roles/bigquery.dataEditor', 'roles/bigquery.dataOwner']);
+  });
+
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {
     const files = compiledFiles((await compileFiles(onWarehouse('redshift', CASES['append-late-window']))).plan!);
     const of = (name: string): string => files[`purchases/${name}.sql`] ?? '';

@@ -132,7 +132,7 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       'create table days.items (id int64, happened date, v int64) partition by happened',
       "insert into days.items select i, date_add(date '2024-01-01', interval div(i, 3) day), 0 from unnest(generate_array(0, 29)) as i",
     );
-    await engine.metadata.aged('acme.days.items', 24);
+    await engine.metadata.aged('acme.days.items', 24 * 3_600_000);
     for (const args of [['lock'], ['setup', '--execute'], ['apply']]) await done(dir, ...args);
     /** The days that the last capture reads, and how often it says so: once of each snapshot. */
     const read = (): readonly string[][] => {
@@ -278,5 +278,80 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `select count(*)::int as n, count(distinct properties ->> 'id')::int as ids, sum((properties ->> 'v')::int)::int as v from events`,
     );
     expect(shown).toEqual([{ n: 300, ids: 300, v: 60 }]);
+  });
+
+  test('a mirror of snapshots: what is streamed in, a table left alone, changed mappings, a rename, an expired snapshot', async () => {
+    const sync = (more: string, name = 'life'): string =>
+      `syncs:\n  - { name: ${name}, kind: events, mode: mirror, strategy: snapshot, source: { relation: life.items }, event: Item, time: t, key: id${more} }\n`;
+    const dir = await start(bigquery(', staging: life_staging'), sync(''));
+    const declare = (more: string, name?: string): Promise<void> =>
+      writeFile(path.join(dir, 'syncs/all.yml'), sync(more, name));
+    await items('life');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    expect(await done(dir, 'plan')).toContain('300 inserts');
+    expect(await done(dir, 'apply')).toContain('300 inserts');
+
+    // What stands in the streaming buffer is in no snapshot: it is sent when one has it, and nothing else waits for it.
+    await query(
+      'update life.items set v = 1 where id = 1',
+      "insert into life.items values (301, '2024-01-02 00:00:00', 0)",
+    );
+    engine.metadata.buffer('acme.life.items', 'id = 301');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    engine.metadata.buffer('acme.life.items', undefined);
+    expect(await done(dir, 'plan')).toContain('1 insert');
+    expect(await done(dir, 'apply')).toContain('1 insert, 0 updates, 0 deletes');
+
+    // A table that was left alone before its last snapshot is not read again; one that was written meanwhile is.
+    await engine.metadata.aged('acme.life.items', 3 * 3_600_000);
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    const before = engine.jobs.length;
+    expect(await done(dir, 'plan')).toContain('0 inserts');
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    const quiet = engine.jobs.slice(before).map(({ sql }) => sql);
+    expect(quiet.filter((sql) => /create snapshot table|syncline_changes/.test(sql))).toEqual([]);
+    expect(quiet.filter((sql) => sql.includes('set options (expiration_timestamp'))).toHaveLength(1);
+    await query('delete from life.items where id = 2');
+    expect(await done(dir, 'plan')).toContain('1 delete');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 0 updates, 1 delete');
+
+    // The old side is read as it was sent, whatever is declared now.
+    await declare(', properties: { rename: { v: value } }');
+    const stopped = await cli(dir, 'apply');
+    expect([stopped.code, stopped.err]).toEqual([1, expect.stringContaining('--resend life or --forward life')]);
+    await query('update life.items set v = 7 where id = 3');
+    expect(await done(dir, 'apply', '--forward', 'life')).toContain('0 inserts, 1 update, 0 deletes');
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    expect(await done(dir, 'apply', '--resend', 'life')).toContain('0 inserts, 300 updates, 0 deletes');
+
+    await declare(', properties: { rename: { v: value } }, renamed_from: life', 'lives');
+    await query('update life.items set v = 8 where id = 3');
+    expect(await done(dir, 'plan')).toContain('1 update');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    expect(await snapshots('life_staging')).toEqual(['lives']);
+    expect(await query('select count(*) as n from life_staging.lives__ledger')).toEqual([{ n: 0 }]);
+
+    const [kept] = (await query(
+      "select table_name as name from life_staging.INFORMATION_SCHEMA.TABLES where table_name like '%snapshot%'",
+    )) as { name: string }[];
+    await engine.metadata.expire(`acme.life_staging.${kept?.name ?? ''}`);
+    for (const command of ['plan', 'apply']) {
+      const ran = await cli(dir, command);
+      expect([ran.code, ran.err]).toEqual([
+        1,
+        expect.stringMatching(/snapshot that lives compares with is gone.*reset lives.*300 rows.*every 14 days/s),
+      ]);
+    }
+    await done(dir, 'reset', 'lives');
+    expect(await done(dir, 'apply')).toContain('300 inserts');
+    await done(dir, 'destroy', '--data', '--yes', 'lives');
+    const left = 'select count(*) as n from life_staging.INFORMATION_SCHEMA.TABLES';
+    expect(await query(`${left} where table_name <> 'runs'`)).toEqual([{ n: 0 }]);
+    const shown = await duck(
+      path.join(dir, 'sandbox.duckdb'),
+      `select count(*)::int as n from events where (properties ->> 'syncline_deleted') is null`,
+    );
+    expect(shown).toEqual([{ n: 0 }]);
   });
 });

@@ -211,8 +211,10 @@ export class Metadata {
   }
 
   /** The emulator's catalog keeps the old name: the table is copied, with what is known of it. */
-  async rename(name: string, to: string): Promise<void> {
-    if (!(await this.#exists(name))) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
+  async rename(name: string, to: string, ifExists: boolean): Promise<void> {
+    const isThere = await this.#exists(name);
+    if (!isThere && ifExists) return;
+    if (!isThere) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
     if (await this.#exists(to)) throw new Refusal('duplicate', `Already Exists: Table ${to.replace('.', ':')}`);
     const known = this.#known(name);
     await this.#query(split(name)[0], `create table ${quoted(to)} clone ${quoted(name)}`);
@@ -262,11 +264,12 @@ export class Metadata {
     this.written(name, 'insert');
   }
 
-  /** What was written to a table until now was written so many hours earlier. */
-  async aged(name: string, hours: number): Promise<void> {
+  /** What was written to a table until now was written so many milliseconds earlier. */
+  async aged(name: string, ms: number): Promise<void> {
     const known = this.#known(name);
-    for (const partition of (await this.#partitions(name)).values()) partition.modifiedMs -= hours * 3_600_000;
-    known.writtenMs -= hours * 3_600_000;
+    for (const partition of (await this.#partitions(name)).values()) partition.modifiedMs -= ms;
+    known.modifiedMs -= ms;
+    known.writtenMs -= ms;
   }
 
   forgetDataset(name: string): void {
