@@ -132,6 +132,8 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       'create table days.items (id int64, happened date, v int64) partition by happened',
       "insert into days.items select i, date_add(date '2024-01-01', interval div(i, 3) day), 0 from unnest(generate_array(0, 29)) as i",
     );
+    // Two rows that are never sent, of which one will be mended: they keep nothing from being left unread.
+    await query("insert into days.items values (100, date '1960-01-01', 0), (101, null, 0)");
     await engine.metadata.aged('acme.days.items', 24 * 3_600_000);
     for (const args of [['lock'], ['setup', '--execute'], ['apply']]) await done(dir, ...args);
     /** The days that the last capture reads, and how often it says so: once of each snapshot. */
@@ -164,8 +166,12 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(await done(dir, 'apply')).toContain('2 inserts, 1 update, 2 deletes');
     const days = ['0', '1', '2', '4', '10', '11'];
     expect(read()).toEqual([days, days]);
+    const rejects = (await done(dir, 'rejects', 'days')).match(/time-before-1971|time-missing/g);
+    expect([...(rejects ?? [])].sort()).toEqual(['time-before-1971', 'time-missing']);
     // What was written shortly before the last reading is read again, and is as it was.
-    expect(await done(dir, 'apply')).toContain('nothing changed');
+    await query("update days.items set happened = date '2024-01-01' where id = 100");
+    expect(await done(dir, 'apply')).toContain('1 insert, 0 updates, 0 deletes');
+    expect((await done(dir, 'rejects', 'days')).match(/time-before-1971|time-missing/g)).toEqual(['time-missing']);
     // Rows in the streaming buffer may go anywhere.
     engine.metadata.buffer('acme.days.items', 'id = 29');
     await query('update days.items set v = 2 where id = 15');

@@ -9,7 +9,7 @@ import { idOf, simulate, statementOf, tablesOf, toRanges } from './partitions.ts
 
 /** `SEED=…` replays one history, `HISTORIES=…` runs more than CI does. */
 const only = process.env['SEED'];
-const count = Number(process.env['HISTORIES'] ?? 100);
+const count = Number(process.env['HISTORIES'] ?? 60);
 const AS_IT_IS: Order = { baseline: 'before', compared: 'after' };
 
 describe('partitions that are left unread', () => {
@@ -55,7 +55,7 @@ describe('partitions that are left unread', () => {
       const { lost, seed, read, partitions } = await lostIn(statement, AS_IT_IS);
       expect(lost, `SEED=${seed}`).toBe(0);
       // A rule that reads everything loses nothing either.
-      if (only === undefined) expect(read).toBeLessThan(0.8 * partitions);
+      if (only === undefined) expect(read).toBeLessThan(0.95 * partitions);
     },
   );
 
@@ -66,7 +66,7 @@ describe('partitions that are left unread', () => {
     ['the time is not compared', AS_IT_IS, / and w\.modified_us = n\.modified_us/, ''],
     ['there is no margin', AS_IT_IS, /w\.modified_us < w\.read_us - \d+/, 'true'],
     ['the streaming buffer is not looked at', AS_IT_IS, / and not exists \(select 1 from (\w+) as b .*/g, ''],
-    ['what Mixpanel refused is not looked at', AS_IT_IS, / and not exists \(select 1 from rejects\)/, ''],
+    ['what Mixpanel refused is not looked at', AS_IT_IS, / and not exists \(select 1 from rejects as j .*/, ''],
   ])('they lose rows where %s', { timeout: 600_000 }, async (_, order, what, instead) => {
     expect(statement).toMatch(what);
     expect((await lostIn(statement.replace(what, instead), order)).lost).toBeGreaterThan(0);

@@ -42,9 +42,9 @@ unchanged as (
     -- rows of the streaming buffer may go to any partition
     and not exists (select 1 from now_read as b where b.partition_id = '__UNPARTITIONED__' and coalesce(b.total_rows, 1) > 0)
     and not exists (select 1 from was_read as b where b.partition_id = '__UNPARTITIONED__' and coalesce(b.total_rows, 1) > 0)
-    -- a row that Mixpanel does not show as the last snapshot has it may lie anywhere
-    and not exists (select 1 from `mixpanel.purchases__rejects`)
-    and not exists (select 1 from `mixpanel.purchases__ledger`)
+    -- a row that Mixpanel shows otherwise than the last snapshot has it, or that is tried again, may lie anywhere
+    and not exists (select 1 from `mixpanel.purchases__rejects` as j where j.kind <> 'invalid' or j.shown = 1 or j.reason in ('time-in-future'))
+    and not exists (select 1 from `mixpanel.purchases__ledger` as e where e.insert_id is not null)
 ),
 ranges as (
   select unix_micros(timestamp(if(length(partition_id) = 8 and partition_id < '9999', safe.parse_datetime('%Y%m%d', partition_id), null), 'UTC')) as lo, unix_micros(timestamp(datetime_add(if(length(partition_id) = 8 and partition_id < '9999', safe.parse_datetime('%Y%m%d', partition_id), null), interval 1 day), 'UTC')) - 1 as hi, total_rows
