@@ -140,11 +140,12 @@ function readBy({ rows, bytes: read, whole }: NonNullable<Preview['reads']>, syn
   const source = sync?.source ?? 'the source';
   const of = whole === null ? '' : ` of ${bytes(whole)}: partitions that did not change stay unread`;
   const line = `  reads about ${rows === null ? '' : `${count(rows, 'row')} of `}${source}, ${bytes(read)}${of}, as the warehouse's planner expects`;
-  const isWhole = sync?.snapshot != null && sync.snapshot.partitions === null && read >= LARGE_BYTES;
+  // Only where reading is what is paid for are bytes told and rows are not.
+  const isWhole = sync?.mode === 'mirror' && rows === null && read >= LARGE_BYTES && !sync.snapshot?.partitions;
   if (!isWhole) return [line];
   return [
     line,
-    `  ${source} is large, and no partitions of it can be left unread, so each run reads all of it: partitioned by a time, by day, a run reads the days that changed (of two years of which five days change, one part in 146)`,
+    `  ${source} is large, and each run reads all of it: with \`strategy: snapshot\`, of a table that is partitioned by day, a run reads the days that changed (of two years of which five days change, one part in 146)`,
   ];
 }
 
