@@ -33,6 +33,12 @@ function contextOf(
     owned: grantee(grants.to).tables === 'owned',
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
     each_source: each(syncs.map((s) => dialect.relation(s.relation))),
+    // A snapshot is made of a table by who may see its dataset.
+    each_seen: each(
+      syncs.flatMap(({ relation, strategy }) =>
+        strategy === 'snapshot' && relation.length > 1 ? [dialect.relation(relation.slice(0, -1))] : [],
+      ),
+    ),
     each_schema: each(
       syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
     ),

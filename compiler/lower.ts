@@ -15,6 +15,7 @@ import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { mappedColumns, sourceOf } from './mapping/wire.ts';
 import type { ResolvedSync } from './project/resolve.ts';
+import { whyChecksum } from './project/strategy.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
@@ -530,7 +531,7 @@ function whyOf(dialect: Dialect, sync: ResolvedSync): string {
     case 'mirror':
       if (sync.strategy === 'snapshot')
         return 'a snapshot of the table, which costs nothing to make, is compared with that of the last run';
-      return `this version reads no change feed of ${dialect.name}, so every row's checksum is compared with the ledger`;
+      return `${whyChecksum(sync, dialect)}, so every row's checksum is compared with the ledger`;
     case 'append':
       return 'append reads the rows whose insert time lies after the last run';
     case 'full':

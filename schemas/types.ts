@@ -339,9 +339,13 @@ export interface SyncPlan {
      */
     days: number;
     /**
-     * When the table was written, whether the snapshot is there, and whether a reject is to be tried again
+     * Whether the snapshot is there, and whether a reject is to be tried again
      */
     probe: string;
+    /**
+     * When the table was written last
+     */
+    modified: string;
     drop: string;
     /**
      * In place of a capture where the table did not change: its snapshot is kept for longer

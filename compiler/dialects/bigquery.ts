@@ -176,7 +176,13 @@ export const bigquery: Dialect = {
   // Accounts are made by the cloud's own tools; a right on a dataset is one on all tables that it ever has.
   grantee: (name) => ({ to: text(name), made: null, tables: 'inherited' }),
   types: { text: sql('string'), integer: sql('int64') },
-  logicalType: (native) => TYPES[native.replace(/[(<].*$/s, '').trim()],
+  logicalType: (native) =>
+    TYPES[
+      native
+        .replace(/[(<].*$/s, '')
+        .trim()
+        .toUpperCase()
+    ],
   ident,
   relation,
   text,
