@@ -16,6 +16,7 @@ import type { Source } from './mapping/wire.ts';
 import { mappedColumns, sourceOf } from './mapping/wire.ts';
 import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
+import { whyChecksum } from './project/strategy.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
@@ -124,8 +125,7 @@ export function lowerSync(
       repeatable: false,
     });
   // Without transactions the state has its row at once, and a commit's statements leave the same when they run again.
-  const isAtomic = dialect.transaction !== null;
-  const owner = handedTo(dialect, place);
+  const [isAtomic, owner] = [dialect.transaction !== null, handedTo(dialect, place)];
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
       template: 'hand_over',
@@ -533,7 +533,7 @@ function whyOf(dialect: Dialect, sync: ResolvedSync): string {
     case 'mirror':
       if (sync.strategy === 'snapshot')
         return 'a snapshot of the table, which costs nothing to make, is compared with that of the last run';
-      return `this version reads no change feed of ${dialect.name}, so every row's checksum is compared with the ledger`;
+      return `${whyChecksum(sync, dialect)}, so every row's checksum is compared with the ledger`;
     case 'append':
       return 'append reads the rows whose insert time lies after the last run';
     case 'full':

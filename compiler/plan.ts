@@ -128,7 +128,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
   for (const sync of plan.syncs) {
     const { check, steps } = linterOf(sync);
     steps('run', sync.probe);
-    if (sync.snapshot) check('run', sync.snapshot.probe);
+    if (sync.snapshot) for (const file of [sync.snapshot.probe, sync.snapshot.modified]) check('run', file);
     steps('run', sync.capture.fill);
     steps('run', sync.capture.checks);
     check('run', sync.capture.totals, 'next_batch');

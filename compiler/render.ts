@@ -54,6 +54,7 @@ export const LATE = {
   snapshot_name: 'word',
   snapshot_there: 'integer',
   source_modified: 'integer',
+  source_rows: 'integer',
   probed_ms: 'integer',
   retry: 'integer',
   allow_max_deletes: 'integer',

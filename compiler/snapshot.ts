@@ -108,10 +108,7 @@ export function snapshotOf(
       ? add(`${prefix}_anew_forward`, { template: 'preview', context: from.with({ ...unknown, forward: true }) })
       : null,
   });
-  const returns = (['probed_ms', 'source_modified', 'snapshot_there', 'retry'] as const).map((name) => ({
-    name,
-    type: LATE[name],
-  }));
+  const returning = (...names: readonly LateName[]) => ({ returns: names.map((name) => ({ name, type: LATE[name] })) });
   const gone = add('destroy_anew', {
     template: 'capture',
     context: nothingOf(context).with(unknown),
@@ -120,7 +117,8 @@ export function snapshotOf(
   return {
     days: DAYS,
     partitions: partitioning === null ? null : partitionsOf(add, partitioning),
-    probe: add('probe_snapshot', { returns }),
+    probe: add('probe_snapshot', returning('probed_ms', 'snapshot_there', 'retry')),
+    modified: add('probe_modified', returning('source_modified', 'source_rows')),
     drop: add('drop_snapshot'),
     quiet: [{ kind: 'sql', run: [outbox, add('prolong_snapshot')], atomic: false }],
     anew: {

@@ -32,10 +32,10 @@ export function nearEnd(sync: SyncPlan, baseline: Baseline | null, nowMs: number
 export function isQuiet(sync: SyncPlan, baseline: Baseline | null, values: Values): boolean {
   const snapshot = baseline?.snapshot;
   if (sync.snapshot === null || !snapshot || !isSameMapping(sync, baseline)) return false;
-  const { modifiedMs, readMs } = snapshot;
-  const isLeftAlone =
-    modifiedMs !== null && modifiedMs === values['source_modified'] && readMs - modifiedMs >= SETTLED_MS;
-  return isLeftAlone && values['retry'] === 0 && values['resend'] === 0;
+  const { modifiedMs, readMs, rows } = snapshot;
+  const isLeftAlone = modifiedMs !== null && readMs - modifiedMs >= SETTLED_MS;
+  const isAsItWas = modifiedMs === values['source_modified'] && rows === values['source_rows'];
+  return isLeftAlone && isAsItWas && values['retry'] === 0 && values['resend'] === 0;
 }
 
 /** The baseline of a run that found its table as it was: its snapshot is kept for as long again. */
@@ -64,9 +64,21 @@ export async function probeSnapshot(
       );
     return values;
   }
-  const probed = { ...values, ...(await runner.statement(sync.snapshot.probe, values)) };
+  const probed = {
+    ...values,
+    ...(await runner.statement(sync.snapshot.probe, values)),
+    ...(await modified(runner, sync.snapshot.modified, values)),
+  };
   if (baseline?.snapshot !== undefined && probed['snapshot_there'] !== 1) throw await expired(runner, sync, probed);
   return probed;
+}
+
+/** Who may not read when the table was written has it compared in each run. */
+async function modified(runner: Runner, file: string, values: Values): Promise<Values> {
+  return runner.statement(file, values).catch((error: unknown) => {
+    if (!(error instanceof RunError) || error.retryable || error.code !== 'warehouse-error') throw error;
+    return { source_modified: null, source_rows: null };
+  });
 }
 
 async function expired(runner: Runner, sync: SyncPlan, values: Values): Promise<RunError> {

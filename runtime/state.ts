@@ -50,6 +50,8 @@ export interface Baseline {
     /** When the table had been written last, and when that was read: before the snapshot was made. */
     readonly modifiedMs: number | null;
     readonly readMs: number;
+    /** How many rows it had then. */
+    readonly rows: number | null;
   };
   /** The snapshot that was compared with, which goes once this baseline is on record. */
   readonly replaces?: string;
@@ -213,12 +215,14 @@ export function baselineOf(sync: SyncPlan, values: Values): Baseline {
 
 function snapshotLeft(sync: SyncPlan, days: number, values: Values): Pick<Baseline, 'snapshot' | 'replaces'> {
   const from = text(values['snapshot_from']);
+  const number = (name: string): number | null => (values[name] == null ? null : Number(values[name]));
   return {
     snapshot: {
       name: `${sync.name}${SNAPSHOT}${String(values['run'])}`,
       untilMs: Number(values['probed_ms']) + days * 86_400_000,
       readMs: Number(values['probed_ms']),
-      modifiedMs: values['source_modified'] == null ? null : Number(values['source_modified']),
+      modifiedMs: number('source_modified'),
+      rows: number('source_rows'),
     },
     ...(from === null ? {} : { replaces: from }),
   };

@@ -420,9 +420,8 @@ async function fresh(story: Story): Promise<void> {
       : (anew?.fill ?? sync.capture.fill);
   const filled = await runner.stoppable(story.stop, async () => {
     // What is taken back is not read from the source, which may be gone in all but name.
-    const probed = purge
-      ? known
-      : await probeSnapshot(runner, sync, baseline, await runner.steps(sync.probe, known, story.onStatement));
+    const seen = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
+    const probed = await probeSnapshot(runner, sync, baseline, seen);
     const isSame = !purge && !route.forward && isQuiet(sync, baseline, probed);
     if (isSame && sync.snapshot)
       return { isSame, values: await runner.steps(sync.snapshot.quiet, probed, story.onStatement) };

@@ -351,9 +351,13 @@ export interface SyncPlan {
      */
     days: number;
     /**
-     * When the table was written, whether the snapshot is there, and whether a reject is to be tried again
+     * Whether the snapshot is there, and whether a reject is to be tried again
      */
     probe: string;
+    /**
+     * When the table was written last
+     */
+    modified: string;
     /**
      * Which partitions a run leaves unread; null where it reads the table whole
      */

@@ -178,7 +178,13 @@ export const bigquery: Dialect = {
   // Documentation: GRANT statement. Snapshots and clones are tables.
   granted: (type) => sql(type === 'EXTERNAL' ? 'external table' : type?.endsWith('VIEW') === true ? 'view' : 'table'),
   types: { text: sql('string'), integer: sql('int64') },
-  logicalType: (native) => TYPES[native.replace(/[(<].*$/s, '').trim()],
+  logicalType: (native) =>
+    TYPES[
+      native
+        .replace(/[(<].*$/s, '')
+        .trim()
+        .toUpperCase()
+    ],
   ident,
   relation,
   text,

@@ -10,7 +10,7 @@ import { COMMON, KINDS, ON_DELETE } from './kinds.ts';
 import { isRecord } from './parse.ts';
 import type { ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
 import { STRATEGIES } from './resolve.ts';
-import { snapshotProblem } from './strategy.ts';
+import { chosen, snapshotProblem } from './strategy.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
@@ -366,9 +366,10 @@ export function joinLock(
     partitioning: entry.partitioning ?? null,
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
-  const problem = snapshotProblem(joined, dialect);
-  if (joined.strategy === 'snapshot' && problem !== undefined)
-    fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
+  if (joined.strategy === 'snapshot') {
+    const problem = snapshotProblem(joined, dialect);
+    if (problem !== undefined) fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
+  }
   const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);
   if (dialect.readsPartitions && insertTime && insertTime.partition !== true)
     report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));
@@ -426,5 +427,5 @@ export function joinLock(
         span,
       ),
     );
-  return failures === 0 ? joined : undefined;
+  return failures === 0 ? { ...joined, strategy: chosen(joined, dialect) } : undefined;
 }

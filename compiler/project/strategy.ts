@@ -20,3 +20,16 @@ export function snapshotProblem(sync: ResolvedSync, dialect: Pick<Dialect, 'name
     return `${relation.join('.')} is no table but a ${type.toLowerCase()}, and only tables have snapshots`;
   return undefined;
 }
+
+/** What a sync does where it does not say: a mirror compares snapshots where it can, and the lock says that it can. */
+export function chosen(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snapshots'>): ResolvedSync['strategy'] {
+  const takesSnapshots = sync.isAuto && sync.type !== null && snapshotProblem(sync, dialect) === undefined;
+  return takesSnapshots ? 'snapshot' : sync.strategy;
+}
+
+/** Why a mirror compares every row with the ledger, as the beginning of a sentence. */
+export function whyChecksum(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snapshots'>): string {
+  if (dialect.snapshots === null) return `this version reads no change feed of ${dialect.name}`;
+  if (!sync.isAuto) return 'it says `strategy: checksum`';
+  return snapshotProblem(sync, dialect) ?? 'the lock does not say whether its source is a table (`syncline lock` does)';
+}

@@ -170,6 +170,13 @@ describe('compiled SQL', () => {
     await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
   });
 
+  test('a sync that no file declares any more is dropped on bigquery with its snapshots, whatever it was', async () => {
+    const files = onWarehouse('bigquery', CASES['mirror-keyed']);
+    const { plan, diagnostics } = await compileFiles(files, { destroyed: 'gone' });
+    expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
+    expect(plan!.syncs.map((s) => [s.name, s.snapshot?.drop])).toEqual([['gone', 'gone/drop_snapshot.sql']]);
+  });
+
   test('rights on bigquery: who makes snapshots owns the staging dataset, and nobody else does', async () => {
     const roles = ['checksum', 'snapshot'].map(async (strategy) => {
       const syncs = CASES['mirror-keyed'].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);

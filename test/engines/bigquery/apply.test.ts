@@ -67,12 +67,8 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     )) as readonly { name: string }[];
     return rows.map(({ name }) => name.replace(/__snapshot_\d+$/, '')).sort();
   };
-  /** Syncs that compare snapshots, of those that can. */
-  const byName = /(name: (?:keyed|unkeyed|people|firms), kind: \w+, mode: mirror),/g;
-  const bySnapshot = (syncs: string): string => syncs.replaceAll(byName, '$1, strategy: snapshot,');
-
   test('sends what DuckDB sends for the same tables, and nothing when nothing changed', async () => {
-    const dir = await start(bigquery(), bySnapshot(SYNCS));
+    const dir = await start(bigquery(), SYNCS);
     const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS);
     // What a column of type JSON gives is not the emulator's strength: dialect.test.ts shows it by the reference evaluator.
     const noJson = 'update public.orders set raw = null where true';
@@ -111,7 +107,7 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
   });
 
   const ITEMS = (name: string): string => `syncs:
-  - { name: ${name}, kind: events, mode: mirror, source: { relation: ${name}.items }, event: Item, time: t, key: id }
+  - { name: ${name}, kind: events, mode: mirror, strategy: checksum, source: { relation: ${name}.items }, event: Item, time: t, key: id }
 `;
   const items = (schema: string): Promise<unknown> =>
     query(
@@ -289,14 +285,22 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
   test('a mirror of snapshots: what is streamed in, a table left alone, changed mappings, a rename, an expired snapshot', async () => {
     const sync = (more: string, name = 'life'): string =>
       `syncs:\n  - { name: ${name}, kind: events, mode: mirror, strategy: snapshot, source: { relation: life.items }, event: Item, time: t, key: id${more} }\n`;
-    const dir = await start(bigquery(', staging: life_staging'), sync(''));
+    const dir = await start(bigquery(', staging: life_staging'), sync('').replace('snapshot', 'checksum'));
     const declare = (more: string, name?: string): Promise<void> =>
       writeFile(path.join(dir, 'syncs/all.yml'), sync(more, name));
     await items('life');
     await done(dir, 'lock');
     await done(dir, 'setup', '--execute');
-    expect(await done(dir, 'plan')).toContain('300 inserts');
     expect(await done(dir, 'apply')).toContain('300 inserts');
+    // A ledger of all rows goes on as one of exceptions; one of exceptions cannot go on as one of all rows.
+    await declare('');
+    await query('update life.items set v = 5 where id = 5');
+    expect(await done(dir, 'plan')).toContain('1 update');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    await writeFile(path.join(dir, 'syncs/all.yml'), sync('').replace('snapshot', 'checksum'));
+    const turned = await cli(dir, 'apply');
+    expect([turned.code, turned.err]).toEqual([1, expect.stringContaining('Set `strategy: snapshot` again')]);
+    await declare('');
 
     // What stands in the streaming buffer is in no snapshot: it is sent when one has it, and nothing else waits for it.
     await query(
@@ -319,7 +323,6 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(quiet.filter((sql) => /create snapshot table|syncline_changes/.test(sql))).toEqual([]);
     expect(quiet.filter((sql) => sql.includes('set options (expiration_timestamp'))).toHaveLength(1);
     await query('delete from life.items where id = 2');
-    expect(await done(dir, 'plan')).toContain('1 delete');
     expect(await done(dir, 'apply')).toContain('0 inserts, 0 updates, 1 delete');
 
     // The old side is read as it was sent, whatever is declared now.
@@ -337,6 +340,17 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
     expect(await snapshots('life_staging')).toEqual(['lives']);
     expect(await query('select count(*) as n from life_staging.lives__ledger')).toEqual([{ n: 0 }]);
+
+    // From day 14 on it is told, and due whatever its frequency says; a new snapshot ends that.
+    await declare(', properties: { rename: { v: value } }, frequency: api', 'lives');
+    expect(await done(dir, 'apply', '--due')).toContain('lives: not due until');
+    const soon = `"untilMs":${Date.now() + 3 * 86_400_000}`;
+    await query(
+      `update life_staging.lives__state set baseline = regexp_replace(baseline, '"untilMs":[0-9]+', '${soon}') where true`,
+    );
+    for (const command of ['plan', 'status']) expect(await done(dir, command)).toMatch(/snapshot .*is dropped on 20/);
+    expect(await done(dir, 'apply', '--due')).toContain('nothing changed');
+    expect(await done(dir, 'status')).not.toContain('is dropped on');
 
     const [kept] = (await query(
       "select table_name as name from life_staging.INFORMATION_SCHEMA.TABLES where table_name like '%snapshot%'",

@@ -15,7 +15,7 @@ const SEED = Number(process.env['SEED'] ?? 11);
 
 const SYNCS = `syncs:
   - { name: purchases, kind: events, mode: mirror, strategy: snapshot, source: { relation: shop.orders }, event: Purchase, time: t, user_id: u, key: id, guard: { max_deletes: 100% } }
-  - { name: customers, kind: user_profiles, mode: mirror, source: { relation: shop.customers }, user_id: id, guard: { max_deletes: 100% } }
+  - { name: customers, kind: user_profiles, mode: mirror, strategy: checksum, source: { relation: shop.customers }, user_id: id, guard: { max_deletes: 100% } }
 `;
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -1,8 +1,6 @@
 -- probe_snapshot
--- read before the snapshot is made: what is written meanwhile makes the next run look again
 select
   unix_millis(current_timestamp()) as probed_ms,
-  (select max(m.last_modified_time) from `main.__TABLES__` as m where m.table_id = 'orders') as source_modified,
   case when exists (select 1 from `mixpanel`.INFORMATION_SCHEMA.TABLES as t where t.table_name = cast(@snapshot_was as string)) then 1 else 0 end as snapshot_there,
   case when exists (select 1 from `mixpanel.purchases__rejects` as j where j.kind = 'refused' or j.reason in ('time-in-future')) then 1 else 0 end as retry
 
