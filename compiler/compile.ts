@@ -133,10 +133,13 @@ function withStandIn(
   const sync = { name, enabled: true, kind: 'user_profiles', mode: 'mirror', user_id: 'gone_id' };
   const columns = ['gone_id', 'gone_value'].map((column) => ({ name: column, type: String(dialect.types.text) }));
   const { targets } = parseLock(files['syncline.lock.json']).lock;
-  const sources = { ...targets[target]?.sources, [STAND_IN]: { columns } };
+  // Whatever its strategy was: as a table it also has the statements that drop snapshots.
+  const relation = dialect.qualifier === null ? STAND_IN : `${STAND_IN}.${STAND_IN}`;
+  const type = dialect.snapshots === null ? {} : { type: 'BASE TABLE' };
+  const sources = { ...targets[target]?.sources, [relation]: { ...type, columns } };
   return {
     ...Object.fromEntries(Object.entries(files).filter(([file]) => !file.startsWith('syncs/'))),
-    'syncs/gone.yml': JSON.stringify({ syncs: [{ ...sync, source: { relation: STAND_IN } }] }),
+    'syncs/gone.yml': JSON.stringify({ syncs: [{ ...sync, source: { relation } }] }),
     'syncline.lock.json': writeLock({ lockVersion: 1, targets: { ...targets, [target]: { sources } } }),
   };
 }

@@ -164,6 +164,10 @@ const TEXTS = {
     message: `\`where\` ${p.text}`,
     hint: 'write one condition, such as "status <> \'test\'"',
   }),
+  'snapshot-unfit': (p: { problem: string }): Text => ({
+    message: `\`strategy: snapshot\` cannot be: ${p.problem}`,
+    hint: 'use checksum or auto',
+  }),
   'mode-needs': (p: { mode: string; key: string }): Text => ({ message: `mode ${p.mode} needs \`${p.key}:\`` }),
   'mode-refuses': (p: { mode: string; key: string; use: string }): Text => ({
     message: `mode ${p.mode} has no use for \`${p.key}:\``,

@@ -32,14 +32,32 @@ function contextOf(
     found: made?.found ?? sql(''),
     owned: grantee(grants.to).tables === 'owned',
     sources: listed(syncs.map((s) => dialect.relation(s.relation))),
-    each_source: each(syncs.map((s) => dialect.relation(s.relation))),
+    each_source: [
+      ...new Map(syncs.map((s) => [dialect.relation(s.relation), dialect.granted?.(s.type) ?? sql('table')])),
+    ]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, what]) => ({ name, what, is_view: what === 'view' })),
+    // A snapshot is made of a table by who may see its dataset.
+    each_seen: each(
+      syncs.flatMap(({ relation, strategy }) =>
+        strategy === 'snapshot' && relation.length > 1 ? [dialect.relation(relation.slice(0, -1))] : [],
+      ),
+    ),
     each_schema: each(
       syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
     ),
     schemas: listed(schemasOf(syncs).map((name) => dialect.ident(name))),
+    ...projectContext(dialect, grants),
     creator: grants.creator === null ? sql('') : dialect.ident(grants.creator),
   };
 }
+
+/** The project that jobs run in; where only the environment says which one, a person puts it in. */
+export const projectContext = (dialect: Dialect, grants: Grants | null) => ({
+  has_project: (grants?.project ?? null) !== null,
+  job_project: dialect.ident(grants?.project ?? ''),
+  job_project_text: dialect.text(grants?.project ?? ''),
+});
 
 /** A source that names no schema is found by the path of whoever reads it. */
 const schemasOf = (syncs: readonly ResolvedSync[]): readonly string[] =>

@@ -6,16 +6,16 @@ import { stableJson } from './plan.ts';
 const FILE = 'syncline.lock.json';
 const EMPTY: Lock = { lockVersion: 1, targets: {} };
 
-type Columns = Lock['targets'][string]['sources'][string]['columns'];
+type Source = Lock['targets'][string]['sources'][string];
 
 /** The name of a relation in the lock: dotted parts, quoted where a part itself holds a dot, quote or space. */
 export const canonicalRelation = (relation: readonly string[]): string =>
   relation.map((part) => (/[".\s]/.test(part) ? `"${part.replaceAll('"', '""')}"` : part)).join('.');
 
-/** Columns of a relation as last read, in order; undefined when the lock does not have it. */
-export function lockedColumns(lock: Lock, target: string, relation: readonly string[]): Columns | undefined {
+/** A relation as last read, its columns in order; undefined when the lock does not have it. */
+export function lockedSource(lock: Lock, target: string, relation: readonly string[]): Source | undefined {
   const sources = own(lock.targets, target)?.sources ?? {};
-  return (own(sources, canonicalRelation(relation)) ?? own(sources, relation.join('.')))?.columns;
+  return own(sources, canonicalRelation(relation)) ?? own(sources, relation.join('.'));
 }
 
 const own = <T>(values: Readonly<Record<string, T>>, key: string): T | undefined =>
@@ -54,8 +54,10 @@ function problemOf(value: unknown): string | undefined {
   for (const [name, target] of Object.entries(value['targets'])) {
     if (!isRecord(target) || !isRecord(target['sources'])) return `target ${name} has no sources`;
     for (const [relation, source] of Object.entries(target['sources'])) {
-      const columns = isRecord(source) ? source['columns'] : undefined;
+      const { columns, type = '', partitioning = '' } = isRecord(source) ? source : {};
       if (!Array.isArray(columns)) return `${relation} has no columns`;
+      if (typeof type !== 'string' || typeof partitioning !== 'string')
+        return `the type or the partitioning of ${relation} is no text`;
       const isColumn = (c: unknown): boolean =>
         isRecord(c) && typeof c['name'] === 'string' && typeof c['type'] === 'string';
       if (!columns.every(isColumn)) return `a column of ${relation} lacks its name or type`;
@@ -74,18 +76,19 @@ export const writeLock = (lock: Lock): string => stableJson(lock, 2) + '\n';
 export interface LockChange {
   readonly target: string;
   readonly source: string;
-  readonly column: string;
+  /** Null for what the relation is. */
+  readonly column: string | null;
   readonly before: string | null;
   readonly after: string | null;
 }
 
-/** The columns that came, went or changed type, in a stable order. A change of order alone is none. */
+/** The columns that came, went or changed type, and relations that are another thing, in a stable order. A change of order alone is none. */
 export function diffLock(before: Lock, after: Lock): readonly LockChange[] {
   const [old, now] = [flat(before), flat(after)];
   return [...new Set([...old.keys(), ...now.keys()])]
     .sort()
     .map((id) => {
-      const [target = '', source = '', column = ''] = id.split('\u0000');
+      const [target = '', source = '', column = null] = id.split('\u0000');
       return { target, source, column, before: old.get(id) ?? null, after: now.get(id) ?? null };
     })
     .filter((change) => change.before !== change.after);
@@ -94,8 +97,13 @@ export function diffLock(before: Lock, after: Lock): readonly LockChange[] {
 const flat = (lock: Lock): ReadonlyMap<string, string> =>
   new Map(
     Object.entries(lock.targets).flatMap(([target, { sources }]) =>
-      Object.entries(sources).flatMap(([source, { columns }]) =>
-        columns.map((c): [string, string] => [[target, source, c.name].join('\u0000'), c.type]),
-      ),
+      Object.entries(sources).flatMap(([source, { columns, type, partitioning }]) => [
+        ...(type === undefined ? [] : [entry([target, source], kindOf(type, partitioning))]),
+        ...columns.map((c) => entry([target, source, c.name], c.type)),
+      ]),
     ),
   );
+
+const entry = (id: readonly string[], text: string): [string, string] => [id.join('\u0000'), text];
+const kindOf = (type: string, partitioning: string | undefined): string =>
+  partitioning === undefined ? type : `${type} partitioned by ${partitioning}`;

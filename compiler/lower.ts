@@ -14,12 +14,15 @@ import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
 import { mappedColumns, sourceOf } from './mapping/wire.ts';
+import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
+import { whyChecksum } from './project/strategy.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
 import { handedTo, ownerContext } from './shared.ts';
 import { destroyOf, renameOf } from './removal.ts';
+import { createSnapshot, ofSnapshot, oldSide, snapshotContext, snapshotOf } from './snapshot.ts';
 import { indexOf, stagingTables } from './tables.ts';
 import { windowContext } from './window.ts';
 
@@ -96,6 +99,7 @@ export function lowerSync(
       },
     });
   const known = knownAs(sync.name);
+  const hasSnapshot = sync.strategy === 'snapshot';
   const first = mappingOf(dialect, place, sync, source, {
     idSpace: dialect.text(sync.name),
     epoch: sql('0'),
@@ -103,14 +107,15 @@ export function lowerSync(
   });
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
-  const tables = stagingTables(dialect, known, sync.lateWindowMs !== null);
+  const tables = stagingTables(dialect, known, { hasPosition: sync.lateWindowMs !== null, hasSnapshot });
   const context = renderer.context({
     ...contextOf(dialect, place, sync, source, known, tables),
     ...mappingContext(dialect, known),
     initial: false,
   });
   const initial = context.with({ ...mappingContext(dialect, first), initial: true });
-  const forward = context.with({ forward: true });
+  // What a run captures is read from the snapshot that it makes; what is previewed, from the table as it is.
+  const captured = hasSnapshot ? ofSnapshot(context) : context;
 
   const { add, overridden } = adding(renderer, sync, statements, context);
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
@@ -120,8 +125,7 @@ export function lowerSync(
       repeatable: false,
     });
   // Without transactions the state has its row at once, and a commit's statements leave the same when they run again.
-  const isAtomic = dialect.transaction !== null;
-  const owner = handedTo(dialect, place);
+  const [isAtomic, owner] = [dialect.transaction !== null, handedTo(dialect, place)];
   const handOver = (name: 'state' | 'ledger' | 'rejects' | 'seen'): string =>
     add(`hand_over_${name}`, {
       template: 'hand_over',
@@ -138,7 +142,7 @@ export function lowerSync(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
   const probe = probeChecks(dialect, sync, source, add, context);
-  const checks = checksOf(dialect, sync, probe, add, context);
+  const checks = checksOf(dialect, sync, probe, add, captured);
   const more = foretold(dialect, sync, checks);
   // What is only counted needs no id that is its own.
   const counted = { ...more, other_id: dialect.text('') };
@@ -157,6 +161,16 @@ export function lowerSync(
   const outboxTable = table('outbox');
   const analyzed = renderer.has('analyze') ? [add('analyze')] : [];
   const record = add('run_record');
+  const partitioning = hasSnapshot ? partitioningOf(dialect, sync, source) : null;
+  const made = [outboxTable, ...(hasSnapshot ? createSnapshot(add, partitioning) : [])];
+  const filled = (name: string, from: Context): SqlStep[] => [
+    step([...made, add(name, { template: 'capture', context: from, repeatable: false }), ...analyzed]),
+  ];
+  // Without a key a row is named by its checksum, and what a snapshot says of it has no other name.
+  const mayForward = mirror && !(hasSnapshot && context.get('twins') === true);
+  const renamed = sync.renamedFrom === null ? null : formerly(sync.renamedFrom);
+  const asked = { filled, partitioning, outbox: outboxTable, mayForward, preview, renamed: renamed?.preview };
+  const snapshot = hasSnapshot ? snapshotOf(add, context, asked) : null;
   return {
     ...describe(dialect, sync, source, known),
     overridden,
@@ -165,8 +179,10 @@ export function lowerSync(
       ? {
           checksum: dialect.checksum(historyColumns(sync, source)),
           key: keyOf(dialect, sync, source, sql('r.syncline_was')),
+          ...(hasSnapshot ? oldSide(sync, known) : {}),
         }
       : null,
+    snapshot,
     decisions: sync.decisions,
     adopts: sync.initial === 'skip',
     guards: guardsOf(sync),
@@ -200,22 +216,15 @@ export function lowerSync(
     probe: probeOf(sync, probe, add),
     capture: {
       fill: [
+        ...(snapshot?.partitions ? [step(made), ...snapshot.partitions.changed] : []),
         step([
-          outboxTable,
-          add('capture', { repeatable: false }),
+          ...(snapshot?.partitions ? [] : made),
+          add('capture', { context: captured, repeatable: false }),
           ...analyzed,
           ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
         ]),
       ],
-      forward: mirror
-        ? [
-            step([
-              outboxTable,
-              add('capture_forward', { template: 'capture', context: forward, repeatable: false }),
-              ...analyzed,
-            ]),
-          ]
-        : null,
+      forward: mayForward ? filled('capture_forward', captured.with({ forward: true })) : null,
       totals: add('totals'),
       checks: [step(checks)],
       flip: add('state_flip', { expect: LEASE_LOST, repeatable: false }),
@@ -243,8 +252,13 @@ export function lowerSync(
             },
           }),
           ...(mirror ? [add('ledger_forward')] : []),
-          ...(mirror ? (isAtomic ? [add('ledger_remove'), add('ledger_insert')] : [add('ledger_merge')]) : []),
-          ...(mirror ? [add('ledger_unknown')] : []),
+          ...(hasSnapshot ? [add('ledger_exceptions')] : []),
+          ...(mirror && !hasSnapshot
+            ? [
+                ...(isAtomic ? [add('ledger_remove'), add('ledger_insert')] : [add('ledger_merge')]),
+                add('ledger_unknown'),
+              ]
+            : []),
           ...(isAtomic ? [add('rejects_remove'), add('rejects_insert')] : [add('rejects_merge')]),
           ...(hasSeen ? [add('seen_insert'), add('seen_remove')] : []),
           record,
@@ -259,7 +273,7 @@ export function lowerSync(
     preview: {
       initial: add('preview_initial', { template: 'preview', context: counting(initial, first) }),
       changes: add('preview', { context: preview }),
-      forward: mirror
+      forward: mayForward
         ? add('preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
         : null,
       pending: add('preview_pending'),
@@ -267,8 +281,7 @@ export function lowerSync(
       shown: mirror ? add('preview_shown') : null,
     },
     destroy: destroyOf(sync, add, context, outboxTable, analyzed),
-    rename:
-      sync.renamedFrom === null ? null : renameOf(dialect, place.staging, sync, owned, formerly(sync.renamedFrom), add),
+    rename: renamed === null ? null : renameOf(dialect, place.staging, sync, owned, renamed, mayForward, add),
     show: add('show', { context: initial }),
     rejects: add('rejects'),
     reset: [
@@ -297,7 +310,7 @@ export function lowerDirect(
   const earlier = { again: sql('1'), names: earlierNames(dialect, sync, null) };
   const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), earlier };
   const mapping = mappingOf(dialect, place, sync, source, space);
-  const tables = stagingTables(dialect, mapping, false);
+  const tables = stagingTables(dialect, mapping, { hasPosition: false, hasSnapshot: false });
   const context = renderer.context({
     ...contextOf(dialect, place, sync, source, mapping, tables),
     ...mappingContext(dialect, mapping),
@@ -398,11 +411,14 @@ function contextOf(
 ): Values {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
-  const outbox = sql(name('outbox_0').replace(/0(.)$/, (_, quote: string) => hole('run') + quote));
   const relation = dialect.relation(sync.relation);
+  // A late value that stands for the end of a name, inside its quotes.
+  const ending = (name: string, late: LateName): Sql =>
+    sql(dialect.relation([place.staging, name]).replace(/0(.)$/, (_, quote: string) => hole(late) + quote));
+  const outbox = ending(`${sync.name}__outbox_0`, 'run');
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   const rowsOf = (columns: readonly { readonly name: string }[], properties: readonly string[]): Sql =>
-    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, sync.where), properties);
+    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, conditionOf(dialect, sync)), properties);
   return {
     sync: dialect.text(sync.name),
     former: dialect.text(sync.renamedFrom ?? sync.name),
@@ -429,6 +445,7 @@ function contextOf(
       sync.columns,
       sync.columns.map((c) => c.name).filter((n) => !mappedColumns(sync).has(n)),
     ),
+    ...snapshotContext(dialect, place, sync, source, ending),
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
@@ -515,10 +532,12 @@ const talliesContext = (m: Mapping): Values => ({
   tallies: named(m.tallies),
 });
 
-function whyOf(dialect: Dialect, { mode }: ResolvedSync): string {
-  switch (mode) {
+function whyOf(dialect: Dialect, sync: ResolvedSync): string {
+  switch (sync.mode) {
     case 'mirror':
-      return `this version reads no change feed of ${dialect.name}, so every row's checksum is compared with the ledger`;
+      if (sync.strategy === 'snapshot')
+        return 'a snapshot of the table, which costs nothing to make, is compared with that of the last run';
+      return `${whyChecksum(sync, dialect)}, so every row's checksum is compared with the ledger`;
     case 'append':
       return 'append reads the rows whose insert time lies after the last run';
     case 'full':

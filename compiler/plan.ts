@@ -83,6 +83,12 @@ const STATE = [
   'retried',
   'old_checksum',
   'old_key',
+  'old_identity',
+  'old_where',
+  'snapshot_from',
+  'partitions',
+  'whole',
+  'snapshot_was',
 ];
 /** What `pending` keeps for the commit of a run, also of a resumed one. */
 const PENDING = ['watermark_to', 'adopted'];
@@ -123,6 +129,7 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
   for (const sync of plan.syncs) {
     const { check, steps } = linterOf(sync);
     steps('run', sync.probe);
+    if (sync.snapshot) for (const file of [sync.snapshot.probe, sync.snapshot.modified]) check('run', file);
     steps('run', sync.capture.fill);
     steps('run', sync.capture.checks);
     check('run', sync.capture.totals, 'next_batch');
@@ -148,6 +155,13 @@ export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>)
     check('run', sync.deliver.checkpoint, 'next_batch');
     steps('commit', sync.commit);
     steps('bare', sync.cleanup);
+    if (sync.snapshot) {
+      const { drop, quiet, anew } = sync.snapshot;
+      check('bare', drop, 'snapshot_name');
+      steps('run', quiet);
+      for (const part of [anew.fill, anew.forward, anew.destroy]) steps('run', part ?? []);
+      for (const part of [anew.preview, anew.renamed]) if (part) check('run', part.changes);
+    }
     steps('reset', sync.reset);
     const { exists, owner, read, lease, renew, release, unlock } = sync.state;
     for (const file of [exists, owner, read, lease, renew, release, unlock, sync.rejects]) check('bare', file);

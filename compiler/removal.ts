@@ -20,23 +20,32 @@ export function destroyOf(
   const keeps = whyKept(sync);
   const drop = (name: Table): string =>
     add(`drop_${name}`, { template: 'drop_table', values: { table: context.get(name) } });
-  // No row is there any more: everything that the ledger knows vanished.
-  const nothing = context.with({
-    twins: false,
-    source: sql(`(select * from ${context.get('source') as Sql} as e where 1 = 0)`),
-  });
   return {
     keeps,
     data:
       keeps === null
         ? steps(
-            [outbox, add('destroy', { template: 'capture', context: nothing, repeatable: false }), ...analyzed],
+            [
+              outbox,
+              add('destroy', { template: 'capture', context: nothingOf(context), repeatable: false }),
+              ...analyzed,
+            ],
             false,
           )
         : null,
     // Whatever its declaration was before. The state is the last: a sync that has one can be destroyed again.
     drop: steps((['ledger', 'rejects', 'seen', 'state'] as const).map(drop), true),
   };
+}
+
+/** No row is there any more: everything that Mixpanel shows vanished. */
+export function nothingOf(context: Context): Context {
+  const nothing = sql(`(select * from ${context.get('source') as Sql} as e where 1 = 0)`);
+  return context.with({
+    twins: false,
+    source: nothing,
+    ...(context.get('snapshot') === true ? { compared_source: nothing } : {}),
+  });
 }
 
 function whyKept({ kind, mode, onDelete }: ResolvedSync): string | null {
@@ -52,6 +61,7 @@ export function renameOf(
   sync: ResolvedSync,
   tables: readonly Table[],
   { name: from, context, preview }: { readonly name: string; readonly context: Context; readonly preview: Context },
+  mayForward: boolean,
   add: Add,
 ): NonNullable<SyncPlan['rename']> {
   const isMirror = tables.includes('ledger');
@@ -76,7 +86,7 @@ export function renameOf(
     steps: tables.map((t) => rename(t, context.get(t), dialect.ident(`${sync.name}__${t}`))),
     preview: {
       changes: add('rename_preview', { template: 'preview', context: preview }),
-      forward: isMirror
+      forward: mayForward
         ? add('rename_preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
         : null,
       pending: add('rename_preview_pending', { template: 'preview_pending', context }),

@@ -44,8 +44,20 @@ export const LATE = {
   remapped: 'integer',
   retired: 'text',
   retried: 'text',
+  partitions: 'ranges',
+  whole: 'integer',
   old_checksum: 'expression',
   old_key: 'expression',
+  old_identity: 'expression',
+  old_where: 'expression',
+  snapshot_from: 'word',
+  snapshot_was: 'text',
+  snapshot_name: 'word',
+  snapshot_there: 'integer',
+  source_modified: 'integer',
+  source_rows: 'integer',
+  probed_ms: 'integer',
+  retry: 'integer',
   allow_max_deletes: 'integer',
   allow_max_changes: 'integer',
   allow_max_rejects: 'integer',
@@ -415,7 +427,9 @@ function fill(dialect: Dialect, pieces: readonly Piece[], context: Context): Pic
       else value.forEach(add);
     } else if ('hole' in piece) {
       end();
-      sql.push(piece.hole);
+      const { type } = piece.hole;
+      const item = type === 'ranges' ? (context.get(`${piece.hole.name}_item`) as readonly Sql[]) : undefined;
+      sql.push(item === undefined ? piece.hole : { ...piece.hole, item: [...item] });
     } else {
       let position = binds.findIndex((b) => b.name === piece.bind.name);
       if (position < 0) position = binds.push(piece.bind) - 1;
@@ -427,7 +441,9 @@ function fill(dialect: Dialect, pieces: readonly Piece[], context: Context): Pic
   return { sql, binds };
 }
 
-/** A statement as people review it: holes as `${name}`, binds as the driver takes them. */
+/** A statement as people review it: holes as `${name}`, ranges with what one of them looks like, binds as the driver takes them. */
 export function statementText(sql: Statement['sql']): string {
-  return sql.map((part) => (typeof part === 'string' ? part : `\${${part.name}}`)).join('');
+  const said = ({ name, item }: Late): string =>
+    item === undefined ? name : `${name}: ${item.slice(0, 3).join('…')}${item[3] ?? ''}…`;
+  return sql.map((part) => (typeof part === 'string' ? part : `\${${said(part)}}`)).join('');
 }

@@ -1,7 +1,7 @@
 import type { SqlStep } from '../schemas/types.ts';
 import type { Dialect, Grantee } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
-import { grantSteps } from './grants.ts';
+import { grantSteps, projectContext } from './grants.ts';
 import type { Place } from './lower.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import type { Rendered, Renderer, Values } from './render.ts';
@@ -36,9 +36,11 @@ export function lowerShared(
     tables: ['__ledger', '__rejects', '__seen'].map((end) => ({ ending: dialect.tablesEnding(place.staging, end) })),
     ...ownerContext(owner),
     ...(grantee && { grantee: grantee.to }),
+    ...projectContext(dialect, place.grants),
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,
+    snapshots: syncs.some((s) => s.strategy === 'snapshot'),
     sources: sourcesOf(dialect, syncs),
   });
   return {
@@ -55,6 +57,8 @@ export function lowerShared(
           ]
         : []),
     ],
+    // With the sources' rights, so that a sync that is added asks for no new one.
+    jobs: (place.grants?.project ?? null) !== null && renderer.has('grant_jobs') ? add('grant_jobs') : '',
     privileges: renderer.has('privileges') && syncs.length > 0 ? add('privileges') : '',
     cancel: renderer.has('cancel') ? add('cancel') : '',
     runs: isStaged ? add('runs') : '',

@@ -16,7 +16,11 @@ export const indexOf = (table: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox
 };
 
 /** The columns of a sync's staging tables. */
-export function stagingTables(dialect: Dialect, mapping: Mapping, hasPosition: boolean) {
+export function stagingTables(
+  dialect: Dialect,
+  mapping: Mapping,
+  { hasPosition, hasSnapshot }: { readonly hasPosition: boolean; readonly hasSnapshot: boolean },
+) {
   const { text, integer } = dialect.types;
   const of = (names: string, type: Sql): TableColumn[] => names.split(' ').map((n) => ({ name: sql(n), type }));
   const identity = mapping.identity.map((c): TableColumn => ({ name: sql(c.name), type: dialect.types[c.type] }));
@@ -47,6 +51,8 @@ export function stagingTables(dialect: Dialect, mapping: Mapping, hasPosition: b
       ...identity,
       ...of('insert_id old_insert_id payload reason outcome outcome_reason', text),
       ...(hasPosition ? of('position', text) : []),
+      // What is shown of a row whose records are not accepted is told by its record, where no ledger tells it.
+      ...(hasSnapshot ? of('old_checksum', text) : []),
     ],
   };
 }

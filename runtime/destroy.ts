@@ -1,5 +1,7 @@
 import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
+import type { Baseline } from './state.ts';
+import { dropRun } from './snapshot.ts';
 import { applySync, begin, ensureState, interruptedRun, outboxesOf } from './sync.ts';
 
 /**
@@ -30,7 +32,8 @@ export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
         `Mixpanel did not take back everything of ${sync.name}: \`syncline rejects ${sync.name}\` lists what is left. Its tables are kept; run destroy --data again, or without --data.`,
         { retryable: true },
       );
-    for (const n of await outboxesOf(runner, sync, state)) await runner.steps(sync.cleanup, { ...values, run: n });
+    const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+    for (const n of await outboxesOf(runner, sync, state)) await dropRun(runner, sync, baseline, n, values);
     await lease.write(() => runner.steps(sync.destroy.drop, values));
     isGone = true;
   } finally {

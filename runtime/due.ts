@@ -17,21 +17,26 @@ export interface LastRun {
   readonly isPending: boolean;
   /** When its last finished run ended, wall milliseconds; undefined when that is not on record. */
   readonly finishedMs: number | undefined;
+  /** From when on what the next run compares with nears its end; undefined where it has none. */
+  readonly replaceUntilMs?: number | undefined;
 }
 
 /** When `apply --due` runs a sync: now, at a time, or (null) only when it is asked for without --due. */
 export type Due = { readonly isDue: true } | { readonly isDue: false; readonly nextMs: number | null };
 
 /**
- * Whether a sync is due. An interrupted run always is: what it began must not wait. A strategy whose baseline expires
- * will be due earlier than its frequency says, before the baseline is gone: that bound belongs into `nextMs` here.
+ * Whether a sync is due. An interrupted run always is: what it began must not wait. So is a sync whose baseline nears
+ * its end, whatever its frequency says: once that is gone, the whole table is to be sent again.
  */
 export function dueOf(frequency: SyncPlan['frequency'], last: LastRun, nowMs: number): Due {
   if (last.isPending || frequency === null) return { isDue: true };
-  if (frequency === 'api') return { isDue: false, nextMs: null };
+  const { replaceUntilMs: end } = last;
+  if (end !== undefined && end <= nowMs) return { isDue: true };
+  if (frequency === 'api') return { isDue: false, nextMs: end ?? null };
   if (!last.isKnown || last.finishedMs === undefined) return { isDue: true };
   const rest = REST_MS[frequency];
   // A clock that was set back must not hold a sync for longer than its frequency.
   const isRested = Math.abs(nowMs - last.finishedMs) >= rest;
-  return isRested ? { isDue: true } : { isDue: false, nextMs: last.finishedMs + rest };
+  const next = last.finishedMs + rest;
+  return isRested ? { isDue: true } : { isDue: false, nextMs: end === undefined ? next : Math.min(next, end) };
 }

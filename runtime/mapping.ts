@@ -55,7 +55,11 @@ export function compareMapping(sync: SyncPlan | DirectPlan, baseline: Baseline |
   const lost = oldColumns.map((c) => c.column).filter((column) => !there.has(column));
   const change = describe(before, after);
   const needs = lost.length > 0 ? `the old form needs column ${lost.join(', ')}, which is gone` : undefined;
-  return { kind: 'changed', change: { ...change, unforwardable: change.unforwardable ?? needs } };
+  const named =
+    'capture' in sync && sync.capture.forward === null
+      ? 'without a key a row of a snapshot has no other name than its content'
+      : undefined;
+  return { kind: 'changed', change: { ...change, unforwardable: change.unforwardable ?? needs ?? named } };
 }
 
 /** Decisions of a sync that has run which are for no change that is there now: they do nothing. */
@@ -129,9 +133,19 @@ export interface Route {
 export function routeOf(sync: SyncPlan, baseline: Baseline | null, flag?: Decision): Route {
   const verdict = compareMapping(sync, baseline);
   const plain: Route = { forward: false, values: { resend: flag === 'resend' ? 1 : 0 } };
-  if (verdict.kind === 'same' || verdict.kind === 'compatible') return plain;
+  // Only where rows are written as they were does a partition that did not change hold nothing that differs.
+  if (verdict.kind === 'same') return flag === 'resend' ? plain : { ...plain, values: { ...plain.values, whole: 0 } };
+  if (verdict.kind === 'compatible') return plain;
   // Who asks for a resend gets it, also where nothing would have to be sent.
-  if (verdict.kind === 'rebase') return flag === 'resend' ? plain : (forwardRoute(baseline) ?? plain);
+  if (verdict.kind === 'rebase') {
+    if (flag !== 'resend' && sync.capture.forward === null)
+      throw new RunError(
+        'mapping-changed',
+        `${sync.name} names its rows otherwise since its last run, because this version writes their checksums otherwise, and without a key snapshots cannot tell which row is which. Go on with the version that ran last, or send every row again: --resend ${sync.name}.`,
+        { retryable: false },
+      );
+    return flag === 'resend' ? plain : (forwardRoute(baseline) ?? plain);
+  }
   const { change } = verdict;
   const decision = flag ?? sync.decisions[change.hash];
   if (decision === undefined) throw undecided(sync.name, change, change.unforwardable === undefined);

@@ -4,6 +4,7 @@ import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf, staleDecisions } from './mapping.ts';
 import type { Runner } from './run.ts';
+import { isQuiet, nearEnd, probeSnapshot } from './snapshot.ts';
 import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
@@ -66,10 +67,14 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
 
   const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
   const unreleased = state.holder !== null;
-  const probed = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const columns = await runner.steps(sync.probe, valuesOf(plan, sync, state));
+  const probed = renamedFrom === null ? await probeSnapshot(runner, sync, baseline, columns) : columns;
+  const expires = nearEnd(sync, baseline, Number(probed['probed_ms']));
   const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
+  const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
+  const from = (anew && (renamedFrom === null ? anew.preview : anew.renamed)) ?? is;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>
-    runner.rows((forward ? is.forward : null) ?? is.changes, { ...values, ...more });
+    runner.rows((forward ? from.forward : null) ?? from.changes, { ...values, ...more });
   const verdict = compareMapping(sync, baseline);
   const stale = staleDecisions(sync, baseline);
   const route = baseline === null ? ('initial' as const) : ('changes' as const);
@@ -82,11 +87,12 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     };
     const choices = [await priced('resend', read(false, { resend: touchesAll ? 1 : 0 }))];
     const old = unforwardable === undefined ? forwardRoute(baseline) : undefined;
-    if (old && is.forward !== null) choices.push(await priced('forward', read(true, old.values)));
+    if (old && from.forward !== null) choices.push(await priced('forward', read(true, old.values)));
     return {
       ...common,
       ...tally(sync, []),
       unreleased,
+      expires,
       route,
       state: mark,
       staleDecisions: stale,
@@ -94,30 +100,41 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     };
   }
   const way = routeOf(sync, baseline);
-  const rows = await read(way.forward, way.values);
-  const shown = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
+  const isSame = !way.forward && isQuiet(sync, baseline, { ...values, ...way.values });
+  // A former name's tables have other names.
+  const parts = isSame || anew !== null || renamedFrom !== null ? null : (sync.snapshot?.partitions ?? null);
+  const { partitions = null } = parts ? await runner.steps(parts.changed, { ...values, ...way.values }) : values;
+  const rows = isSame ? [] : await read(way.forward, { ...way.values, partitions });
+  const counted = is.shown === null ? 0 : Number((await runner.rows(is.shown))[0]?.['shown'] ?? 0);
+  const shown = sync.snapshot === null ? counted : shownBefore(counted, rows);
   return {
     ...common,
     ...(sync.adopts && baseline === null ? adopted : tally)(sync, rows),
     unreleased,
+    expires,
     route,
     state: mark,
     decision,
     staleDecisions: stale,
-    reads: await readsOf(runner, sync, values),
+    reads: await readsOf(runner, sync, { ...values, partitions }),
     guards: guardsOf(sync, rows, shown),
     refusals: refusalsOf(runner, sync, rows),
   };
 }
 
 /** What the planner expects, as the first line of its plan ends (documentation of PostgreSQL and Redshift: EXPLAIN). */
-async function readsOf(runner: Runner, { preview }: SyncPlan, values: Values): Promise<Preview['reads']> {
+async function readsOf(runner: Runner, { preview, snapshot }: SyncPlan, values: Values): Promise<Preview['reads']> {
   if (preview.explain === '') return null;
   const estimated = await runner.estimate(preview.explain, values);
-  if (estimated !== undefined) return { rows: null, bytes: estimated };
+  if (estimated !== undefined) {
+    const everything = snapshot?.partitions?.everything;
+    const isPart = everything !== undefined && values['partitions'] !== everything;
+    const whole = isPart ? await runner.estimate(preview.explain, { ...values, partitions: everything }) : undefined;
+    return { rows: null, bytes: estimated, whole: whole ?? null };
+  }
   const [first] = await runner.rows(preview.explain, values);
   const [, rows, width] = /rows=(\d+) width=(\d+)\)$/.exec(String(Object.values(first ?? {})[0])) ?? [];
-  return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width) };
+  return rows === undefined ? null : { rows: Number(rows), bytes: Number(rows) * Number(width), whole: null };
 }
 
 /** Where a sync's state is: under its own name, under its former one, or nowhere yet. */
@@ -159,6 +176,7 @@ function describe(sync: SyncPlan | DirectPlan) {
     renamedFrom: null,
     backfill: null,
     unreleased: false,
+    expires: null,
     decision: null,
     reads: null,
     guards: [],
@@ -224,6 +242,13 @@ function refusalsOf(runner: Runner, sync: SyncPlan, rows: readonly Row[]): Previ
       );
       return [{ code: code === 'guard' ? code : 'check-failed', message }];
     });
+}
+
+/** With snapshots the rows that Mixpanel shows are told by those that the table has, and by what changed. */
+function shownBefore(count: number, rows: readonly Row[]): number {
+  const rowsOf = (change: string): number =>
+    rows.filter((r) => r['row_change'] === change).reduce((n, r) => n + Number(r['row_count']), 0);
+  return count - rowsOf('insert') + rowsOf('delete');
 }
 
 /** What the guards of the capture will say to these counts. */

@@ -45,6 +45,18 @@ export interface Baseline {
   readonly table?: SyncPlan['deliver']['table'];
   /** 1 where the run sends nothing: its rows are in Mixpanel already. */
   readonly adopted?: number;
+  /** The snapshot that the next run compares with, and when the warehouse drops it, by its clock. */
+  readonly snapshot?: {
+    readonly name: string;
+    readonly untilMs: number;
+    /** When the table had been written last, and when that was read: before the snapshot was made. */
+    readonly modifiedMs: number | null;
+    readonly readMs: number;
+    /** How many rows it had then. */
+    readonly rows: number | null;
+  };
+  /** The snapshot that was compared with, which goes once this baseline is on record. */
+  readonly replaces?: string;
   /** 1 where the run takes back everything, for a sync that is being destroyed. */
   readonly purged?: number;
   readonly mapping: SyncPlan['mapping'];
@@ -157,6 +169,7 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
     remapped: baseline && !isSameMapping(sync, baseline) ? 1 : 0,
     backfill: 0,
     position: baseline?.watermark_to ?? null,
+    ...snapshotValues(sync, baseline),
     adopted: 0,
     ...retiredNames(plan, sync, baseline),
     again: !baseline && (state?.version ?? 0) > 1 ? 1 : 0,
@@ -168,15 +181,53 @@ export function valuesOf(plan: Plan, sync: SyncPlan, state: State | undefined, a
   };
 }
 
+/** The snapshot of the last run, and what was sent of it: SQL of that run's plan. */
+function snapshotValues(sync: SyncPlan, baseline: Baseline | null): Values {
+  const { snapshot, expressions } = baseline ?? {};
+  if (sync.snapshot === null) return { snapshot_was: null };
+  // Everything is read until it is proven that something need not be.
+  const read: Values = { partitions: sync.snapshot.partitions?.everything ?? null, whole: 1 };
+  if (!snapshot || !expressions) return { snapshot_was: null, ...read };
+  const { checksum, key, identity = '', where = '' } = expressions;
+  return {
+    ...read,
+    snapshot_from: snapshot.name,
+    snapshot_was: snapshot.name,
+    old_checksum: checksum,
+    old_key: key,
+    old_identity: identity,
+    old_where: where,
+  };
+}
+
+/** Between a sync's name and the number of a run, in the name of a snapshot. */
+export const SNAPSHOT = '__snapshot_';
+
 /** What the run will leave for the next one. */
 export function baselineOf(sync: SyncPlan, values: Values): Baseline {
   return {
     mapping: sync.mapping,
     expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),
+    ...(sync.snapshot === null || values['purged'] === 1 ? {} : snapshotLeft(sync, sync.snapshot.days, values)),
     ...(sync.kind === 'lookup_table' ? { content: text(values['content']), table: sync.deliver.table } : {}),
     ...namesLeft(sync, values),
     ...(sync.lateWindowMs === null ? {} : { seen_from: text(values['seen_from']), late_window_ms: sync.lateWindowMs }),
+  };
+}
+
+function snapshotLeft(sync: SyncPlan, days: number, values: Values): Pick<Baseline, 'snapshot' | 'replaces'> {
+  const from = text(values['snapshot_from']);
+  const number = (name: string): number | null => (values[name] == null ? null : Number(values[name]));
+  return {
+    snapshot: {
+      name: `${sync.name}${SNAPSHOT}${String(values['run'])}`,
+      untilMs: Number(values['probed_ms']) + days * 86_400_000,
+      readMs: Number(values['probed_ms']),
+      modifiedMs: number('source_modified'),
+      rows: number('source_rows'),
+    },
+    ...(from === null ? {} : { replaces: from }),
   };
 }
 

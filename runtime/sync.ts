@@ -8,6 +8,7 @@ import type { Decision } from './mapping.ts';
 import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Runner } from './run.ts';
+import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
 import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
@@ -319,7 +320,7 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
     }
     if (!resumed) {
       const names = await outboxesOf(runner, sync, state);
-      await drop(story, { names }, (n) => n < state.version && n !== state.run);
+      await drop(story, { ...state, names }, (n) => n < state.version && n !== state.run);
       await fresh(story);
     }
     // Only what is below its own number, and its own only after its commit, is a holder's to drop.
@@ -372,12 +373,18 @@ export async function outboxesOf(runner: Runner, { state: { outboxes } }: SyncPl
   return [...new Set([...state.names, ...strays.filter((n) => n < state.version)])];
 }
 
-async function drop(story: Story, state: Pick<State, 'names'>, gone: (n: number) => boolean): Promise<void> {
+async function drop(story: Story, state: State, gone: (n: number) => boolean): Promise<void> {
+  const { sync, runner, values } = story;
+  const baseline = state.baseline === null ? null : (JSON.parse(state.baseline) as Baseline);
+  // The snapshot that the next run compares with stays, and its number with it: it goes when another one replaces it.
+  const kept = baseline?.snapshot?.name;
+  const isKept = (n: number): boolean => kept !== undefined && snapshotsOf(sync, baseline, n).includes(kept);
   const dead = state.names.filter(gone);
-  if (dead.length === 0) return;
-  for (const run of dead) await story.runner.steps(story.sync.cleanup, { ...story.values, run }, story.onStatement);
+  if (dead.every((n) => isKept(n) && n < state.version)) return;
+  for (const run of dead)
+    await dropRun(runner, sync, baseline, run, { ...values, kept: kept ?? null }, story.onStatement);
   const names = state.names
-    .filter((n) => !gone(n))
+    .filter((n) => !gone(n) || isKept(n))
     .map((n) => `${n} `)
     .join('');
   await story.lease.write(() => story.runner.statement(story.sync.state.forget, { ...story.values, names }));
@@ -414,22 +421,36 @@ async function fresh(story: Story): Promise<void> {
     adopted,
   };
   const { backfill } = story;
-  const fill = purge ?? (route.forward && sync.capture.forward ? sync.capture.forward : sync.capture.fill);
-  let values = await runner.stoppable(story.stop, async () => {
+  // Where no snapshot of a last run is, the ledger alone tells what Mixpanel shows.
+  const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
+  const forward = anew ? anew.forward : sync.capture.forward;
+  const fill = purge
+    ? (anew?.destroy ?? purge)
+    : route.forward && forward
+      ? forward
+      : (anew?.fill ?? sync.capture.fill);
+  const filled = await runner.stoppable(story.stop, async () => {
     // What is taken back is not read from the source, which may be gone in all but name.
-    const probed = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
+    const seen = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
+    const probed = await probeSnapshot(runner, sync, baseline, seen);
+    const isSame = !purge && !route.forward && isQuiet(sync, baseline, probed);
+    if (isSame && sync.snapshot)
+      return { isSame, values: await runner.steps(sync.snapshot.quiet, probed, story.onStatement) };
     const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
-    const filled = await runner.steps(fill, bounds, story.onStatement);
-    if (!purge) await runner.steps(sync.capture.checks, filled, story.onStatement);
-    return filled;
+    const values = await runner.steps(fill, bounds, story.onStatement);
+    if (!purge) await runner.steps(sync.capture.checks, values, story.onStatement);
+    return { isSame, values };
   });
+  let { values } = filled;
   const [totals] = await runner.rows(sync.capture.totals, { ...values, next_batch: 0 });
   const captured = Number(totals?.['captured'] ?? 0);
   const invalid = Number(totals?.['invalid'] ?? 0);
   // A backfill leaves the position where it was, and what `seen` keeps of the window before it.
   if (story.backfill) values = { ...values, watermark_to: baseline?.watermark_to ?? null };
   const manner = { ...(adopted === 1 ? { adopted } : {}), ...(purge ? { purged: 1 } : {}) };
-  const pending = packed(JSON.stringify({ ...baselineOf(sync, values), ...manner }));
+  const left =
+    filled.isSame && baseline ? prolonged(sync, baseline, values) : baselineOf(sync, { ...values, ...manner });
+  const pending = packed(JSON.stringify({ ...left, ...manner }));
   const waiting = Number(values['waiting'] ?? 0);
   if (waiting > 0)
     emit({

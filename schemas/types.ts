@@ -15,6 +15,14 @@ export interface Lock {
     [k: string]: {
       sources: {
         [k: string]: {
+          /**
+           * What the relation is, as the warehouse says: BASE TABLE, VIEW, …
+           */
+          type?: string;
+          /**
+           * How it is partitioned: its PARTITION BY, as the warehouse writes it
+           */
+          partitioning?: string;
           columns: {
             name: string;
             type: string;
@@ -150,6 +158,10 @@ export interface Plan {
   session: string[];
   setup: SqlStep[];
   /**
+   * The last statement of setup: the right to run statements, which is of the project, so that another person may have to give it; empty where there is no such right, or the project is not known
+   */
+  jobs: string;
+  /**
    * What the role may not do and should, or may and should not; empty where a warehouse gives no rights
    */
   privileges: string;
@@ -203,6 +215,10 @@ export interface Statement {
 export interface Late {
   name: string;
   type: 'integer' | 'text' | 'word' | 'ranges' | 'expression';
+  /**
+   * Of ranges: what stands before, between and after the two integers of one, and between two of them
+   */
+  item?: string[];
 }
 export interface SyncPlan {
   name: string;
@@ -321,6 +337,59 @@ export interface SyncPlan {
   expressions: null | {
     checksum: string;
     key: string;
+    /**
+     * With snapshots: what a row was sent as, as the columns of a select
+     */
+    identity?: string;
+    /**
+     * With snapshots: the condition that rows came under
+     */
+    where?: string;
+  };
+  /**
+   * Strategy snapshot: a run compares a snapshot of the table with that of the last run
+   */
+  snapshot: null | {
+    /**
+     * How long the warehouse keeps a snapshot
+     */
+    days: number;
+    /**
+     * Whether the snapshot is there, and whether a reject is to be tried again
+     */
+    probe: string;
+    /**
+     * When the table was written last
+     */
+    modified: string;
+    /**
+     * Which partitions a run leaves unread; null where it reads the table whole
+     */
+    partitions: null | {
+      /**
+       * The ranges of the whole table
+       */
+      everything: string;
+      /**
+       * Says the ranges that are read: those that are not proven to be as in the last snapshot
+       */
+      changed: SqlStep[];
+    };
+    drop: string;
+    /**
+     * In place of a capture where the table did not change: its snapshot is kept for longer
+     */
+    quiet: SqlStep[];
+    /**
+     * Where no snapshot of a last run is: what Mixpanel shows is what the ledger says
+     */
+    anew: {
+      fill: SqlStep[];
+      forward: null | SqlStep[];
+      destroy: SqlStep[];
+      preview: SnapshotPreview;
+      renamed: null | SnapshotPreview;
+    };
   };
   /**
    * What people decided, by the hash of exactly one change of the mapping
@@ -406,6 +475,10 @@ export interface DeliverStep {
    * Runs before restart, abandon and outcome in one transaction with them, where their fence locks nothing: until it ends nobody takes the lease
    */
   hold: null | string;
+}
+export interface SnapshotPreview {
+  changes: string;
+  forward: null | string;
 }
 /**
  * A sync without write access: its query is delivered as it is read, its state is a file
@@ -600,6 +673,10 @@ export interface Preview {
   reads: {
     rows: number | null;
     bytes: number;
+    /**
+     * Bytes of all partitions, where some are left unread
+     */
+    whole: number | null;
   } | null;
   guards: GuardPreview[];
   /**
@@ -614,6 +691,10 @@ export interface Preview {
    * A changed mapping that waits for a decision: apply refuses the sync until then
    */
   undecided: Undecided | null;
+  /**
+   * With snapshots: when the one that is compared with is dropped, once that is near
+   */
+  expires: string | null;
   /**
    * Hashes of decisions for no change that is there now
    */
@@ -807,6 +888,14 @@ export interface Target {
  * Named as in a dbt-bigquery profile, besides what syncline adds
  */
 export interface BigQuerySettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'bigquery';
   /**
    * oauth: what the environment gives (application default credentials, workload identity)
@@ -904,6 +993,14 @@ export interface BigQuerySettings {
   grant_scope?: 'table' | 'schema';
 }
 export interface DuckDBSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'duckdb';
   path: string;
   /**
@@ -927,6 +1024,14 @@ export interface DuckDBSettings {
  * Named as in a dbt-postgres profile, besides what syncline adds
  */
 export interface PostgresSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'postgres';
   host: string;
   port?: number;
@@ -987,6 +1092,14 @@ export interface PostgresSettings {
  * Named as in a dbt-redshift profile, besides what syncline adds
  */
 export interface RedshiftSettings {
+  /**
+   * A profile of dbt's profiles.yml: what is not said here is taken from it when connecting
+   */
+  dbt_profile?: string;
+  /**
+   * A target of that profile, where it is not the profile's own
+   */
+  dbt_target?: string;
   type: 'redshift';
   host: string;
   port?: number;
@@ -1110,7 +1223,7 @@ export interface Sync {
   name: string;
   kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   mode: 'mirror' | 'append' | 'full' | 'one_time';
-  strategy?: 'auto' | 'checksum' | 'watermark' | 'all';
+  strategy?: 'auto' | 'snapshot' | 'checksum' | 'watermark' | 'all';
   /**
    * false: checked, but neither compiled nor run; its state stays
    */

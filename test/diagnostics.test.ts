@@ -74,12 +74,89 @@ test.each(['', '[]', 'targets: 3', 'name: a\ntargets: { dev: 3 }', 'a: &a [*a]']
   expect(load(files(entry('a'), text)).diagnostics.length).toBeGreaterThan(0),
 );
 
+const PROFILES = `shop:
+  target: dev
+  outputs:
+    dev: { type: postgres, host: h, user: "{{ env_var('NOBODY_HAS_THIS') }}", dbname: d }
+    pg:
+      type: postgres
+      threads: 4
+      host: db.example.com
+      port: "{{ env_var('PORT') | as_number }}"
+      user: sync
+      pass: "{{ env_var('SECRET') }}"
+      database: analytics
+      search_path: main
+      keepalives: 1
+    rs: { type: redshift, method: iam, cluster_id: c, host: r, user: u, dbname: d, region: eu-west-1, ra3_node: true }
+    raw: { type: redshift, host: r, user: u, dbname: d, password: "a{{b" }
+    file: { type: duckdb, path: shop.duckdb, schema: main }
+    key: { type: bigquery, method: service-account, keyfile: k.json, project: acme, dataset: d, threads: 4, priority: interactive }
+    adc: { type: bigquery, method: oauth, database: acme, schema: d, impersonate_service_account: a@b, timeout_seconds: 300, scopes: [x] }
+    json: { type: bigquery, method: service-account-json, project: acme, keyfile_json: { type: service_account, private_key: "{{ env_var('SECRET') }}" } }
+    token: { type: bigquery, method: oauth-secrets, project: acme, token: "{{ env_var('SECRET') }}" }
+    wif: { type: bigquery, method: external-oauth-wif, project: acme, workload_pool_provider_path: p }
+    billed: { type: bigquery, project: acme, execution_project: other }
+`;
+
+test('a profile of dbt gives the connection, in memory only', () => {
+  const connect = (type: string, output: string | undefined, more = '', profiles = PROFILES) => {
+    const of = `{ type: ${type}, dbt_profile: shop${output === undefined ? '' : `, dbt_target: ${output}`}${more} }`;
+    const project = PROJECT.replace('{ type: duckdb, path: w.duckdb }', of);
+    const loaded = loadProject(files(entry('a'), project), { needLock: false });
+    expect(loaded.diagnostics).toEqual([]);
+    const env = { SECRET: 's3cret', PORT: '6543' };
+    const given = { file: 'profiles.yml', text: profiles };
+    const { value, diagnostics } = renderConnection(loaded.project!.target, env, given);
+    const settings = Object.entries(value.warehouse).filter(([key]) => !/^(dbt_.*|type)$/.test(key));
+    return diagnostics.length > 0 ? diagnostics.map((d) => d.message).join('; ') : Object.fromEntries(settings);
+  };
+  const secret = 's3cret';
+  const pg = { host: 'db.example.com', port: 6543, user: 'sync', password: secret, dbname: 'analytics' };
+  expect(connect('postgres', 'pg', ', staging: mine')).toEqual({
+    ...pg,
+    search_path: 'main',
+    threads: 4,
+    staging: 'mine',
+  });
+  // What the target says itself wins.
+  expect(connect('postgres', 'pg', ', user: reader')).toMatchObject({ ...pg, user: 'reader' });
+  expect(connect('redshift', 'rs')).toMatchObject({ method: 'iam', cluster_id: 'c', region: 'eu-west-1' });
+  expect(connect('redshift', 'raw')).toMatchObject({ password: 'a{{b' });
+  expect(connect('duckdb', 'file')).toEqual({ path: 'shop.duckdb' });
+  expect(connect('bigquery', 'key')).toMatchObject({ method: 'service-account', keyfile: 'k.json', project: 'acme' });
+  expect(connect('bigquery', 'adc')).toMatchObject({
+    project: 'acme',
+    dataset: 'd',
+    impersonate_service_account: 'a@b',
+    job_execution_timeout_seconds: 300,
+  });
+  expect(connect('bigquery', 'json')).toMatchObject({ keyfile_json: { private_key: secret } });
+  expect(connect('bigquery', 'token')).toMatchObject({ method: 'oauth-secrets', token: secret });
+  expect(connect('bigquery', 'wif')).toContain('`method` must be oauth or service-account or');
+  expect(connect('bigquery', 'billed')).toContain('`execution_project` of shop.billed in profiles.yml is not followed');
+  expect(connect('duckdb', 'pg')).toBe(
+    'the target says `type: duckdb`, and shop.pg of profiles.yml is of type postgres',
+  );
+  // Its own target is the one that is rendered, and no other.
+  expect(connect('postgres', undefined)).toBe('environment variable NOBODY_HAS_THIS is not set (used by user)');
+  expect(connect('postgres', 'prod')).toBe('the profile shop of profiles.yml has no target prod');
+  expect(connect('postgres', 'pg', '', 'other: {}')).toContain('profiles.yml has no profile shop');
+  expect(connect('postgres', 'pg', '', 'shop: [')).not.toBe('');
+});
+
 test('the lock: shape, differences, names', () => {
   expect(parseLock('{"lockVersion":1,"targets":{"a":{}}}').diagnostics.map((d) => d.code)).toEqual(['lock-invalid']);
   const change = LOCK.replace('"TIMESTAMP"', '"DATE"');
   expect(diffLock(parseLock(LOCK).lock, parseLock(change).lock)).toEqual([
     { target: 'dev', source: 'main.orders', column: 'ordered_at', before: 'TIMESTAMP', after: 'DATE' },
   ]);
+  const described = (about: string): string => LOCK.replace('"columns"', `${about}"columns"`);
+  const [table, view] = ['"type":"BASE TABLE","partitioning":"DATE(t)",', '"type":"VIEW",'].map(described);
+  expect(diffLock(parseLock(table).lock, parseLock(view).lock)).toEqual([
+    { target: 'dev', source: 'main.orders', column: null, before: 'BASE TABLE partitioned by DATE(t)', after: 'VIEW' },
+  ]);
+  expect(parseLock(described('"type":1,')).diagnostics.map((d) => d.code)).toEqual(['lock-invalid']);
   expect(canonicalRelation(parseRelation('"a.b".c')!)).toBe('"a.b".c');
 });
 

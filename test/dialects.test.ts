@@ -110,5 +110,13 @@ test('a late value that is inlined has one strict form', () => {
     toQuery({ ...statement, sql: [...statement.sql], binds: [] }, { run }, 'x').sql;
   expect(make(7)).toBe('drop table "s__outbox_7"');
   for (const bad of ['7"; drop', 1.5, Number.NaN]) expect(() => make(bad)).toThrow('run is no integer');
+  const item = ['d between f(', ') and f(', ')', ' or '];
+  const ranges = (text: string | null) =>
+    toQuery({ ...statement, sql: ['where ', { name: 'read', type: 'ranges', item }], binds: [] }, { read: text }, 'x')
+      .sql;
+  expect(ranges('-3:4')).toBe('where d between f(-3) and f(4)');
+  expect(ranges('1:2,5:7')).toBe('where d between f(1) and f(2) or d between f(5) and f(7)');
+  for (const bad of ['', '1', '1:2,', '1:2) or (1', '1:2;3:4', null])
+    expect(() => ranges(bad)).toThrow('read is no ranges');
   expect(sql('x')).toBe('x');
 });

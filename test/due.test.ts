@@ -27,6 +27,12 @@ test.each([
   ['weekly', { ...ago(0), isKnown: false }, DUE],
   ['weekly', { ...ago(0), finishedMs: undefined }, DUE],
   ['api', { isKnown: false, isPending: false, finishedMs: undefined }, { isDue: false, nextMs: null }],
+  // What it compares with nears its end, which is earlier than its frequency says.
+  ['weekly', { ...ago(0), replaceUntilMs: NOW }, DUE],
+  ['api', { ...ago(0), replaceUntilMs: NOW - 1 }, DUE],
+  ['api', { ...ago(0), replaceUntilMs: NOW + HOUR }, { isDue: false, nextMs: NOW + HOUR }],
+  ['weekly', { ...ago(0), replaceUntilMs: NOW + HOUR }, { isDue: false, nextMs: NOW + HOUR }],
+  ['hourly', { ...ago(0), replaceUntilMs: NOW + HOUR }, { isDue: false, nextMs: NOW + 50 * MINUTE }],
   // The warehouse's clock is a little ahead of ours; or ours was set back by far.
   ['hourly', ago(-MINUTE), { isDue: false, nextMs: NOW + 51 * MINUTE }],
   ['hourly', ago(-5 * HOUR), DUE],

@@ -8,7 +8,15 @@ import { explained, REASONS } from '../runtime/cli/reasons.ts';
 
 const told = (name: string, more: Partial<Told['preview']> = {}): Told => ({
   preview: {
-    ...{ sync: name, kind: 'events', mode: 'mirror', strategy: 'checksum', why: 'because', route: 'changes' },
+    ...{
+      sync: name,
+      kind: 'events',
+      mode: 'mirror',
+      strategy: 'checksum',
+      expires: null,
+      why: 'because',
+      route: 'changes',
+    },
     ...{
       renamedFrom: null,
       backfill: null,
@@ -158,4 +166,24 @@ test('a difference fits a comment too, and says that there is none', () => {
   expect(long.length).toBeLessThan(65_536);
   const shown = long.match(/^~ sync_/gm)!.length;
   expect(long).toMatch(new RegExp(`~~~~\n\n${900 - shown} more differences did not fit here\\.$`));
+});
+
+test('plan says what partitions save, and of a large table what they would', () => {
+  const reads = (bytes: number, whole: number | null, sync: object): string =>
+    text({ ...told('s', { reads: { rows: null, bytes, whole } }), sync: sync as SyncPlan });
+  const sync = { mode: 'mirror', source: 'd.t', snapshot: { partitions: null } };
+  const parted = { ...sync, snapshot: { partitions: { everything: '1:2', changed: [] } } };
+  expect(reads(5e9, 700e9, parted)).toContain(
+    "reads about d.t, 5.0 GB of 700 GB: partitions that did not change stay unread, as the warehouse's planner expects",
+  );
+  const advice =
+    'd.t is large, and each run reads all of it: with `strategy: snapshot`, of a table that is partitioned';
+  expect(reads(12e9, null, sync)).toContain(advice);
+  expect(reads(12e9, null, { ...sync, snapshot: null })).toContain(advice);
+  for (const other of [
+    reads(9e9, null, sync),
+    reads(12e9, null, parted),
+    reads(12e9, null, { ...sync, mode: 'append' }),
+  ])
+    expect(other).not.toContain('is large');
 });

@@ -1,3 +1,4 @@
+import { partitioningOf } from './bigquery-partitions.ts';
 import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
 import { jsonText } from './json.ts';
@@ -143,6 +144,13 @@ const sizeOf = (value: Sql): Sql => sql(`byte_length(${value})`);
 const metadata = (dataset: readonly string[], view: string): string =>
   [...dataset.map(ident), `INFORMATION_SCHEMA.${view}`].join('.');
 
+/** Its PARTITION BY; the text of a view may have a line like that of a table. */
+const PARTITIONING = `if(ends_with(table_type, 'VIEW'), null, regexp_extract(ddl, r'\\nPARTITION BY ([^\\n]*[^\\n;])'))`;
+const aboutTable = (columns: string, parts: readonly string[]): Sql =>
+  sql(
+    `select ${columns} from ${metadata(parts.slice(0, -1), 'TABLES')} where table_name = ${text(parts.at(-1) ?? '')}`,
+  );
+
 /** Google BigQuery, GoogleSQL (documentation: cloud.google.com/bigquery/docs). */
 export const bigquery: Dialect = {
   name: 'bigquery',
@@ -156,6 +164,8 @@ export const bigquery: Dialect = {
   embedded: false,
   fileLock: false,
   readsPartitions: true,
+  // Neither views nor external tables (documentation: Introduction to table snapshots).
+  snapshots: (type) => type === 'BASE TABLE' || type === 'CLONE',
   qualifier: 'dataset',
   readsText: true,
   flattens: true,
@@ -165,8 +175,16 @@ export const bigquery: Dialect = {
   renamesIfThere: true,
   // Accounts are made by the cloud's own tools; a right on a dataset is one on all tables that it ever has.
   grantee: (name) => ({ to: text(name), made: null, tables: 'inherited' }),
+  // Documentation: GRANT statement. Snapshots and clones are tables.
+  granted: (type) => sql(type === 'EXTERNAL' ? 'external table' : type?.endsWith('VIEW') === true ? 'view' : 'table'),
   types: { text: sql('string'), integer: sql('int64') },
-  logicalType: (native) => TYPES[native.replace(/[(<].*$/s, '').trim()],
+  logicalType: (native) =>
+    TYPES[
+      native
+        .replace(/[(<].*$/s, '')
+        .trim()
+        .toUpperCase()
+    ],
   ident,
   relation,
   text,
@@ -254,6 +272,12 @@ export const bigquery: Dialect = {
       `select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from ${metadata(dataset.reverse(), 'COLUMNS')} where table_name = ${text(table)} and is_hidden = 'NO' order by ordinal_position`,
     );
   },
+  partitions: {
+    of: (clause, columns) => partitioningOf(clause, columns, ident),
+    view: (parts) => sql(metadata(parts.slice(0, -1), 'PARTITIONS')),
+    made: (parts) => aboutTable(`unix_micros(creation_time) as made_us, ${PARTITIONING} as partitioning`, parts),
+  },
+  described: (parts) => aboutTable(`table_type as type, ${PARTITIONING} as partitioning`, parts),
   tablesEnding: (staging, end) =>
     sql(
       `select left(table_name, length(table_name) - ${end.length}) as name from ${metadata([staging], 'TABLES')} where ends_with(table_name, ${text(end)})`,

@@ -65,6 +65,22 @@ export interface Grantee {
   readonly tables: 'owned' | 'granted' | 'inherited';
 }
 
+/** How the partitions of a table are told apart by the values of one column, as integers. */
+export interface Partitioning {
+  /** Null where no column of the table has them: rows then lie where they were when they arrived. */
+  readonly column: string | null;
+  /** What is compared, unqualified. */
+  readonly value: Sql;
+  /** One range, both ends included: what stands before, between and after its two integers, and between two ranges. */
+  readonly item: readonly [Sql, Sql, Sql, Sql];
+  /** The least and the greatest integer of all. */
+  readonly least: string;
+  readonly most: string;
+  /** The first and the last integer of the partition whose id is `partition_id`; null where that is no range. */
+  readonly from: Sql;
+  readonly to: Sql;
+}
+
 export interface Dialect {
   readonly name: WarehouseKind;
   /** The folder of templates that it shares with its like, read after its own and before `default`. */
@@ -83,6 +99,8 @@ export interface Dialect {
   readonly fileLock: boolean;
   /** True where partitions of a table decide what a statement reads, and what it costs. */
   readonly readsPartitions: boolean;
+  /** Tells of which relations, by their type, table snapshots can be made; null where syncline makes none. */
+  readonly snapshots: ((type: string) => boolean) | null;
   /** What must stand before a table's name, where nothing else says where it is. */
   readonly qualifier: string | null;
   /** True where a text can be read as JSON without failing on one that is none. */
@@ -103,6 +121,8 @@ export interface Dialect {
   logicalType(native: string): LogicalType | undefined;
   /** Whom a grant names; null where a warehouse gives no rights. Where it does, it has templates `grant_*` and `privileges`. */
   readonly grantee: ((name: string) => Grantee) | null;
+  /** The word for a relation of that type in a grant, where there is more than one. */
+  granted?(type: string | null): Sql;
   ident(name: string): Sql;
   relation(parts: readonly string[]): Sql;
   text(value: string): Sql;
@@ -165,6 +185,20 @@ export interface Dialect {
   lines(text: Sql, order: Sql): Sql;
   /** A select of the columns (name, native) of a relation; `is_partition` is 1 for the one that it is partitioned by. */
   columns(parts: readonly string[]): Sql;
+  /** Where a run may leave partitions unread, and read what is known of them. */
+  readonly partitions?: {
+    /** Null for a clause that is not known: then all is read. */
+    of(clause: string, columns: readonly { readonly name: string; readonly native: string }[]): Partitioning | null;
+    /** The view with a row for each partition of the tables that are where this one is. */
+    view(parts: readonly string[]): Sql;
+    /** A select of one row: `made_us`, when the table was made, and `partitioning`, as `described` says it. */
+    made(parts: readonly string[]): Sql;
+  };
+  /**
+   * A select of what a relation is, `type`, and how it is partitioned, `partitioning`, both in the warehouse's words;
+   * only where something depends on it.
+   */
+  described?(parts: readonly string[]): Sql;
   /** A condition that `pg_class as c` in `pg_namespace as n` is that relation, where the template `privileges` asks it. */
   cataloged?(parts: readonly string[]): Sql;
   /** A select of the column `name`: tables of the staging schema whose name ends so, without that end. */

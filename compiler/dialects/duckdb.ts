@@ -156,6 +156,7 @@ export const duckdb: Dialect = {
   embedded: true,
   fileLock: true,
   readsPartitions: false,
+  snapshots: null,
   qualifier: null,
   readsText: true,
   flattens: true,

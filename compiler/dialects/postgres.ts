@@ -191,6 +191,7 @@ export const postgres: Dialect = {
   embedded: false,
   fileLock: false,
   readsPartitions: false,
+  snapshots: null,
   qualifier: null,
   readsText: false,
   flattens: true,

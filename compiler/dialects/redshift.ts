@@ -221,6 +221,7 @@ export const redshift: Dialect = {
   embedded: false,
   fileLock: false,
   readsPartitions: false,
+  snapshots: null,
   qualifier: null,
   readsText: true,
   flattens: false,

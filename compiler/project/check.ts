@@ -1,5 +1,5 @@
 import type { Lock } from '../../schemas/types.ts';
-import { canonicalRelation, lockedColumns } from '../lock.ts';
+import { canonicalRelation, lockedSource } from '../lock.ts';
 import type { Dialect } from '../dialects/dialect.ts';
 import type { Diagnostic, Span } from '../diagnostics.ts';
 import { diagnostic } from '../diagnostics.ts';
@@ -10,10 +10,11 @@ import { COMMON, KINDS, ON_DELETE } from './kinds.ts';
 import { isRecord } from './parse.ts';
 import type { ResolvedProject, ResolvedSync, ResolvedTarget } from './resolve.ts';
 import { STRATEGIES } from './resolve.ts';
+import { chosen, snapshotProblem } from './strategy.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name'>;
+type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name' | 'snapshots'>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -98,7 +99,7 @@ const DECLARED: readonly ((s: ResolvedSync, report: Report, target: ResolvedTarg
   },
   (s, report) => {
     const fits = STRATEGIES[s.mode];
-    if (s.strategy !== fits)
+    if (s.strategy !== fits && !(s.strategy === 'snapshot' && s.mode === 'mirror'))
       report(
         diagnostic(
           'wrong-value',
@@ -288,7 +289,8 @@ export function joinLock(
 ): ResolvedSync | undefined {
   const report = naming(sync, into);
   const source = canonicalRelation(sync.relation);
-  const locked = lockedColumns(lock, target, sync.relation);
+  const entry = lockedSource(lock, target, sync.relation);
+  const locked = entry?.columns;
   if (!locked && !sync.enabled) return sync;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
   const spellings = new Map<string, (typeof locked)[number]>();
@@ -360,8 +362,14 @@ export function joinLock(
       rename: keys(sync.properties.rename),
       types: keys(sync.properties.types),
     },
+    type: entry.type ?? null,
+    partitioning: entry.partitioning ?? null,
     columns: locked.map((c) => ({ name: c.name, native: c.type })),
   };
+  if (joined.strategy === 'snapshot') {
+    const problem = snapshotProblem(joined, dialect);
+    if (problem !== undefined) fail(diagnostic('snapshot-unfit', { problem }, sync.locate(['strategy'])));
+  }
   const insertTime = joined.insertTime === null ? undefined : find(joined.insertTime);
   if (dialect.readsPartitions && insertTime && insertTime.partition !== true)
     report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));
@@ -419,5 +427,5 @@ export function joinLock(
         span,
       ),
     );
-  return failures === 0 ? joined : undefined;
+  return failures === 0 ? { ...joined, strategy: chosen(joined, dialect) } : undefined;
 }

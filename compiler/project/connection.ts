@@ -2,6 +2,9 @@ import type { MixpanelSettings, WarehouseSettings } from '../../schemas/types.ts
 import type { Diagnostic } from '../diagnostics.ts';
 import type { Env } from './expressions.ts';
 import { expand } from './expressions.ts';
+import type { Profiles } from '../dbt/profiles.ts';
+import { profileOutput } from '../dbt/profiles.ts';
+import { ownSettings, settingsOf } from './profiled.ts';
 import { quantityProblem, toBytes, toMilliseconds } from './quantities.ts';
 import type { ResolvedTarget } from './resolve.ts';
 import { validate } from './validate.ts';
@@ -27,16 +30,31 @@ export interface MixpanelConnection {
 
 /**
  * The settings to connect with. Only the CLI calls it: the environment is a parameter.
- * The value may be used only when no diagnostic is an error.
+ * The value may be used only when no diagnostic is an error. Without `profiles` a warehouse that is of a profile of dbt
+ * has no settings.
  */
 export function renderConnection(
   target: ResolvedTarget,
   env: Env,
+  profiles?: Profiles,
 ): { readonly value: Connection; readonly diagnostics: readonly Diagnostic[] } {
   const into: Diagnostic[] = [];
   const { locate } = target;
   const written = { warehouse: target.warehouse.connection, mixpanel: target.mixpanel, lease: target.lease };
-  const expanded = expand(written, { vars: {}, env, locate }, into);
+  const plain = expand(written, { vars: {}, env, locate }, into);
+  const filled = { ...(plain.value as typeof written) };
+  const { dbt_profile: profile, dbt_target, type } = filled.warehouse;
+  if (profile !== undefined && profiles !== undefined && into.length === 0) {
+    const wanted = { profile, target: dbt_target, type };
+    const output = profileOutput(profiles, wanted, settingsOf(type).known, env, locate, into);
+    // Texts of a profile may stand for numbers, too.
+    if (output) filled.warehouse = { ...output, ...ownSettings(filled.warehouse) } as unknown as WarehouseSettings;
+  }
+  const texts = Object.entries(filled.warehouse).filter(
+    ([key, value]) => typeof value === 'string' && key !== 'password',
+  );
+  const rendered = new Set([...plain.rendered, ...texts.map(([key]) => `/warehouse/${key}`)]);
+  const expanded = profile === undefined ? plain : { ...plain, value: filled, rendered };
   const raw = validate('Target', expanded, locate, into) ?? written;
   const quantity = (path: readonly string[], value: string | number | undefined, fallback: number, isSize = false) => {
     const result = value === undefined ? fallback : (isSize ? toBytes : toMilliseconds)(value);

@@ -1,7 +1,7 @@
 /** What later versions know: named as such instead of as a typo. */
-const KEYS = new Set(['exports', 'dbt', 'dbt_profile', 'dbt_target', 'attach']);
+const KEYS = new Set(['exports', 'dbt', 'attach']);
 const VALUES: Readonly<Record<string, readonly string[]>> = {
-  strategy: ['snapshot', 'stream', 'change_feed'],
+  strategy: ['stream', 'change_feed'],
   type: ['bigquery', 'snowflake', 'databricks'],
 };
 

@@ -66,7 +66,8 @@ function parseSyncs(file: string, text: string, into: Diagnostic[]): readonly So
   }));
 }
 
-function parseFile(file: string, text: string, into: Diagnostic[]): Source | undefined {
+/** A file of YAML, positions kept; undefined after a report. */
+export function parseFile(file: string, text: string, into: Diagnostic[]): Source | undefined {
   const counter = new LineCounter();
   const document = parseDocument(text, { lineCounter: counter, prettyErrors: false, uniqueKeys: true });
   const span = (start: number, end: number): Span => ({

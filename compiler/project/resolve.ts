@@ -9,6 +9,7 @@ import type { Locate, Parsed, Path, Source } from './parse.ts';
 import { isRecord } from './parse.ts';
 import { quantityProblem, toBytes, toMilliseconds } from './quantities.ts';
 import { isControl } from './text.ts';
+import { OF_PROFILE, withoutProfile } from './profiled.ts';
 import { validate } from './validate.ts';
 
 export { renderConnection } from './connection.ts';
@@ -36,6 +37,8 @@ export interface ResolvedTarget {
       readonly to: string;
       readonly scope: 'table' | 'schema';
       readonly creator: string | null;
+      /** The project that jobs run in, where there is such a thing and the target names it. */
+      readonly project: string | null;
     } | null;
     /** What one statement may take. */
     readonly statementTimeoutMs: number | null;
@@ -57,7 +60,9 @@ export interface ResolvedSync {
   readonly mode: Mode;
   /** False: checked, but neither compiled nor run. */
   readonly enabled: boolean;
-  readonly strategy: 'checksum' | 'watermark' | 'all';
+  readonly strategy: 'snapshot' | 'checksum' | 'watermark' | 'all';
+  /** True where the strategy is chosen here, and not declared. */
+  readonly isAuto: boolean;
   readonly relation: readonly string[];
   /** A condition over the source's columns, in the warehouse's SQL. */
   readonly where: string | null;
@@ -103,6 +108,9 @@ export interface ResolvedSync {
   readonly tags: readonly string[];
   readonly owner: { readonly name: string | null; readonly email: string | null } | null;
   readonly frequency: 'hourly' | 'daily' | 'weekly' | 'api' | null;
+  /** What the relation is and how it is partitioned, as the warehouse says; null until the lock is joined, or where nothing depends on it. */
+  readonly type: string | null;
+  readonly partitioning: string | null;
   /** Columns of the lock, in order; empty until the lock is joined. */
   readonly columns: readonly { readonly name: string; readonly native: string }[];
   /** Keys that the sync or `defaults:` has: a rule judges what was asked for, not what is so without a word. */
@@ -118,7 +126,7 @@ export interface ResolveOptions {
   readonly vars?: Vars;
 }
 
-/** What each mode does when no strategy is asked for, and the only one that fits it here. */
+/** What each mode does when no strategy is asked for; a mirror may take `snapshot` besides, see strategy.ts. */
 export const STRATEGIES = { mirror: 'checksum', append: 'watermark', full: 'all', one_time: 'all' } as const;
 
 const strings = (vars: unknown): Vars =>
@@ -199,6 +207,10 @@ function resolveProject(
     value['targets'] = Object.fromEntries(each);
   } else if (targets !== undefined) value['targets'] = targets;
 
+  // What a profile says is read when connecting; compile needs none of it.
+  for (const target of Object.values(isRecord(value['targets']) ? value['targets'] : {}))
+    if (isRecord(target) && isRecord(target['warehouse']))
+      Object.assign(target, { warehouse: withoutProfile(target['warehouse']) });
   const project = validate(
     'Project',
     { value: isRecord(source.value) ? value : source.value, rendered, open },
@@ -293,10 +305,13 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
 
 function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
   if (!('grantee' in warehouse)) return null;
+  const isNamed = 'project' in warehouse && !warehouse.project.includes('{{') && warehouse.project !== OF_PROFILE;
+  const project = isNamed ? warehouse.project : null;
   return {
     to: warehouse.grantee,
     scope: warehouse.grant_scope ?? 'table',
     creator: ('creator' in warehouse ? warehouse.creator : undefined) ?? null,
+    project,
   };
 }
 
@@ -361,6 +376,9 @@ function resolveSync(
     tags: sync.tags ?? [],
     owner: sync.owner ? { name: sync.owner.name ?? null, email: sync.owner.email ?? null } : null,
     frequency: sync.frequency ?? null,
+    isAuto: sync.strategy === undefined || sync.strategy === 'auto',
+    type: null,
+    partitioning: null,
     columns: [],
     given: new Set(Object.keys(sync)),
     locate,

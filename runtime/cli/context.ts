@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
+import type { Profiles } from '../../compiler/dbt/profiles.ts';
 import type { Diagnostic } from '../../compiler/diagnostics.ts';
 import { readProject } from '../../compiler/files.ts';
 import type { ResolvedProject, ResolvedSync } from '../../compiler/project/resolve.ts';
@@ -135,10 +137,22 @@ export function selected(project: ResolvedProject, options: CommonOptions): read
 }
 
 /** The target's connection settings, with environment variables rendered. */
-export function connection(project: ResolvedProject) {
-  const { value, diagnostics } = renderConnection(project.target, process.env);
+export function connection(project: ResolvedProject, profiles?: Profiles) {
+  const { value, diagnostics } = renderConnection(project.target, process.env, profiles);
   report(diagnostics, {}, '.');
   return value;
+}
+
+/** dbt's profiles.yml, where dbt looks for it; undefined where the target names no profile. */
+async function readProfiles(dir: string, { target }: ResolvedProject): Promise<Profiles | undefined> {
+  if (target.warehouse.connection.dbt_profile === undefined) return undefined;
+  const { DBT_PROFILES_DIR: own } = process.env;
+  const folders = own === undefined ? [dir, path.join(homedir(), '.dbt')] : [path.resolve(own)];
+  for (const folder of folders) {
+    const text = await realWorld.readFile(path.join(folder, 'profiles.yml'));
+    if (text !== undefined) return { file: path.join(folder, 'profiles.yml'), text };
+  }
+  return { missing: folders };
 }
 
 /** Opens the target's warehouse. */
@@ -153,7 +167,8 @@ export async function openWarehouse(
   const seconds = given.trim() === '' ? NaN : Number(given);
   if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
   const { openWarehouse: open } = await import('../warehouses/open.ts');
-  return open(realWorld, connection({ ...project, target }).warehouse, {
+  const profiles = await readProfiles(dir, project);
+  return open(realWorld, connection({ ...project, target }, profiles).warehouse, {
     dir,
     readOnly: options.readOnly,
     lockTimeoutMs: seconds * 1000,

@@ -27,7 +27,7 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
   if (!isDeclared && !/^[a-z][a-z0-9_]*$/.test(name)) throw noSync(declared, name);
   const loaded = await load({ ...options, quiet: true }, name);
   const sync = stagedSync(loaded, name);
-  const isStandIn = sync.source === STAND_IN;
+  const isStandIn = sync.source.endsWith(STAND_IN);
   if (isStandIn && options.data === true)
     throw new FoundBefore(
       isDeclared

@@ -101,7 +101,10 @@ async function checkEstimated(runner: Runner, { plan, syncs }: Loaded, find: Fin
     find(verdict, 'privileges', text);
   };
   for (const sync of asked) {
-    const problem = await runner.estimate(sync.preview.explain, NOTHING_YET).then(() => undefined, messageOf);
+    const everything = sync.snapshot?.partitions?.everything ?? null;
+    const problem = await runner
+      .estimate(sync.preview.explain, { ...NOTHING_YET, partitions: everything })
+      .then(() => undefined, messageOf);
     if (problem !== undefined)
       tell('fail', `${sync.name} may not be read: ${problem}. \`syncline setup\` prints the SQL that gives the right.`);
     else if (await runner.estimate(sync.excess, {}).then(() => true, isRefused))

@@ -5,7 +5,8 @@ import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
 import type { FileState } from '../state-file.ts';
 import { readStateFile } from '../state-file.ts';
-import type { State } from '../state.ts';
+import { replaceUntilMs } from '../snapshot.ts';
+import type { Baseline, State } from '../state.ts';
 import { isNewer, toState } from '../state.ts';
 import type { Row, Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
@@ -19,6 +20,7 @@ export function dueOfStaged(sync: SyncPlan, state: State | null, runs: readonly 
     isKnown: state !== null && state.baseline !== null,
     isPending: state?.phase === 'sending',
     finishedMs: finished.length === 0 ? undefined : Math.max(...finished),
+    replaceUntilMs: replaceUntilMs(sync, state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline)),
   };
   return dueOf(sync.frequency, last, realWorld.now());
 }

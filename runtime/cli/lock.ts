@@ -3,6 +3,7 @@ import { parentDigests } from '../../compiler/overrides.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../../compiler/lock.ts';
 import { loadProject } from '../../compiler/project/load.ts';
 import { readTemplates } from '../../compiler/templates.ts';
+import type { Lock } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { realWorld } from '../world.ts';
 import type { CommonOptions } from './context.ts';
@@ -23,7 +24,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   if (!project || !dialect) throw new FoundBefore('The project cannot be read.');
   const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
-  const sources: Record<string, { columns: { name: string; type: string; partition?: true }[] }> = {};
+  const sources: Record<string, Lock['targets'][string]['sources'][string]> = {};
   try {
     const connection = await warehouse.connect();
     for (const sync of syncs) {
@@ -39,7 +40,13 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
           `${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`,
           { retryable: false },
         );
-      sources[canonicalRelation(sync.relation)] = {
+      const [about] = dialect.described
+        ? await connection.rows({ sql: dialect.described(sync.relation), binds: [], label: `kind of ${source}` })
+        : [];
+      const [type, partitioning] = [about?.['type'] ?? null, about?.['partitioning'] ?? null];
+      sources[source] = {
+        ...(type === null ? {} : { type: String(type) }),
+        ...(partitioning === null ? {} : { partitioning: String(partitioning) }),
         columns: rows.map((r) => ({
           name: String(r['name']),
           type: String(r['native']),
@@ -62,12 +69,15 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   const text = writeLock(locked);
   const moved = Object.keys(templates).filter((t) => (old.templates?.[t] ?? templates[t]) !== templates[t]);
   if (options.check) {
-    if (text === files['syncline.lock.json']) return 0;
-    const columns = diffLock(old, locked);
+    // A lock of before does not say what its sources are, and is none the worse for it.
+    const known = Object.values(old.targets[target]?.sources ?? {}).some((s) => s.type !== undefined);
+    const now = known ? locked : withoutTypes(locked, target);
+    if (writeLock(now) === files['syncline.lock.json']) return 0;
+    const columns = diffLock(old, now);
     const unlocked = Object.keys(templates).filter((t) => old.templates?.[t] === undefined);
     const unused = Object.keys(old.templates ?? {}).filter((t) => templates[t] === undefined);
     for (const { source, column, before, after } of columns)
-      err(`  ${source}.${column}: ${before ?? 'not locked'} → ${after ?? 'gone'}`);
+      err(`  ${source}${column === null ? '' : `.${column}`}: ${before ?? 'not locked'} → ${after ?? 'gone'}`);
     for (const file of moved) err(`  ${file}: the package's template that it stands for changed`);
     for (const file of unlocked) err(`  ${file}: not locked`);
     for (const file of unused) err(`  ${file}: locked, and there no more`);
@@ -80,4 +90,11 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   await writing('syncline.lock.json', () => realWorld.writeFileAtomic(path.join(dir, 'syncline.lock.json'), text));
   if (!options.quiet) err(`syncline.lock.json: ${count(Object.keys(sources).length, 'source')} of target ${target}.`);
   return 0;
+}
+
+/** The lock as a version wrote it that did not ask what sources are. */
+function withoutTypes(lock: Lock, target: string): Lock {
+  const { sources = {} } = lock.targets[target] ?? {};
+  const plain = Object.entries(sources).map(([name, { columns }]) => [name, { columns }] as const);
+  return { ...lock, targets: { ...lock.targets, [target]: { sources: Object.fromEntries(plain) } } };
 }

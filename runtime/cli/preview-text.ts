@@ -48,14 +48,15 @@ export function text(told: Told): string {
       `  ${count(p.inexact, 'row')} with a number beyond 2^53: Mixpanel keeps the nearest double (\`properties: { types: { column: string } }\` keeps its digits)`,
     );
   for (const reason of stopping(p)) lines.push(`  ${reason}`);
+  if (p.expires !== null)
+    lines.push(
+      `  the snapshot that it is compared with is dropped on ${p.expires.slice(0, 10)}: apply before, or the whole table is to be sent again`,
+    );
   if (told.sync && !p.backfill) lines.push(...missed(told.sync).map((line) => `  ${line}`));
   if (p.newColumns.length > 0)
     lines.push(`  new in the source and not sent until \`syncline lock\`: ${p.newColumns.join(', ')}`);
   if (told.overridden.length > 0) lines.push(`  made by templates of this project: ${told.overridden.join(', ')}`);
-  if (p.reads)
-    lines.push(
-      `  reads about ${p.reads.rows === null ? '' : `${count(p.reads.rows, 'row')} of `}${told.sync?.source ?? 'the source'}, ${bytes(p.reads.bytes)}, as the warehouse's planner expects`,
-    );
+  if (p.reads) lines.push(...readBy(p.reads, told.sync));
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)
     lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);
@@ -130,6 +131,22 @@ const SIZES = [
 function bytes(n: number): string {
   const [unit, size] = SIZES.find(([, s]) => n >= s) ?? ['B', 1];
   return `${(n / size).toFixed(unit === 'B' || n / size >= 10 ? 0 : 1)} ${unit}`;
+}
+
+/** A table of that size is worth its partitions. */
+const LARGE_BYTES = 10e9;
+
+function readBy({ rows, bytes: read, whole }: NonNullable<Preview['reads']>, sync: SyncPlan | undefined): string[] {
+  const source = sync?.source ?? 'the source';
+  const of = whole === null ? '' : ` of ${bytes(whole)}: partitions that did not change stay unread`;
+  const line = `  reads about ${rows === null ? '' : `${count(rows, 'row')} of `}${source}, ${bytes(read)}${of}, as the warehouse's planner expects`;
+  // Only where reading is what is paid for are bytes told and rows are not.
+  const isWhole = sync?.mode === 'mirror' && rows === null && read >= LARGE_BYTES && !sync.snapshot?.partitions;
+  if (!isWhole) return [line];
+  return [
+    line,
+    `  ${source} is large, and each run reads all of it: with \`strategy: snapshot\`, of a table that is partitioned by day, a run reads the days that changed (of two years of which five days change, one part in 146)`,
+  ];
 }
 
 /** What an append cannot see: it reads rows by their insert time. */

@@ -13,7 +13,10 @@ export async function setup(options: CommonOptions & { readonly execute?: boolea
     if (!options.quiet) err('The target says `staging: none`: there is nothing to set up.');
     return 0;
   }
-  const files = [...plan.setup, ...syncs.flatMap((s) => s.setup)].flatMap((s) => s.run);
+  const files = [
+    ...[...plan.setup, ...syncs.flatMap((s) => s.setup)].flatMap((s) => s.run),
+    ...(plan.jobs === '' ? [] : [plan.jobs]),
+  ];
   if (!options.execute) {
     const compiled = compiledFiles(plan);
     for (const file of files) out(`-- ${file}\n${compiled[file]?.trimEnd() ?? ''};\n`);
@@ -24,6 +27,11 @@ export async function setup(options: CommonOptions & { readonly execute?: boolea
     const runner = await Runner.open(plan, warehouse);
     await runner.steps(plan.setup, {}).finally(() => runner.close());
     for (const sync of syncs) await ensureState({ plan, sync, warehouse, mayCreate: true, anew: true });
+    // Last: whoever may not give it has done all the rest.
+    if (plan.jobs !== '') {
+      const last = await Runner.open(plan, warehouse);
+      await last.statement(plan.jobs).finally(() => last.close());
+    }
   } finally {
     await warehouse.close();
   }

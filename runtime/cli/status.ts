@@ -3,6 +3,8 @@ import type { Due } from '../due.ts';
 import { readManifest } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
+import { nearEnd } from '../snapshot.ts';
+import type { Baseline } from '../state.ts';
 import { toState, verifyState } from '../state.ts';
 import { realWorld } from '../world.ts';
 import type { Row } from '../warehouses/warehouse.ts';
@@ -29,6 +31,8 @@ interface Status extends Health {
   readonly filter: string | null;
   /** Rows that are invalid or were refused, as many as `rejects` shows. */
   readonly rejects: number;
+  /** With snapshots: when the one that is compared with is dropped, once that is near. */
+  readonly expires: string | null;
   readonly runs: readonly Row[];
 }
 
@@ -99,6 +103,7 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
     ...nextDue(sync, dueOfStaged(sync, state, runs)),
     filter: filterOf(sync),
     rejects: state ? (await runner.rows(sync.rejects)).length : 0,
+    expires: nearEnd(sync, state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline), realWorld.now()),
     runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
   };
   return { shown, ran: state !== null && state.baseline !== null };
@@ -117,6 +122,7 @@ async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read
     ...nextDue(sync, dueOfDirect(sync, state)),
     filter: filterOf(sync),
     rejects: state?.rejects.length ?? 0,
+    expires: null,
     runs: [],
   };
   return { shown, ran: state !== undefined && state.baseline !== null };
@@ -157,6 +163,10 @@ function text(s: Status, now: number): string {
   else if (s.holder !== null) lines.push('  its lease was not released');
   if (s.frequency !== null)
     lines.push(`  ${s.due ? 'due now' : `next due: ${s.nextDue ?? 'never by --due'}`} (frequency: ${s.frequency})`);
+  if (s.expires !== null)
+    lines.push(
+      `  its snapshot is dropped on ${s.expires.slice(0, 10)}: apply before, or the whole table is to be sent again`,
+    );
   if (s.filter !== null) lines.push(`  in Mixpanel: filter by ${s.filter}`);
   for (const r of s.runs) {
     const at = minute(new Date(Number(r['finished_ms'])).toISOString());

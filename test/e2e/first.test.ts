@@ -1,11 +1,11 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
-import { cli, duck, ORDERS, project, sent, shop, SYNC, told, YML } from './cli.ts';
+import { cli, cliIn, duck, ORDERS, project, sent, shop, SYNC, told, YML } from './cli.ts';
 
 const dirs: string[] = [];
 afterAll(async () => {
@@ -42,6 +42,27 @@ test('init makes a project that goes all the way: lock, validate, ls, compile, s
   );
   expect(events).toEqual(rows);
   told(await cli(dir, 'apply'), 0, 'nothing changed');
+});
+
+test('a profile of dbt gives the connection: from the project, or from DBT_PROFILES_DIR, and never to the plan', async () => {
+  const dir = kept(
+    await project({
+      'syncline.yml': YML.replace('path: warehouse.duckdb', 'dbt_profile: shop, dbt_target: prod'),
+      'syncs/shop.yml': SYNC,
+      'profiles.yml': `shop: { outputs: { prod: { type: duckdb, path: "{{ env_var('SHOP_DB') }}", schema: main } } }\n`,
+      'elsewhere/nothing.yml': '',
+    }),
+  );
+  await duck(path.join(dir, 'secret-name.duckdb'), ORDERS);
+  const here = { cwd: dir, env: { SHOP_DB: 'secret-name.duckdb' } };
+  told(await cli(dir, 'lock'), 2, 'error[env-var-unset]: environment variable SHOP_DB is not set', 'profiles.yml:1');
+  told(await cliIn(here, 'lock'), 0, '1 source');
+  // Neither compile nor the plan knows what the profile says.
+  told(await cli(dir, 'compile'), 0);
+  expect(await readFile(path.join(dir, 'compiled/dev/plan.json'), 'utf8')).not.toContain('secret-name');
+  told(await cliIn(here, 'apply'), 0, '3 inserts');
+  const elsewhere = { ...here, env: { ...here.env, DBT_PROFILES_DIR: path.join(dir, 'elsewhere') } };
+  told(await cliIn(elsewhere, 'status'), 2, `there is no profiles.yml of dbt in ${path.join(dir, 'elsewhere')}`);
 });
 
 /** A server that knows only what the documentation of Import Events says, and keeps every body. */
@@ -143,7 +164,7 @@ describe('bad input that files show: exit code 2, one sentence, nothing sent', (
       'a property that Mixpanel reserves',
     ],
     ['a mode of no such kind', SYNC.replace('mirror', 'full'), 'mode-unavailable', 'kind events has no mode full'],
-    ['a key that is none', `${SYNC}    dbt_profile: x\n`, 'not-yet-supported', '`dbt_profile` is not supported'],
+    ['a key that is none', `${SYNC}    attach: x\n`, 'not-yet-supported', '`attach` is not supported'],
   ])('%s', async (_, yml, code, text) => {
     const dir = kept(await shop());
     await writeFile(path.join(dir, 'syncs/shop.yml'), yml);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compiledFiles } from '../../compiler/plan.ts';
+import type { Lock } from '../../schemas/types.ts';
 import { CASES } from './cases.ts';
 import { compileFiles, lock, PROJECT } from './project.ts';
 import type { OtherWarehouse } from './warehouses.ts';
@@ -65,6 +66,125 @@ describe('compiled SQL', () => {
     };
     const statements = Object.keys(real).filter((file) => file.endsWith('.sql'));
     await expect(statements.map(said).join('\n')).toMatchFileSnapshot(`expected/${name}.${kind}.sql`);
+  });
+
+  test.each([
+    ['BASE TABLE', 'table'],
+    ['CLONE', 'table'],
+    ['VIEW', 'view'],
+    ['MATERIALIZED VIEW', 'view'],
+    ['EXTERNAL', 'external table'],
+    [undefined, 'table'],
+  ])('on BigQuery the right to read a %s is one on a %s', async (type, word) => {
+    const files = onWarehouse('bigquery', CASES['mirror-keyed'], ', grantee: "user:a@example.com"');
+    const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+    const source = written.targets['dev']?.sources['main.orders'];
+    Object.assign(source ?? {}, type === undefined ? {} : { type });
+    const { plan } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+    const text = compiledFiles(plan!)['shared/grant_sources.sql'];
+    expect(text?.includes('-- a view: ')).toBe(word === 'view');
+    expect(text).toContain(`grant \`roles/bigquery.dataViewer\` on ${word} \`main.orders\` to 'user:a@example.com'`);
+  });
+
+  test.each(['table', 'schema'])('on BigQuery the right to run jobs is given last, scope %s', async (scope) => {
+    const rights = `, grantee: "user:a@example.com", grant_scope: ${scope}`;
+    const files = onWarehouse('bigquery', CASES['mirror-keyed'], rights);
+    const { plan } = await compileFiles(files);
+    expect(compiledFiles(plan!)[plan!.jobs]).toContain(
+      [
+        "-- gcloud projects add-iam-policy-binding 'acme' --member='user:a@example.com' --role=roles/bigquery.jobUser",
+        "grant `roles/bigquery.jobUser` on project `acme` to 'user:a@example.com'\n",
+      ].join('\n'),
+    );
+    // Only the environment says which project it is: a person has to.
+    const hidden = files['syncline.yml']?.replace('project: acme', `project: "{{ env_var('P') }}"`) ?? '';
+    const other = (await compileFiles({ ...files, 'syncline.yml': hidden })).plan!;
+    const sources = `shared/grant_${scope === 'table' ? 'sources' : 'schemas'}.sql`;
+    expect([other.jobs, compiledFiles(other)[sources]]).toEqual(['', expect.stringContaining('-binding PROJECT --')]);
+    expect(compiledFiles(plan!)[sources]).not.toContain('PROJECT');
+  });
+
+  test('snapshots on bigquery, with a key and without: what reads otherwise than with checksums', async () => {
+    const of = async (name: 'mirror-keyed' | 'mirror-unkeyed'): Promise<(statement: string) => string> => {
+      const syncs = CASES[name].replace('mode: mirror', 'mode: mirror\n    strategy: snapshot');
+      const files = { ...onWarehouse('bigquery', CASES[name]), 'syncs/shop.yml': syncs };
+      const compiled = compiledFiles((await compileFiles(files)).plan!);
+      return (statement) => compiled[`purchases/${statement}.sql`] ?? '';
+    };
+    const [keyed, unkeyed] = [await of('mirror-keyed'), await of('mirror-unkeyed')];
+    // What follows the changes is as with checksums, and long.
+    const changes = (text: string): string =>
+      text
+        .slice(0, text.indexOf('\nselect * from changes'))
+        .replaceAll(/to_hex\(md5\(.*(?= as (?:syncline_checksum|insert_id))/g, '…');
+    const parts = Object.fromEntries(
+      [
+        'probe_snapshot',
+        'create_snapshot',
+        'ledger_exceptions',
+        'check_max_deletes',
+        'prolong_snapshot',
+        'drop_snapshot',
+      ]
+        .map((statement) => [statement, keyed(statement)])
+        .concat([
+          ['capture, changes', changes(keyed('capture'))],
+          ['capture_forward, changes', changes(keyed('capture_forward'))],
+          ['capture without a key, changes', changes(unkeyed('capture'))],
+        ]),
+    ) as Record<string, string>;
+    await expect(sections(parts)).toMatchFileSnapshot('expected/snapshot.bigquery.sql');
+  });
+
+  test('partitions on bigquery: what says which are read, and what is read of them', async () => {
+    const files = onWarehouse(
+      'bigquery',
+      CASES['mirror-keyed'].replace('mode: mirror', 'mode: mirror\n    strategy: snapshot'),
+    );
+    const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+    Object.assign(written.targets['dev']?.sources['main.orders'] ?? {}, {
+      type: 'BASE TABLE',
+      partitioning: 'TIMESTAMP_TRUNC(loaded_at, DAY)',
+    });
+    const { plan } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+    const compiled = compiledFiles(plan!);
+    const of = (statement: string): string => compiled[`purchases/${statement}.sql`] ?? '';
+    const reads = (text: string): string =>
+      [...text.matchAll(/from \((?:select).*? from .*/g)]
+        .map(([line]) => line.replace(/select .*? from/, 'select … from'))
+        .join('\n');
+    expect(plan!.syncs[0]?.capture.fill.map(({ run, unless }) => ({ run, unless }))).toEqual([
+      { run: ['create_outbox', 'create_partitions', 'create_snapshot'].map((s) => `purchases/${s}.sql`) },
+      { run: ['purchases/changed_partitions.sql'], unless: 'purchases/no_partitions.sql' },
+      { run: ['purchases/capture.sql'] },
+    ]);
+    const parts = {
+      create_partitions: of('create_partitions'),
+      no_partitions: of('no_partitions'),
+      changed_partitions: of('changed_partitions'),
+      'capture, what is read': reads(of('capture').split('\nselect * from changes')[0] ?? ''),
+      'check_twin_keys, what is read': reads(of('check_twin_keys')),
+      explain: of('explain').replace(/select `.*` from/, 'select … from'),
+      'show, what is read': reads(of('show')),
+    };
+    await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
+  });
+
+  test('a sync that no file declares any more is dropped on bigquery with its snapshots, whatever it was', async () => {
+    const files = onWarehouse('bigquery', CASES['mirror-keyed']);
+    const { plan, diagnostics } = await compileFiles(files, { destroyed: 'gone' });
+    expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
+    expect(plan!.syncs.map((s) => [s.name, s.snapshot?.drop])).toEqual([['gone', 'gone/drop_snapshot.sql']]);
+  });
+
+  test('rights on bigquery: who makes snapshots owns the staging dataset, and nobody else does', async () => {
+    const roles = ['checksum', 'snapshot'].map(async (strategy) => {
+      const syncs = CASES['mirror-keyed'].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);
+      const files = onWarehouse('bigquery', CASES['mirror-keyed'], ', grantee: "user:a@b.c"');
+      const compiled = compiledFiles((await compileFiles({ ...files, 'syncs/shop.yml': syncs })).plan!);
+      return /grant `(.*)` on schema `mixpanel`/.exec(compiled['shared/grant_staging.sql'] ?? '')?.[1];
+    });
+    expect(await Promise.all(roles)).toEqual(['roles/bigquery.dataEditor', 'roles/bigquery.dataOwner']);
   });
 
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {

@@ -84,13 +84,18 @@ export async function compiledOn(
   kind: OtherWarehouse,
   grants = '',
   cases = Object.keys(CASES) as (keyof typeof CASES)[],
+  strategy?: string,
 ) {
   const { types, own } = WAREHOUSES[kind];
   const columns = COLUMNS.flatMap(([name, type]) => (types[type] === undefined ? [] : [[name, types[type]] as const]));
+  const said = (name: keyof typeof CASES): string =>
+    strategy === undefined
+      ? CASES[name]
+      : CASES[name].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);
   return Promise.all(
     cases.map(async (name) => {
       const settings = name.startsWith('direct') ? ', staging: none' : name === GRANTED ? grants : '';
-      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(CASES[name]), settings));
+      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(said(name)), settings));
       if (!plan) throw new Error(JSON.stringify(diagnostics));
       return { name, plan, columns };
     }),

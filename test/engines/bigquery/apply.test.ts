@@ -2,11 +2,13 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { BigQuery } from '@google-cloud/bigquery';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Lock } from '../../../schemas/types.ts';
 import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
 import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
 import { missing, startEmulator } from './emulator.ts';
 import type { Proxy } from './proxy.ts';
+import { Refusal } from './refusal.ts';
 
 const TYPES: readonly (readonly [RegExp, string])[] = [
   [/varchar\(\d+\)/g, 'string'],
@@ -58,6 +60,13 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     return rows;
   };
 
+  /** The syncs of the snapshots in a dataset. */
+  const snapshots = async (dataset: string): Promise<string[]> => {
+    const rows = (await query(
+      `select table_name as name from ${dataset}.INFORMATION_SCHEMA.TABLES where table_name like '%snapshot%'`,
+    )) as readonly { name: string }[];
+    return rows.map(({ name }) => name.replace(/__snapshot_\d+$/, '')).sort();
+  };
   test('sends what DuckDB sends for the same tables, and nothing when nothing changed', async () => {
     const dir = await start(bigquery(), SYNCS);
     const peer = await start('{ type: duckdb, path: warehouse.duckdb }', SYNCS);
@@ -83,11 +92,22 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     await duck(path.join(peer, 'warehouse.duckdb'), ...CHANGES);
     for (const at of [dir, peer]) await done(at, 'apply');
     expect(await received(dir)).toEqual(await received(peer));
+    // One snapshot is kept for each sync that compares them, and its ledger has what Mixpanel shows otherwise: nothing of the one invalid row of each.
+    expect(await snapshots('mixpanel')).toEqual(['firms', 'keyed', 'people', 'unkeyed']);
+    const exceptions = ['keyed', 'unkeyed', 'people', 'firms'].map(
+      (name) => `select '${name}' as name, count(*) as n, count(insert_id) as shown from mixpanel.${name}__ledger`,
+    );
+    expect(await query(`${exceptions.join(' union all ')} order by name`)).toEqual([
+      { name: 'firms', n: 0, shown: 0 },
+      { name: 'keyed', n: 1, shown: 0 },
+      { name: 'people', n: 0, shown: 0 },
+      { name: 'unkeyed', n: 1, shown: 0 },
+    ]);
     expect(JSON.stringify(engine.jobs)).not.toContain('secret-token');
   });
 
   const ITEMS = (name: string): string => `syncs:
-  - { name: ${name}, kind: events, mode: mirror, source: { relation: ${name}.items }, event: Item, time: t, key: id }
+  - { name: ${name}, kind: events, mode: mirror, strategy: checksum, source: { relation: ${name}.items }, event: Item, time: t, key: id }
 `;
   const items = (schema: string): Promise<unknown> =>
     query(
@@ -96,14 +116,121 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `insert into ${schema}.items select i, datetime '2024-01-01 00:00:00', 0 from unnest(generate_array(1, 300)) as i`,
     );
 
+  test('partitions that did not change since the last snapshot are left unread', async () => {
+    const dir = await start(
+      bigquery(', staging: days_staging'),
+      `syncs:
+  - { name: days, kind: events, mode: mirror, strategy: snapshot, source: { relation: days.items }, event: Item, time: happened, key: id }
+`,
+    );
+    await query(
+      'create schema days',
+      'create table days.items (id int64, happened date, v int64) partition by happened',
+      "insert into days.items select i, date_add(date '2024-01-01', interval div(i, 3) day), 0 from unnest(generate_array(0, 29)) as i",
+    );
+    // Two rows that are never sent, of which one will be mended: they keep nothing from being left unread.
+    await query("insert into days.items values (100, date '1960-01-01', 0), (101, null, 0)");
+    await engine.metadata.aged('acme.days.items', 24 * 3_600_000);
+    for (const args of [['lock'], ['setup', '--execute'], ['apply']]) await done(dir, ...args);
+    /** The days that the last capture reads, and how often it says so: once of each snapshot. */
+    const read = (): readonly string[][] => {
+      const { sql } = engine.jobs.findLast((job) => job.labels['statement'] === 'capture') ?? { sql: '' };
+      return [...sql.matchAll(/`happened` is null or (.*?)\)+ as t|`happened` is null or (.*?)\) and/g)].map((m) => {
+        const text = `${m[1] ?? m[2] ?? ''})`;
+        const ranges = [...text.matchAll(/unix_date\((-?\d+)\) and date_from_unix_date\((-?\d+)\)/g)];
+        return Array.from({ length: 12 }, (_, i) => i)
+          .filter((i) => ranges.some(([, from, to]) => 19_723 + i >= Number(from) && 19_723 + i <= Number(to)))
+          .map(String);
+      });
+    };
+
+    // One day is written, of another a row is only deleted, a row moves from one to another, and one day is new.
+    await query(
+      'update days.items set v = 1 where id = 4',
+      'delete from days.items where id = 8',
+      "update days.items set happened = date '2024-01-05' where id = 0",
+      "insert into days.items select 30, date '2024-01-11', 0",
+    );
+    // One range is the whole table.
+    engine.interference.bytesOf = (sql) => (sql.split('between').length === 2 ? 50_000_000 : 7_000_000);
+    const planned = await done(dir, 'plan');
+    expect(planned).toContain('2 inserts, 1 update, 2 deletes');
+    expect(planned).toMatch(
+      /reads about days\.items, 7(\.0)? MB of 50(\.0)? MB: partitions that did not change stay unread/,
+    );
+    delete engine.interference.bytesOf;
+    expect(await done(dir, 'apply')).toContain('2 inserts, 1 update, 2 deletes');
+    const days = ['0', '1', '2', '4', '10', '11'];
+    expect(read()).toEqual([days, days]);
+    const rejects = (await done(dir, 'rejects', 'days')).match(/time-before-1971|time-missing/g);
+    expect([...(rejects ?? [])].sort()).toEqual(['time-before-1971', 'time-missing']);
+    // What was written shortly before the last reading is read again, and is as it was.
+    await query("update days.items set happened = date '2024-01-01' where id = 100");
+    expect(await done(dir, 'apply')).toContain('1 insert, 0 updates, 0 deletes');
+    expect((await done(dir, 'rejects', 'days')).match(/time-before-1971|time-missing/g)).toEqual(['time-missing']);
+    // Rows in the streaming buffer may go anywhere.
+    engine.metadata.buffer('acme.days.items', 'id = 29');
+    await query('update days.items set v = 2 where id = 15');
+    expect(await done(dir, 'apply')).toContain('1 update');
+    expect(read()[0]).toHaveLength(12);
+    const kept = (await query(
+      "select table_name as name from days_staging.INFORMATION_SCHEMA.TABLES where ends_with(table_name, '_partitions')",
+    )) as { name: string }[];
+    expect(kept).toHaveLength(1);
+  });
+
+  test('lock says what each source is, and how it is partitioned', async () => {
+    const of = (name: string): string =>
+      `  - { name: ${name}, kind: events, mode: mirror, source: { relation: kinds.${name} }, event: Item, time: t, key: id }\n`;
+    const dir = await start(bigquery(), `syncs:\n${['plain', 'days', 'tens', 'seen'].map(of).join('')}`);
+    const columns = '(id int64, t datetime)';
+    await query(
+      'create schema kinds',
+      `create table kinds.plain ${columns}`,
+      `create table kinds.days ${columns} partition by datetime_trunc(t, day)`,
+      `create table kinds.tens ${columns} partition by range_bucket(id, generate_array(0, 100, 10)) cluster by t`,
+      'create view kinds.seen as select * from kinds.plain',
+    );
+    await done(dir, 'lock');
+    const { targets } = JSON.parse(await readFile(path.join(dir, 'syncline.lock.json'), 'utf8')) as Lock;
+    const sources = Object.entries(targets['dev']?.sources ?? {});
+    expect(Object.fromEntries(sources.map(([name, { type, partitioning }]) => [name, { type, partitioning }]))).toEqual(
+      {
+        'kinds.plain': { type: 'BASE TABLE' },
+        'kinds.days': { type: 'BASE TABLE', partitioning: 'datetime_trunc(t, day)' },
+        'kinds.tens': { type: 'BASE TABLE', partitioning: 'range_bucket(id, generate_array(0, 100, 10))' },
+        'kinds.seen': { type: 'VIEW' },
+      },
+    );
+    await query('drop table kinds.days', `create table kinds.days ${columns} partition by datetime_trunc(t, month)`);
+    const { err, code } = await cli(dir, 'lock', '--check');
+    expect([code, err]).toEqual([
+      1,
+      expect.stringContaining(
+        'kinds.days: BASE TABLE partitioned by datetime_trunc(t, day) → BASE TABLE partitioned by datetime_trunc(t, month)',
+      ),
+    ]);
+  });
+
   test('a setup that was cut is completed by the next one, as long as nothing was sent', async () => {
-    const dir = await start(bigquery(', staging: cut_staging'), ITEMS('cut'));
+    const dir = await start(bigquery(', staging: cut_staging, grantee: "user:sync@example.com"'), ITEMS('cut'));
     await items('cut');
     await done(dir, 'lock');
-    await done(dir, 'setup', '--execute');
+    // Who may not say who runs jobs in the project has set up all the rest.
+    const denied = new Refusal(
+      'accessDenied',
+      'Access Denied: Permission resourcemanager.projects.setIamPolicy denied',
+    );
+    engine.interference.onRequest = ({ sql }) => (sql?.includes('jobUser') === true ? denied : undefined);
+    const refused = await cli(dir, 'setup', '--execute');
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('shared/grant_jobs.sql: Access Denied')]);
+    delete engine.interference.onRequest;
     await query('drop table cut_staging.cut__ledger', 'drop table cut_staging.cut__rejects');
     expect((await cli(dir, 'apply')).err).toMatch(/not found/i);
     await done(dir, 'setup', '--execute');
+    const rights = engine.rights.map((sql) => /roles\/bigquery\.(\w+)` on (\w+)/.exec(sql)?.slice(1).join(' '));
+    expect(new Set(rights)).toEqual(new Set(['dataViewer table', 'dataEditor schema', 'jobUser project']));
+    expect(rights.indexOf('jobUser project')).toBe(rights.length - 1);
     expect(await done(dir, 'apply')).toContain('300 inserts');
     // An empty ledger would now send everything again.
     await query('drop table cut_staging.cut__ledger');
@@ -153,5 +280,98 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `select count(*)::int as n, count(distinct properties ->> 'id')::int as ids, sum((properties ->> 'v')::int)::int as v from events`,
     );
     expect(shown).toEqual([{ n: 300, ids: 300, v: 60 }]);
+  });
+
+  test('a mirror of snapshots: what is streamed in, a table left alone, changed mappings, a rename, an expired snapshot', async () => {
+    const sync = (more: string, name = 'life'): string =>
+      `syncs:\n  - { name: ${name}, kind: events, mode: mirror, strategy: snapshot, source: { relation: life.items }, event: Item, time: t, key: id${more} }\n`;
+    const dir = await start(bigquery(', staging: life_staging'), sync('').replace('snapshot', 'checksum'));
+    const declare = (more: string, name?: string): Promise<void> =>
+      writeFile(path.join(dir, 'syncs/all.yml'), sync(more, name));
+    await items('life');
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    expect(await done(dir, 'apply')).toContain('300 inserts');
+    // A ledger of all rows goes on as one of exceptions; one of exceptions cannot go on as one of all rows.
+    await declare('');
+    await query('update life.items set v = 5 where id = 5');
+    expect(await done(dir, 'plan')).toContain('1 update');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    await writeFile(path.join(dir, 'syncs/all.yml'), sync('').replace('snapshot', 'checksum'));
+    const turned = await cli(dir, 'apply');
+    expect([turned.code, turned.err]).toEqual([1, expect.stringContaining('Set `strategy: snapshot` again')]);
+    await declare('');
+
+    // What stands in the streaming buffer is in no snapshot: it is sent when one has it, and nothing else waits for it.
+    await query(
+      'update life.items set v = 1 where id = 1',
+      "insert into life.items values (301, '2024-01-02 00:00:00', 0)",
+    );
+    engine.metadata.buffer('acme.life.items', 'id = 301');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    engine.metadata.buffer('acme.life.items', undefined);
+    expect(await done(dir, 'plan')).toContain('1 insert');
+    expect(await done(dir, 'apply')).toContain('1 insert, 0 updates, 0 deletes');
+
+    // A table that was left alone before its last snapshot is not read again; one that was written meanwhile is.
+    await engine.metadata.aged('acme.life.items', 3 * 3_600_000);
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    const before = engine.jobs.length;
+    expect(await done(dir, 'plan')).toContain('0 inserts');
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    const quiet = engine.jobs.slice(before).map(({ sql }) => sql);
+    expect(quiet.filter((sql) => /create snapshot table|syncline_changes/.test(sql))).toEqual([]);
+    expect(quiet.filter((sql) => sql.includes('set options (expiration_timestamp'))).toHaveLength(1);
+    await query('delete from life.items where id = 2');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 0 updates, 1 delete');
+
+    // The old side is read as it was sent, whatever is declared now.
+    await declare(', properties: { rename: { v: value } }');
+    const stopped = await cli(dir, 'apply');
+    expect([stopped.code, stopped.err]).toEqual([1, expect.stringContaining('--resend life or --forward life')]);
+    await query('update life.items set v = 7 where id = 3');
+    expect(await done(dir, 'apply', '--forward', 'life')).toContain('0 inserts, 1 update, 0 deletes');
+    expect(await done(dir, 'apply')).toContain('nothing changed');
+    expect(await done(dir, 'apply', '--resend', 'life')).toContain('0 inserts, 300 updates, 0 deletes');
+
+    await declare(', properties: { rename: { v: value } }, renamed_from: life', 'lives');
+    await query('update life.items set v = 8 where id = 3');
+    expect(await done(dir, 'plan')).toContain('1 update');
+    expect(await done(dir, 'apply')).toContain('0 inserts, 1 update, 0 deletes');
+    expect(await snapshots('life_staging')).toEqual(['lives']);
+    expect(await query('select count(*) as n from life_staging.lives__ledger')).toEqual([{ n: 0 }]);
+
+    // From day 14 on it is told, and due whatever its frequency says; a new snapshot ends that.
+    await declare(', properties: { rename: { v: value } }, frequency: api', 'lives');
+    expect(await done(dir, 'apply', '--due')).toContain('lives: not due until');
+    const soon = `"untilMs":${Date.now() + 3 * 86_400_000}`;
+    await query(
+      `update life_staging.lives__state set baseline = regexp_replace(baseline, '"untilMs":[0-9]+', '${soon}') where true`,
+    );
+    for (const command of ['plan', 'status']) expect(await done(dir, command)).toMatch(/snapshot .*is dropped on 20/);
+    expect(await done(dir, 'apply', '--due')).toContain('nothing changed');
+    expect(await done(dir, 'status')).not.toContain('is dropped on');
+
+    const [kept] = (await query(
+      "select table_name as name from life_staging.INFORMATION_SCHEMA.TABLES where table_name like '%snapshot%'",
+    )) as { name: string }[];
+    await engine.metadata.expire(`acme.life_staging.${kept?.name ?? ''}`);
+    for (const command of ['plan', 'apply']) {
+      const ran = await cli(dir, command);
+      expect([ran.code, ran.err]).toEqual([
+        1,
+        expect.stringMatching(/snapshot that lives compares with is gone.*reset lives.*300 rows.*every 14 days/s),
+      ]);
+    }
+    await done(dir, 'reset', 'lives');
+    expect(await done(dir, 'apply')).toContain('300 inserts');
+    await done(dir, 'destroy', '--data', '--yes', 'lives');
+    const left = 'select count(*) as n from life_staging.INFORMATION_SCHEMA.TABLES';
+    expect(await query(`${left} where table_name <> 'runs'`)).toEqual([{ n: 0 }]);
+    const shown = await duck(
+      path.join(dir, 'sandbox.duckdb'),
+      `select count(*)::int as n from events where (properties ->> 'syncline_deleted') is null`,
+    );
+    expect(shown).toEqual([{ n: 0 }]);
   });
 });

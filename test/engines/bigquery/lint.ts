@@ -15,14 +15,14 @@ const WORDS = new Set(
 /** Functions that compiled statements may call, each documented for BigQuery (Functions, alphabetical). */
 const FUNCTIONS = new Set(
   `any_value array_agg array_length array_to_string byte_length cast ceil coalesce concat count countif current_date
-  current_datetime current_timestamp date date_add date_diff date_sub date_trunc datetime datetime_add datetime_diff datetime_sub
+  current_datetime current_timestamp date date_add date_diff date_from_unix_date date_sub date_trunc datetime datetime_add datetime_diff datetime_sub
   datetime_trunc div ends_with exists extract farm_fingerprint floor format_date format_datetime format_timestamp from_base64 from_hex
   generate_array generate_uuid greatest if ifnull is_inf is_nan json_extract_scalar json_keys json_object json_query json_query_array
   json_set json_strip_nulls json_type json_value json_value_array lag lead least left length logical_and logical_or lower ltrim max
   md5 min mod nullif parse_date parse_datetime parse_json parse_timestamp range_bucket regexp_contains regexp_extract
   regexp_replace replace right round row_number rtrim safe_cast safe_offset offset sha256 sign split st_asbinary st_astext starts_with
   string string_agg strpos substr sum time timestamp timestamp_add timestamp_diff timestamp_micros timestamp_millis
-  timestamp_seconds timestamp_sub timestamp_trunc to_base64 to_hex to_json to_json_string trim unix_micros unix_millis
+  timestamp_seconds timestamp_sub timestamp_trunc to_base64 to_hex to_json to_json_string trim unix_date unix_micros unix_millis
   unix_seconds upper`.split(/\s+/),
 );
 

@@ -21,7 +21,7 @@ type Partitioned =
 interface Partition {
   readonly rows: number;
   readonly print: string;
-  readonly modifiedMs: number;
+  modifiedMs: number;
 }
 
 /** What is remembered of a table that was made, written or altered through the proxy. */
@@ -35,6 +35,7 @@ interface Table {
   expiresMs: number | undefined;
   options: Options;
   partitioned: Partitioned | undefined;
+  partitionBy: string | undefined;
   clusterBy: readonly string[];
   partitions: Map<string, Partition>;
   /** Rows that were streamed in and that a snapshot does not see, as a condition. */
@@ -83,6 +84,7 @@ export class Metadata {
   readonly #tables = new Map<string, Table>();
   readonly #own = new Set<string>();
   #lastMs = 0;
+  #viewed = 0;
 
   constructor(ask: Ask, query: Query) {
     this.#ask = ask;
@@ -108,6 +110,7 @@ export class Metadata {
       expiresMs: undefined,
       options: {},
       partitioned: undefined,
+      partitionBy: undefined,
       clusterBy: [],
       partitions: new Map(),
       buffered: undefined,
@@ -208,8 +211,10 @@ export class Metadata {
   }
 
   /** The emulator's catalog keeps the old name: the table is copied, with what is known of it. */
-  async rename(name: string, to: string): Promise<void> {
-    if (!(await this.#exists(name))) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
+  async rename(name: string, to: string, ifExists: boolean): Promise<void> {
+    const isThere = await this.#exists(name);
+    if (!isThere && ifExists) return;
+    if (!isThere) throw new Refusal('notFound', `Not found: Table ${name.replace('.', ':')}`);
     if (await this.#exists(to)) throw new Refusal('duplicate', `Already Exists: Table ${to.replace('.', ':')}`);
     const known = this.#known(name);
     await this.#query(split(name)[0], `create table ${quoted(to)} clone ${quoted(name)}`);
@@ -228,6 +233,7 @@ export class Metadata {
       options: others,
       clusterBy: about.clusterBy,
       partitioned: partitionedBy(about.partitionBy),
+      partitionBy: about.partitionBy,
     });
   }
 
@@ -256,6 +262,14 @@ export class Metadata {
     const known = this.#known(name);
     known.buffered = condition;
     this.written(name, 'insert');
+  }
+
+  /** What was written to a table until now was written so many milliseconds earlier. */
+  async aged(name: string, ms: number): Promise<void> {
+    const known = this.#known(name);
+    for (const partition of (await this.#partitions(name)).values()) partition.modifiedMs -= ms;
+    known.modifiedMs -= ms;
+    known.writtenMs -= ms;
   }
 
   forgetDataset(name: string): void {
@@ -348,9 +362,13 @@ export class Metadata {
       const dataset = fullName(parts.slice(0, at >= 0 ? at : -1).join('.'), project, 2);
       // What the emulator says of columns is right where nothing is partitioned or clustered.
       if (view.endsWith('.COLUMNS') && !this.#isArranged(dataset, statement)) continue;
+      // Of tables it lacks the statement that makes them.
+      if (view.endsWith('.TABLES') && !/\bddl\b/i.test(statement)) continue;
       const types = informationSchema(dataset)[view] ?? {};
       const rows = await rowsOf(dataset, statement);
-      const name = `${await this.temporary(project)}.${view.replace('INFORMATION_SCHEMA.', 'v_')}`;
+      // Statements that run at once each have one of their own.
+      const place = (this.#viewed = (this.#viewed + 1) % 64);
+      const name = `${await this.temporary(project)}.${view.replace('INFORMATION_SCHEMA.', 'v_')}_${place}`;
       const columns = Object.entries(types).map(([column, type]) => `cast(null as ${type}) as ${column}`);
       await this.#query(project, `drop table if exists ${quoted(name)}`);
       await this.#query(project, `create table ${quoted(name)} as select ${columns.join(', ')} limit 0`);
@@ -424,6 +442,25 @@ export class Metadata {
             ...(isIngested
               ? { column_name: '_PARTITIONTIME', is_hidden: 'YES', is_system_defined: 'YES', ordinal_position: null }
               : {}),
+          };
+        });
+    },
+    'INFORMATION_SCHEMA.TABLES': async (dataset, statement) => {
+      const [project] = split(dataset);
+      const rows = await this.#query(project, `select * from ${quoted(dataset)}.INFORMATION_SCHEMA.TABLES`);
+      return rows
+        .filter((row) => statement.includes(`'${row['table_name'] ?? ''}'`))
+        .map((row) => {
+          const name = `${dataset}.${row['table_name'] ?? ''}`;
+          const { of, partitionBy, createdMs = 0 } = this.#tables.get(name) ?? {};
+          const clause = partitionBy === undefined ? '' : `\nPARTITION BY ${partitionBy.replaceAll('`', '')}`;
+          return {
+            table_catalog: project,
+            table_schema: split(name)[1],
+            table_name: split(name)[2],
+            table_type: of === undefined ? row['table_type'] : 'SNAPSHOT',
+            creation_time: time(createdMs),
+            ddl: `CREATE ${row['table_type'] ?? ''} ${quoted(name)}${clause};`,
           };
         });
     },

@@ -152,7 +152,11 @@ export async function startProxy(emulator: string): Promise<Proxy> {
         return;
       case 'rename':
         job.kind = 'ALTER_TABLE';
-        return metadata.rename(name, fullName([...name.split('.').slice(0, 2), about.to].join('.'), project));
+        return metadata.rename(
+          name,
+          fullName([...name.split('.').slice(0, 2), about.to].join('.'), project),
+          about.ifExists,
+        );
       case 'drop schema':
         metadata.forgetDataset(name);
         break;

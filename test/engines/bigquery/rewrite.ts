@@ -120,7 +120,7 @@ export type Statement =
   | { readonly what: 'alter table'; readonly name: string; readonly ifExists: boolean; readonly options: Options }
   | { readonly what: 'alter schema'; readonly name: string; readonly options: Options }
   | { readonly what: 'rights' }
-  | { readonly what: 'rename'; readonly name: string; readonly to: string }
+  | { readonly what: 'rename'; readonly name: string; readonly ifExists: boolean; readonly to: string }
   | { readonly what: 'drop schema'; readonly name: string }
   | { readonly what: 'temp table'; readonly name: string; readonly rest: string }
   | {
@@ -140,7 +140,7 @@ const HEADS = {
   dropTable: head('drop table (if exists )?NAME'),
   alterTable: head('alter table (if exists )?NAME set options'),
   alterSchema: head('alter schema (?:if exists )?NAME set options'),
-  rename: head('alter table (?:if exists )?NAME rename to NAME'),
+  rename: head('alter table (if exists )?NAME rename to NAME'),
   dropSchema: head('drop schema (?:if exists )?NAME'),
   rights: head('(?:grant|revoke) '),
   temp: head('create (?:or replace )?temp(?:orary)? table (?:if not exists )?NAME'),
@@ -202,7 +202,8 @@ export function read(statement: string): Statement {
     };
   if ((m = is('alterSchema')))
     return { what: 'alter schema', name: m[1] ?? '', options: optionsAt(statement, m[0].length) };
-  if ((m = is('rename'))) return { what: 'rename', name: m[1] ?? '', to: (m[2] ?? '').replaceAll('`', '') };
+  if ((m = is('rename')))
+    return { what: 'rename', name: m[2] ?? '', ifExists: m[1] !== undefined, to: (m[3] ?? '').replaceAll('`', '') };
   if ((m = is('dropSchema'))) return { what: 'drop schema', name: m[1] ?? '' };
   if (is('rights')) return { what: 'rights' };
   if ((m = is('temp')))
