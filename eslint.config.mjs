@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 const forbid = (message, ...group) => ['error', { patterns: [{ group, message }] }];
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', '**/target', 'schemas/types.ts', '.library'] },
+  { ignores: ['dist', 'node_modules', '**/target', 'schemas/types.ts', '.library', '.cache'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -16,7 +16,7 @@ import type { Source } from './mapping/wire.ts';
 import { mappedColumns, sourceOf } from './mapping/wire.ts';
 import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import { whyChecksum } from './project/strategy.ts';
+import { whyOf } from './project/strategy.ts';
 import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
@@ -531,18 +531,3 @@ const talliesContext = (m: Mapping): Values => ({
   marks: named([...m.marks, ...m.tallies]),
   tallies: named(m.tallies),
 });
-
-function whyOf(dialect: Dialect, sync: ResolvedSync): string {
-  switch (sync.mode) {
-    case 'mirror':
-      if (sync.strategy === 'snapshot')
-        return 'a snapshot of the table, which costs nothing to make, is compared with that of the last run';
-      return `${whyChecksum(sync, dialect)}, so every row's checksum is compared with the ledger`;
-    case 'append':
-      return 'append reads the rows whose insert time lies after the last run';
-    case 'full':
-      return 'full reads every row in each run';
-    case 'one_time':
-      return 'one_time reads every row, once';
-  }
-}

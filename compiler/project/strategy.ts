@@ -28,8 +28,24 @@ export function chosen(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snap
 }
 
 /** Why a mirror compares every row with the ledger, as the beginning of a sentence. */
-export function whyChecksum(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snapshots'>): string {
+function whyChecksum(sync: ResolvedSync, dialect: Pick<Dialect, 'name' | 'snapshots'>): string {
   if (dialect.snapshots === null) return `this version reads no change feed of ${dialect.name}`;
   if (!sync.isAuto) return 'it says `strategy: checksum`';
   return snapshotProblem(sync, dialect) ?? 'the lock does not say whether its source is a table (`syncline lock` does)';
+}
+
+/** Why a run finds changes as it does, in one sentence. */
+export function whyOf(dialect: Pick<Dialect, 'name' | 'snapshots'>, sync: ResolvedSync): string {
+  switch (sync.mode) {
+    case 'mirror':
+      if (sync.strategy === 'snapshot')
+        return 'a snapshot of the table, which costs nothing to make, is compared with that of the last run';
+      return `${whyChecksum(sync, dialect)}, so every row's checksum is compared with the ledger`;
+    case 'append':
+      return 'append reads the rows whose insert time lies after the last run';
+    case 'full':
+      return 'full reads every row in each run';
+    case 'one_time':
+      return 'one_time reads every row, once';
+  }
 }

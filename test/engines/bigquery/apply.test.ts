@@ -3,7 +3,9 @@ import path from 'node:path';
 import { BigQuery } from '@google-cloud/bigquery';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Lock } from '../../../schemas/types.ts';
+import { openSandbox, serveSandbox } from '../../../runtime/sandbox/server.ts';
 import { cli, duck, project, start as begin, YML } from '../../e2e/cli.ts';
+import * as fleet from '../../e2e/fleet.ts';
 import { onEngine } from '../engine.ts';
 import { CHANGES, received, SYNCS, tables } from '../everything.ts';
 import { missing, startEmulator } from './emulator.ts';
@@ -373,5 +375,64 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `select count(*)::int as n from events where (properties ->> 'syncline_deleted') is null`,
     );
     expect(shown).toEqual([{ n: 0 }]);
+  });
+
+  test('what Mixpanel refused is compared with what it shows, and not with the snapshot', async () => {
+    let isRefusing = false;
+    const refuse = ({ insert_id }: { insert_id: string }): string | undefined =>
+      isRefusing && insert_id < '8' ? 'not now' : undefined;
+    const sandbox = await openSandbox({ path: ':memory:', faults: { refuse } });
+    const server = await serveSandbox(sandbox, { port: 0 });
+    const syncs = ['key: id, event: Keyed', 'event: Unkeyed'].map(
+      (own, i) =>
+        `  - { name: ${i === 0 ? 'keyed' : 'unkeyed'}, kind: events, mode: mirror, source: { relation: refused.items }, time: t, user_id: u, ${own}, guard: { max_deletes: 100% } }\n`,
+    );
+    const dir = await project({
+      'syncline.yml': fleet
+        .project(bigquery(', staging: refused_staging'), server.port)
+        .replace(/ttl: \w+/, 'ttl: 60s'),
+      'syncs/all.yml': `syncs:\n${syncs.join('')}`,
+    });
+    dirs.push(dir);
+    const some = (from: number, to: number): string =>
+      `insert into refused.items select i, datetime '2024-01-01 00:00:00', 'u', 0 from unnest(generate_array(${from}, ${to})) as i`;
+    await query(
+      'create schema refused',
+      'create table refused.items (id int64, t datetime, u string, v int64)',
+      some(1, 40),
+    );
+    await done(dir, 'lock');
+    await done(dir, 'setup', '--execute');
+    await done(dir, 'apply');
+    isRefusing = true;
+    await query(
+      'update refused.items set v = 1 where id <= 10',
+      "update refused.items set u = 'w' where id > 10 and id <= 20",
+      'delete from refused.items where id > 30',
+      some(101, 110),
+    );
+    for (let i = 0; i < 2; i++) expect(await done(dir, 'apply')).toMatch(/ refused/);
+    const [ledger] = (await query(
+      'select count(insert_id) as shown, count(*) - count(insert_id) as missing from refused_staging.keyed__ledger',
+    )) as { shown: number; missing: number }[];
+    expect(ledger?.shown).toBeGreaterThan(0);
+    expect(ledger?.missing).toBeGreaterThan(0);
+    isRefusing = false;
+    await done(dir, 'apply');
+    expect((await done(dir, 'apply')).match(/nothing changed/g)).toHaveLength(2);
+    const rows = (await query(
+      "select cast(id as string) || '|' || u || '|' || cast(v as string) as line from refused.items",
+    )) as { line: string }[];
+    for (const event of ['Keyed', 'Unkeyed']) {
+      const shown = await sandbox.query(
+        `select (properties ->> 'id') || '|' || distinct_id || '|' || (properties ->> 'v') as line from events where event = '${event}' and (properties ->> 'syncline_deleted') is null`,
+      );
+      expect(shown.map((r) => String(r['line'])).sort(), event).toEqual(rows.map((r) => r.line).sort());
+      expect(await query(`select count(*) as n from refused_staging.${event.toLowerCase()}__ledger`)).toEqual([
+        { n: 0 },
+      ]);
+    }
+    await server.close();
+    await sandbox.close();
   });
 });

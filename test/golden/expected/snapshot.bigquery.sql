@@ -73,10 +73,10 @@ drop table if exists `mixpanel.${snapshot_name}_partitions`
 -- the source is read here and nowhere else: what follows names the rows that changed several times
 create temp table syncline_changes as
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from `mixpanel.purchases__rejects` as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
   select t.*, … as syncline_checksum
@@ -139,10 +139,10 @@ changes as (
 -- the source is read here and nowhere else: what follows names the rows that changed several times
 create temp table syncline_changes as
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from `mixpanel.purchases__rejects` as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
   select t.*, … as syncline_checksum, ${old_checksum} as syncline_was
@@ -207,10 +207,10 @@ changes as (
 -- the source is read here and nowhere else: what follows names the rows that changed several times
 create temp table syncline_changes as
 with known as (
-  -- invalid rows of earlier runs whose reason only another value can lift
+  -- invalid rows of earlier runs whose reason only another value can lift, or another mapping
   select j.row_key, j.insert_id, j.row_checksum
   from `mixpanel.purchases__rejects` as j
-  where j.kind = 'invalid' and j.reason not in ('time-in-future')
+  where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
   select t.*, … as syncline_checksum
