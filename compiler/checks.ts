@@ -104,6 +104,39 @@ export function foretold(dialect: Dialect, sync: ResolvedSync, checks: readonly 
   };
 }
 
+/** What rows must be for Mixpanel to tell them apart and take them, by the statement that finds those that are not. */
+export function rowChecks({ kind, mode, key, history }: ResolvedSync): readonly { name: string; message: string }[] {
+  const checks: { name: string; message: string }[] = [];
+  const isNamed = key !== null || kind !== 'events';
+  if (isNamed && (mode === 'mirror' || kind === 'lookup_table' || key !== null))
+    checks.push({
+      name: 'check_null_key',
+      message:
+        kind === 'events'
+          ? 'A key column is NULL. Give every row a key, or remove `key:` so that a row is its content.'
+          : kind === 'lookup_table'
+            ? 'A row has no id: Mixpanel takes none that is empty, 0 or false. Give every row an id, or leave such rows out with `where:`.'
+            : 'A row has no id. Give every row an id, or leave such rows out with `where:`.',
+    });
+  if (isNamed && !(mode === 'append' && kind !== 'events' && !history))
+    checks.push({
+      name: 'check_twin_keys',
+      message:
+        kind === 'events'
+          ? 'A key occurs more than once. Make `key:` unique in the source, or remove it.'
+          : history
+            ? 'An id has two versions at one time. Give each version a start of its own.'
+            : 'An id occurs more than once. Make it unique in the source.',
+    });
+  if (kind === 'lookup_table')
+    checks.push({
+      name: 'check_lookup_size',
+      message:
+        'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',
+    });
+  return checks;
+}
+
 /** What a run must pass before its flip, `probe` once more; each row that a check returns is a violation. */
 export function checksOf(
   dialect: Dialect,
@@ -124,46 +157,19 @@ export function checksOf(
     });
   const allowed = (name: LateName, limit: string): string => allowedOr(dialect, name, limit);
 
-  const checks = [...probe];
-  const isNamed = sync.key !== null || sync.kind !== 'events';
-  if (isNamed && (sync.mode === 'mirror' || sync.kind === 'lookup_table' || sync.key !== null))
-    checks.push(
-      add('check_null_key', {
-        expect: none(
-          'check-failed',
-          sync.kind === 'events'
-            ? 'A key column is NULL. Give every row a key, or remove `key:` so that a row is its content.'
-            : sync.kind === 'lookup_table'
-              ? 'A row has no id: Mixpanel takes none that is empty, 0 or false. Give every row an id, or leave such rows out with `where:`.'
-              : 'A row has no id. Give every row an id, or leave such rows out with `where:`.',
-        ),
+  const checks = [
+    ...probe,
+    ...rowChecks(sync).map(({ name, message }) =>
+      add(name, {
+        context: context.with({
+          unnamed: dialect.text(UNNAMED),
+          max_bytes: MAX_LOOKUP_BYTES,
+          bytes: dialect.bytes(sql('payload')),
+        }),
+        expect: none('check-failed', message),
       }),
-    );
-  if (isNamed && !(sync.mode === 'append' && sync.kind !== 'events' && !sync.history))
-    checks.push(
-      add('check_twin_keys', {
-        context: context.with({ unnamed: dialect.text(UNNAMED) }),
-        expect: none(
-          'check-failed',
-          sync.kind === 'events'
-            ? 'A key occurs more than once. Make `key:` unique in the source, or remove it.'
-            : sync.history
-              ? 'An id has two versions at one time. Give each version a start of its own.'
-              : 'An id occurs more than once. Make it unique in the source.',
-        ),
-      }),
-    );
-  if (sync.kind === 'lookup_table')
-    checks.push(
-      add('check_lookup_size', {
-        context: context.with({ max_bytes: MAX_LOOKUP_BYTES, bytes: dialect.bytes(sql('payload')) }),
-        expect: none(
-          'check-failed',
-          'Mixpanel takes at most 100 MB a lookup table. Send fewer columns or rows: `properties: { exclude: [...] }`, `where:`.',
-        ),
-      }),
-    );
-
+    ),
+  ];
   const { maxChanges, maxRejects, onEmptySource } = sync.guard;
   const deletes = deletesOf(sync);
   if (deletes)

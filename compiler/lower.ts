@@ -1,6 +1,6 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
 import { declaredOf } from './project/declared.ts';
-import { checksOf, foretold, guardsOf, probeChecks } from './checks.ts';
+import { checksOf, foretold, guardsOf, probeChecks, rowChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { mapEvents } from './mapping/events.ts';
@@ -317,16 +317,19 @@ export function lowerDirect(
     initial: true,
   });
   const { add, overridden } = adding(renderer, sync, statements, context);
+  const checks = rowChecks(sync);
+  const foreseen = checks.map(({ name }) => `${sync.name}/${name}.sql`);
   return {
     ...describe(dialect, sync, source, mapping),
     overridden,
+    checks: [...checks],
     maxChanges: sync.guard.maxChanges,
     maxRejects: sync.guard.maxRejects,
     discover: add('columns'),
     probe: probeOf(sync, probeChecks(dialect, sync, source, add, context), add),
     deliver: { ...endpointOf(sync, source), limits: place.limits, read: add('read') },
     preview: add('preview', {
-      context: context.with({ ...talliesContext(mapping), ...foretold(dialect, sync, []) }),
+      context: context.with({ ...talliesContext(mapping), ...foretold(dialect, sync, foreseen) }),
     }),
     show: add('show'),
   };

@@ -6,7 +6,7 @@ import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { isSameMapping } from './mapping.ts';
 import { retiredNames } from './names.ts';
-import { Runner } from './run.ts';
+import { Runner, violated } from './run.ts';
 import type { Baseline } from './state.ts';
 import { digestOf } from './state.ts';
 import type { FileReject, FileState } from './state-file.ts';
@@ -114,7 +114,10 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   };
   // Its table is sent; what Mixpanel refused of it is all that is left.
   const isDone = !resumed && values['done'] === 1;
-  const expected = tally(isDone ? [] : await runner.rows(sync.preview, values));
+  const counted = isDone ? [] : await runner.rows(sync.preview, values);
+  const [unfit] = unfitRows(sync, counted);
+  if (unfit) throw unfit;
+  const expected = tally(counted);
   const retried = sync.mode === 'full' ? [] : state.rejects.filter((r) => r.payload !== null);
   emit({
     type: 'captured',
@@ -158,9 +161,11 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   });
   emit({ type: 'committed', sync: sync.name, run: number, counts: counts(result) });
   if (isLookupRefused)
-    throw new RunError('mixpanel-rejected', `Mixpanel refused the lookup table: ${result.rejects[0]?.reason ?? ''}.`, {
-      retryable: false,
-    });
+    throw new RunError(
+      'mixpanel-rejected',
+      `Mixpanel refused the lookup table: ${(result.rejects[0]?.reason ?? '').replace(/\.+$/, '')}.`,
+      { retryable: false },
+    );
   return next;
 }
 
@@ -183,6 +188,16 @@ export function tally(counted: readonly Row[]) {
     invalid: sum(invalid, 'records'),
     invalidRows: sum(invalid, 'row_count'),
   };
+}
+
+/** What the rows are refused for: the statement that counted them found it under the names of the plan's checks. */
+export function unfitRows(sync: DirectPlan, counted: readonly Row[]): readonly RunError[] {
+  return sync.checks.flatMap(({ name, message }) => {
+    const found = counted
+      .filter((r) => r['row_change'] === null && r['change'] === name)
+      .map((r) => String(r['reason']));
+    return found.length === 0 ? [] : [violated({ otherwise: 'check-failed', message }, found)];
+  });
 }
 
 /** The guards that stop a run with rows of these counts. */

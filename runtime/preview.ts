@@ -1,5 +1,5 @@
 import type { DirectPlan, GuardPreview, Plan, Preview, SyncPlan, Undecided } from '../schemas/types.ts';
-import { directValues, markOfFile, stoppedBy, tally as tallyDirect } from './direct.ts';
+import { directValues, markOfFile, stoppedBy, tally as tallyDirect, unfitRows } from './direct.ts';
 import { RunError } from './errors.ts';
 import type { Decision } from './mapping.ts';
 import { compareMapping, forwardRoute, routeOf, staleDecisions } from './mapping.ts';
@@ -162,7 +162,10 @@ export async function previewDirect(
   return {
     ...describe(sync),
     ...tally(sync, rows),
-    refusals: stopped.map(({ message }) => ({ code: 'guard', message })),
+    refusals: [
+      ...unfitRows(sync, rows).map(({ message }) => ({ code: 'check-failed' as const, message })),
+      ...stopped.map(({ message }) => ({ code: 'guard' as const, message })),
+    ],
     route: resumed ? 'sending' : state?.baseline ? 'changes' : 'initial',
     state: markOfFile(state),
     newColumns: await newColumns(runner, sync),

@@ -175,7 +175,11 @@ export class Runner {
 const stopped = (): RunError => new RunError('interrupted', 'Stopped before anything was sent.', { retryable: true });
 const said = (row: Row): string => Object.values(row).join(' ');
 
-function violated(expect: Extract<Expect, { rows: 0 }>, violations: readonly string[]): RunError {
+/** The error of a check whose violations are these. */
+export function violated(
+  expect: Pick<Extract<Expect, { rows: 0 }>, 'otherwise' | 'message'>,
+  violations: readonly string[],
+): RunError {
   // One for each row that a check returns, and rows may say the same.
   const shown = [...new Set(violations)].slice(0, 3).join('; ');
   return new RunError(expect.otherwise, `${expect.message} (${shown})`, { retryable: false });

@@ -485,6 +485,13 @@ export interface SnapshotPreview {
  */
 export interface DirectPlan {
   name: string;
+  /**
+   * What the preview finds under that name stops a run before it sends anything
+   */
+  checks: {
+    name: string;
+    message: string;
+  }[];
   kind: 'events' | 'user_profiles' | 'group_profiles' | 'lookup_table';
   mode: 'mirror' | 'append' | 'full' | 'one_time';
   strategy: 'snapshot' | 'checksum' | 'stream' | 'change_feed' | 'watermark' | 'all';

@@ -208,7 +208,7 @@ export const duckdb: Dialect = {
   jsonValue,
   jsonString: (value) => sql(`cast(to_json(${value}) as varchar)`),
   notObject: (column) =>
-    sql(`(${col(column)} is not null and coalesce(json_type(${asJson(column)}), 'NULL') not in ('OBJECT', 'NULL'))`),
+    sql(`(${col(column)} is not null and coalesce(json_type(${asJson(column)}), 'NONE') not in ('OBJECT', 'NULL'))`),
   flattened(column, { names, prefixes }) {
     const json = asJson(column);
     const skipped = [

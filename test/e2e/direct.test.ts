@@ -195,6 +195,64 @@ test('what is counted of profiles are rows: sent, refused, invalid, and against 
   }
 });
 
+test('two rows of one id, and two versions at one time, are refused before anything is sent', async () => {
+  const [id, version] = ['An id occurs more than once', 'An id has two versions at one time'];
+  const declared = {
+    every: ['kind: user_profiles, mode: full, user_id: id', id],
+    once: ['kind: user_profiles, mode: one_time, user_id: id', id],
+    past: ['kind: user_profiles, mode: one_time, user_id: id, history: { start_time: t }', version],
+    later: ['kind: user_profiles, mode: append, user_id: id, insert_time: loaded, history: { start_time: t }', version],
+    keyed: ['kind: events, mode: one_time, event: E, time: t, key: id', 'A key occurs more than once'],
+    table: ['kind: lookup_table, mode: full, id: id, lookup_table_id: l-1', id],
+  };
+  const dir = await project({
+    'syncline.yml': YML(),
+    'syncs/s.yml': `syncs:\n${Object.entries(declared)
+      .map(([name, [how]]) => `  - { name: ${name}, source: { relation: twins }, ${how} }\n`)
+      .join('')}`,
+  });
+  const file = path.join(dir, 'warehouse.duckdb');
+  const at = `timestamp '2024-01-01'`;
+  await duck(
+    file,
+    `create table twins as select * from (values ('a', ${at}, ${at}, 'x'), ('a', ${at}, ${at}, 'y'), ('b', ${at}, ${at}, 'z')) as v(id, t, loaded, note)`,
+  );
+  expect((await cli(dir, 'lock')).code).toBe(0);
+  const planned = (await cli(dir, 'plan')).out;
+  const refused = await cli(dir, 'apply');
+  expect(refused.code).toBe(1);
+  for (const [name, [, sentence]] of Object.entries(declared)) {
+    expect(planned).toMatch(new RegExp(`^${name} .*(?:\\n  .*)*\\n  apply will refuse: ${sentence}`, 'm'));
+    expect(refused.err).toContain(`${name}: ${sentence}`);
+  }
+  expect(refused.err).not.toContain('run 1 done');
+  await duck(file, `delete from twins where note = 'y'`);
+  const mended = await cli(dir, 'apply');
+  expect(mended.code, mended.err).toBe(0);
+  for (const name of Object.keys(declared)) expect(mended.err).toMatch(new RegExp(`${name}: run 1 done: [24] inserts`));
+});
+
+test('a lookup table with an id that Mixpanel takes for none, or above 100 MB, is refused before it is sent', async () => {
+  const dir = await project({
+    'syncline.yml': YML(),
+    'syncs/s.yml': `syncs:\n  - { name: songs, kind: lookup_table, mode: full, source: { relation: songs }, id: id, lookup_table_id: l-1 }\n`,
+  });
+  const file = path.join(dir, 'warehouse.duckdb');
+  await duck(file, `create table songs as select '0' as id, 'x' as name`);
+  expect((await cli(dir, 'lock')).code).toBe(0);
+  expect((await cli(dir, 'apply')).err).toContain('A row has no id');
+  await duck(
+    file,
+    `delete from songs`,
+    `insert into songs select i::varchar, repeat('x', 60000) from range(1, 1801) as t(i)`,
+  );
+  expect((await cli(dir, 'plan')).out).toContain('apply will refuse: Mixpanel takes at most 100 MB a lookup table');
+  const refused = await cli(dir, 'apply');
+  expect(refused.code).toBe(1);
+  expect(refused.err).toContain('Mixpanel takes at most 100 MB a lookup table');
+  expect(refused.err).not.toContain('run 1 done');
+});
+
 test('an interrupted run is read again up to where it was read before; what came since is another run', async () => {
   const dir = await shop();
   expect((await cli(dir, 'apply', '-s', 'log')).code).toBe(0);

@@ -273,6 +273,21 @@ describe('events', () => {
     expect(rejects.out).toContain('json-not-object');
   });
 
+  test('a text that holds no JSON object is an invalid row', async () => {
+    const dir = await start(
+      `  - { name: raw, kind: events, mode: one_time, source: { relation: raw }, event: E, time: t, json_properties: j }\n`,
+      `create table raw as select timestamp '2024-01-01' as t, * from (values (1, '{"a": 1}'), (2, 'nope{'), (3, ''), (4, '[1]'), (5, 'null'), (6, null)) as v(n, j)`,
+    );
+    expect((await cli(dir, 'apply')).err).toContain('run 1 done: 3 inserts, 0 updates, 0 deletes, 3 invalid');
+    const rows = await shown(dir, `select (properties->>'n')::int as n, properties->>'a' as a from events order by 1`);
+    expect(rows).toEqual([
+      { n: 1, a: '1' },
+      { n: 5, a: null },
+      { n: 6, a: null },
+    ]);
+    expect((await cli(dir, 'rejects')).out).toContain('json-not-object');
+  });
+
   test('late_window: a row that arrives late is sent once, and none twice', async () => {
     const dir = await start(
       `  - { name: log, kind: events, mode: append, source: { relation: log }, event: E, time: t, insert_time: loaded, late_window: 6h }\n`,
