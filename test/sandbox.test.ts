@@ -327,6 +327,6 @@ it('says that a port is in use', async () => {
   const server = await serveSandbox(sandbox, { port: 0 });
   cleanups.push(() => server.close());
   await expect(serveSandbox(sandbox, { port: server.port })).rejects.toThrow(
-    `The sandbox cannot listen on 127.0.0.1:${server.port}: it is already in use.`,
+    `The sandbox cannot listen on 127.0.0.1:${server.port}: it is already in use. Choose another port, or end the program that has it.`,
   );
 });

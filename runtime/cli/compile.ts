@@ -65,7 +65,10 @@ export async function differsFromReviewed({ dir, plan, project }: Loaded): Promi
     return project.target.protected
       ? `Target ${plan.target} is protected and compiled/${plan.target}/ is missing. Run ${command} and have it reviewed.`
       : undefined;
-  const differing = Object.entries(compiledFiles(plan)).find(([file, text]) => reviewed[file] !== text)?.[0];
+  const compiled = compiledFiles(plan);
+  const differing = [...new Set([...Object.keys(compiled), ...Object.keys(reviewed)])].find(
+    (file) => reviewed[file] !== compiled[file],
+  );
   if (differing === undefined) return undefined;
   return `compiled/${plan.target}/${differing} differs from what this project compiles to. Run ${command} and have the change reviewed.`;
 }

@@ -129,7 +129,8 @@ export async function listen(server: Server, port: number, host: string): Promis
     await once(server, 'listening');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === 'EADDRINUSE' ? 'it is already in use' : message;
+    const why =
+      code === 'EADDRINUSE' ? 'it is already in use. Choose another port, or end the program that has it' : message;
     throw new Error(`The sandbox cannot listen on ${host}:${port}: ${why}.`, { cause: error });
   }
   const address = server.address();

@@ -74,6 +74,7 @@ describe.concurrent('what was reviewed', () => {
       () => appendFile(path.join(compiled, 'plan.json'), '\n'),
       () => appendFile(path.join(compiled, 'purchases/capture.sql'), '-- and 1 = 1\n'),
       () => rm(path.join(compiled, 'purchases/capture.sql')),
+      () => writeFile(path.join(compiled, 'purchases/more.sql'), 'select 1\n'),
     ]) {
       await spoil();
       told(
@@ -83,6 +84,7 @@ describe.concurrent('what was reviewed', () => {
         'Run `syncline compile -t dev` and have the change reviewed.',
       );
       told(await cli(dir, 'compile', '--check'), 1, 'compiled/dev/ differs from the project: ');
+      await rm(compiled, { recursive: true });
       await cp(path.join(dir, 'good'), compiled, { recursive: true });
     }
     const plan = await readFile(path.join(compiled, 'plan.json'), 'utf8');
