@@ -178,7 +178,7 @@ export function lowerSync(
     expressions: mirror
       ? {
           checksum: dialect.checksum(historyColumns(sync, source)),
-          key: keyOf(dialect, sync, source, sql('r.syncline_was')),
+          key: keyOf(dialect, sync, source, sql('syncline_was')),
           ...(hasSnapshot ? oldSide(sync, known) : {}),
         }
       : null,
@@ -480,7 +480,7 @@ function contextOf(
     batch_records: place.limits.records,
     batch_bytes: place.limits.bytes,
     lines: dialect.lines(sql('payload'), sql('ordinal')),
-    digest: dialect.digest(sql('r.syncline_checksum'), sql('r.syncline_key, r.syncline_checksum')),
+    digest: dialect.digest(sql('syncline_checksum'), sql('syncline_key, syncline_checksum')),
     outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
     refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
     columns_query: dialect.columns(sync.relation),

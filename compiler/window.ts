@@ -30,23 +30,23 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
     const { again, next } = partsOf(row);
     return sql(`case when ${isBackfill} then ${again} else ${next} end`);
   };
-  const { again, next } = partsOf('t');
+  const { again, next } = partsOf('syncline_source');
   return {
     insert_time: column,
     watermark: { toText: watermark.toText, now: watermark.now },
     watermark_to: to,
-    in_window: inWindow('r'),
+    in_window: inWindow('syncline_row'),
     in_window_n: inWindow('n'),
-    in_window_t: inWindow('t'),
+    in_window_t: inWindow('syncline_source'),
     // What is read at all: plain comparisons of the column where only such leave blocks of a table unread.
     parts: (dialect.prunesPlainly
-      ? [`not ${isBackfill} and ${next}`, `${isBackfill} and ${again}`, `t.${column} is null`]
-      : [`t.${column} is null or ${inWindow('t')}`]
+      ? [`not ${isBackfill} and ${next}`, `${isBackfill} and ${again}`, `syncline_source.${column} is null`]
+      : [`syncline_source.${column} is null or ${inWindow('syncline_source')}`]
     ).map((condition) => ({ condition: sql(condition) })),
     ...(lateMs === null
       ? {}
       : {
-          position: sql(`cast(i.${column} as ${dialect.types.text})`),
+          position: sql(`cast(syncline_image.${column} as ${dialect.types.text})`),
           still_late: sql(`${fromText(sql('position'))} > ${minus(to, lateMs)}`),
         }),
   };

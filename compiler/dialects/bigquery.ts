@@ -192,10 +192,11 @@ export const bigquery: Dialect = {
   exact: (value) => value,
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
-  // Only columns that are named are read and billed.
+  // Only columns that are named are read and billed. GoogleSQL reads the name of a table, or of its alias, as its whole
+  // row, also where a column has that name: hence an alias that no column may have, here and in every template.
   rowsOf: (source, columns, condition) =>
     sql(
-      `(select ${columns.map((c) => ident(c.name)).join(', ')} from ${source}${condition === null ? '' : ` where (${condition})`})`,
+      `(select ${columns.map((c) => ident(c.name)).join(', ')} from ${source} as syncline_source${condition === null ? '' : ` where (${condition})`})`,
     ),
   bind: (name) => sql(`@${name}`),
   keyText,
@@ -237,14 +238,14 @@ export const bigquery: Dialect = {
   flattened(column, { names, prefixes }) {
     const json = asJson(column);
     const skipped = [
-      ...(names.length === 0 ? [] : [`e.name not in (${names.map(text).join(', ')})`]),
-      ...prefixes.map((p) => `not starts_with(e.name, ${text(p)})`),
+      ...(names.length === 0 ? [] : [`syncline_entry.syncline_name not in (${names.map(text).join(', ')})`]),
+      ...prefixes.map((p) => `not starts_with(syncline_entry.syncline_name, ${text(p)})`),
     ];
-    const kept = [`json_type(${json}[e.name]) <> 'null'`, ...skipped].join(' and ');
+    const kept = [`json_type(${json}[syncline_entry.syncline_name]) <> 'null'`, ...skipped].join(' and ');
     // A key with characters of a path is given in quotes (documentation: JSON_KEYS).
     const name = `if(starts_with(k, '"'), json_value(safe.parse_json(k)), k)`;
     return sql(
-      `coalesce(array_to_string(array(select ',' || to_json_string(e.name) || ':' || to_json_string(${json}[e.name]) from (select ${name} as name from unnest(json_keys(${json}, 1)) as k) as e where ${kept} order by e.name), ''), '')`,
+      `coalesce(array_to_string(array(select ',' || to_json_string(syncline_entry.syncline_name) || ':' || to_json_string(${json}[syncline_entry.syncline_name]) from (select ${name} as syncline_name from unnest(json_keys(${json}, 1)) as k) as syncline_entry where ${kept} order by syncline_entry.syncline_name), ''), '')`,
     );
   },
   listed: (texts) => concatenated(texts, ','),

@@ -108,8 +108,8 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     });
   const whole = json && dialect.flattened(json, { names: columns, prefixes: [] });
   const vanished = [
-    ...(sync.onDelete === 'ignore' ? [] : [`c.syncline_row_change = 'delete'`]),
-    `(c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)`,
+    ...(sync.onDelete === 'ignore' ? [] : [`syncline_change.syncline_row_change = 'delete'`]),
+    `(syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)`,
   ];
   return {
     identity,
@@ -123,15 +123,15 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
       ),
       // A changed identity is a new event, and a tombstone for the old one.
       change: sql(
-        `case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end`,
+        `case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end`,
       ),
     },
     partial: null,
     vanished: {
       when: sql(vanished.join(' or ')),
-      insertId: sql('c.syncline_old_insert_id'),
-      oldInsertId: sql('c.syncline_old_insert_id'),
-      payload: payload('c.syncline_old_', 'c.syncline_old_insert_id', [
+      insertId: sql('syncline_change.syncline_old_insert_id'),
+      oldInsertId: sql('syncline_change.syncline_old_insert_id'),
+      payload: payload('syncline_change.syncline_old_', 'syncline_change.syncline_old_insert_id', [
         { name: 'syncline_deleted', value: sql("'true'"), optional: false },
       ]),
     },
@@ -166,7 +166,7 @@ function rules(
   const marks = [
     ...(sync.insertTime === null
       ? []
-      : [{ name: 'insert_time_missing', sql: flag(`i.${dialect.ident(sync.insertTime)} is null`) }]),
+      : [{ name: 'insert_time_missing', sql: flag(`syncline_image.${dialect.ident(sync.insertTime)} is null`) }]),
     ...(json ? [{ name: 'json_not_object', sql: flag(dialect.notObject(json)) }] : []),
   ];
   const banned = BANNED.map((v) => dialect.text(v)).join(', ');

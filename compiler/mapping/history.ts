@@ -52,13 +52,13 @@ export function historyRows(
   // A version that an append does not send yet, or never, neither shows nor holds back its profile.
   const isIn = inserted === null ? '' : ` and ${inserted} <= ${nowOf(sync.insertTime ?? '')}`;
   return sql(
-    `(with versions as (select t.*, lead(${start}) over (partition by ${who} order by ${start}) as syncline_next from ${relation} as t)` +
+    `(with versions as (select syncline_source.*, lead(${start}) over (partition by ${who} order by ${start}) as syncline_next from ${relation} as syncline_source)` +
       ` ${row('version', `v.${start}`, own, (name) => `v.${name}`)} from versions as v` +
       (end === null
         ? ''
         : ` union all ${row('closing', `v.${end}`, own, () => 'null')} from versions as v where v.${start} is not null and ${ended} and (v.syncline_next is null or v.syncline_next > v.${end})`) +
       ` union all ${row('profile', 'null', 'v.syncline_inserted', (name) => (ended ? `case when not ${ended} then v.${name} end` : `v.${name}`))}` +
-      ` from (select n.*, row_number() over (partition by ${who} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${who}) as syncline_inserted`} from versions as n where ${start} <= ${nowOf(history.startTime)}${isIn}) as v where v.syncline_rank = 1)`,
+      ` from (select syncline_version.*, row_number() over (partition by ${who} order by ${start} desc) as syncline_rank${inserted === null ? '' : `, max(${inserted}) over (partition by ${who}) as syncline_inserted`} from versions as syncline_version where ${start} <= ${nowOf(history.startTime)}${isIn}) as v where v.syncline_rank = 1)`,
   );
 }
 
@@ -68,11 +68,11 @@ const idOf = (sync: ResolvedSync): string => (sync.kind === 'user_profiles' ? sy
 export function historyKey(dialect: Dialect, sync: ResolvedSync, source: Source): Sql {
   const id = dialect.keyText(source.column(idOf(sync)));
   const time = dialect.keyText(timeColumn(sync, source));
-  const name = joined(dialect, [sql('r.syncline_kind'), id, time]);
+  const name = joined(dialect, [sql('syncline_kind'), id, time]);
   if (sync.mode === 'mirror') return sql(`case when ${id} is not null then ${name} end`);
   // Where no check looks for ids, rows without one are invalid rows, which need a name each: they may all be equal.
-  const unnamed = joined(dialect, [sql('r.syncline_kind'), sql('r.syncline_checksum')]);
-  const count = `cast(row_number() over (partition by ${id}, r.syncline_kind, r.syncline_checksum) as ${dialect.types.text})`;
+  const unnamed = joined(dialect, [sql('syncline_kind'), sql('syncline_checksum')]);
+  const count = `cast(row_number() over (partition by ${id}, syncline_kind, syncline_checksum) as ${dialect.types.text})`;
   return sql(`case when ${id} is null then '~' || ${unnamed} || ':' || ${count} else ${name} end`);
 }
 
@@ -121,7 +121,7 @@ export function mapHistory(
   );
   const profiles = mapProfiles(dialect, sync, source, space.earlier);
   const ofProfile = (row: string): string => `${row}.syncline_kind = 'profile'`;
-  const wasProfile = `c.syncline_old_insert_id = 'set'`;
+  const wasProfile = `syncline_change.syncline_old_insert_id = 'set'`;
   const isOperation = (row: string): string => `${row}.insert_id in ${OPERATIONS}`;
   const either = (condition: string, profile: Sql, event: Sql): Sql =>
     sql(`case when ${condition} then ${profile} else ${event} end`);
@@ -132,16 +132,16 @@ export function mapHistory(
   return {
     identity: [
       ...events.identity.map((c) =>
-        c.name === 'event' ? { ...c, sql: sql(`case when not ${ofProfile('c')} then ${c.sql} end`) } : c,
+        c.name === 'event' ? { ...c, sql: sql(`case when not ${ofProfile('syncline_change')} then ${c.sql} end`) } : c,
       ),
       ...profiles.identity,
     ],
     image: {
-      insertId: either(ofProfile('i'), profiles.image.insertId, events.image.insertId),
-      payload: either(ofProfile('i'), profiles.image.payload, events.image.payload),
-      change: either(ofProfile('i'), profiles.image.change, events.image.change),
+      insertId: either(ofProfile('syncline_image'), profiles.image.insertId, events.image.insertId),
+      payload: either(ofProfile('syncline_image'), profiles.image.payload, events.image.payload),
+      change: either(ofProfile('syncline_image'), profiles.image.change, events.image.change),
     },
-    partial: partial && { ...partial, when: sql(`${ofProfile('i')} and (${partial.when})`) },
+    partial: partial && { ...partial, when: sql(`${ofProfile('syncline_image')} and (${partial.when})`) },
     vanished:
       vanished && gone
         ? {

@@ -10,7 +10,7 @@ export function keyOf(
   dialect: Dialect,
   sync: ResolvedSync,
   source: Source,
-  checksum: Sql = sql('r.syncline_checksum'),
+  checksum: Sql = sql('syncline_checksum'),
 ): Sql {
   const text = (name: string | null): Sql => dialect.keyText(source.column(name));
   const single = (column: Column): Sql =>
@@ -36,7 +36,7 @@ export function keyOf(
       // Where no check looks at keys, a row without id is an invalid row, which needs a name all the same.
       return sync.mode === 'mirror'
         ? id
-        : sql(`coalesce(case when trim(${dialect.keyText(column)}) <> '' then ${id} end, '~' || r.syncline_checksum)`);
+        : sql(`coalesce(case when trim(${dialect.keyText(column)}) <> '' then ${id} end, '~' || syncline_checksum)`);
     }
     case 'lookup_table':
       return single(source.column(sync.id));

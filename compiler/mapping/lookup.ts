@@ -17,7 +17,7 @@ export function mapLookup(dialect: Dialect, sync: ResolvedSync, source: Source):
     image: {
       insertId: dialect.typed(sql("'row'")),
       payload: dialect.concat(fields.flatMap((field, i) => (i === 0 ? [field] : [sql("','"), field]))),
-      change: sql('i.syncline_row_change'),
+      change: sql('syncline_image.syncline_row_change'),
     },
     partial: null,
     vanished: null,

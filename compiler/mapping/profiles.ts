@@ -59,11 +59,11 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
   };
   // What a forward left on profiles stays there until a resend: somebody else may own the name by then.
   const kept = sync.mode === 'full' ? '' : `when ${names?.resend ?? ''} = 0 then null`;
-  const retired = earlier('i.syncline_key', kept);
+  const retired = earlier('syncline_image.syncline_key', kept);
   const missing = [...values.map((v) => sql(`case when ${v.value} is null then ${v.quoted} end`)), ...retired];
   const isMissing = `${dialect.listed(missing)} <> ''`;
   const own = dialect.text(values.map((v) => JSON.stringify(v.name)).join(','));
-  const all = [own, ...earlier('c.syncline_old_key', '')];
+  const all = [own, ...earlier('syncline_change.syncline_old_key', '')];
   const isDeleted = sync.onDelete === 'delete';
   const marks =
     sync.insertTime === null
@@ -71,7 +71,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
       : [
           {
             name: 'insert_time_missing',
-            sql: sql(`case when i.${dialect.ident(sync.insertTime)} is null then 1 else 0 end`),
+            sql: sql(`case when syncline_image.${dialect.ident(sync.insertTime)} is null then 1 else 0 end`),
           },
         ];
   const rules: [string, string][] = [
@@ -93,7 +93,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
     image: {
       insertId: dialect.typed(sql("'set'")),
       payload: update('syncline_profile_id', '$set', { optional: values }),
-      change: sql('i.syncline_row_change'),
+      change: sql('syncline_image.syncline_row_change'),
     },
     partial:
       values.length === 0
@@ -102,7 +102,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
             // A row that Mixpanel never showed has nothing to unset, unless the ledger was forgotten.
             when: sql(
               sync.mode === 'mirror'
-                ? `${isMissing} and (i.syncline_row_change = 'update' or ${again} = 1)`
+                ? `${isMissing} and (syncline_image.syncline_row_change = 'update' or ${again} = 1)`
                 : isMissing,
             ),
             insertId: sql("'unset'"),
@@ -112,12 +112,12 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
       sync.onDelete === 'ignore'
         ? null
         : {
-            when: sql(`c.syncline_row_change = 'delete'`),
+            when: sql(`syncline_change.syncline_row_change = 'delete'`),
             insertId: sql("'delete'"),
             oldInsertId: sql("'set'"),
             payload: isDeleted
-              ? update('c.syncline_old_profile_id', '$delete', sql(`'""'`))
-              : update('c.syncline_old_profile_id', '$unset', { list: all }),
+              ? update('syncline_change.syncline_old_profile_id', '$delete', sql(`'""'`))
+              : update('syncline_change.syncline_old_profile_id', '$unset', { list: all }),
           },
     leftovers: null,
     billable: false,

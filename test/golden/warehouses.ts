@@ -64,7 +64,12 @@ export const WAREHOUSES = {
 export type OtherWarehouse = keyof typeof WAREHOUSES;
 
 /** A project as the goldens have it, on another warehouse. */
-export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''): Readonly<Record<string, string>> {
+export function onWarehouse(
+  kind: OtherWarehouse,
+  syncs: string,
+  settings = '',
+  more: Columns = [],
+): Readonly<Record<string, string>> {
   const { types } = WAREHOUSES[kind];
   const hasBlob = types['BLOB'] !== undefined;
   return {
@@ -73,21 +78,33 @@ export function onWarehouse(kind: OtherWarehouse, syncs: string, settings = ''):
       `type: ${kind}, ${WAREHOUSES[kind].connection}${settings}`,
     ),
     'syncs/shop.yml': hasBlob ? syncs : syncs.replaceAll(', photo]', ']').replaceAll('[photo]', '[device]'),
-    'syncline.lock.json': lock(
-      COLUMNS.filter(([, type]) => types[type] !== undefined).map(([name, type]) => [name, types[type]!]),
-    ),
+    'syncline.lock.json': lock(columnsOn(kind, more)),
   };
 }
 
-/** The golden cases, each compiled on a warehouse; `grants` are settings of one that has a source in a schema. */
+type Columns = readonly (readonly [string, string])[];
+
+/** The goldens' columns, and more, with the types that a warehouse has for them. */
+function columnsOn(kind: OtherWarehouse, more: Columns): Columns {
+  const { types } = WAREHOUSES[kind];
+  return [...COLUMNS, ...more].flatMap(([name, type]) =>
+    types[type] === undefined ? [] : [[name, types[type]] as const],
+  );
+}
+
+/**
+ * The golden cases, each compiled on a warehouse; `grants` are settings of one that has a source in a schema. Further
+ * columns are given with DuckDB's types, and `written` changes what a case says.
+ */
 export async function compiledOn(
   kind: OtherWarehouse,
   grants = '',
   cases = Object.keys(CASES) as (keyof typeof CASES)[],
   strategy?: string,
+  { more = [], written = (yml) => yml }: { more?: Columns; written?: (yml: string) => string } = {},
 ) {
-  const { types, own } = WAREHOUSES[kind];
-  const columns = COLUMNS.flatMap(([name, type]) => (types[type] === undefined ? [] : [[name, types[type]] as const]));
+  const { own } = WAREHOUSES[kind];
+  const columns = columnsOn(kind, more);
   const said = (name: keyof typeof CASES): string =>
     strategy === undefined
       ? CASES[name]
@@ -95,7 +112,7 @@ export async function compiledOn(
   return Promise.all(
     cases.map(async (name) => {
       const settings = name.startsWith('direct') ? ', staging: none' : name === GRANTED ? grants : '';
-      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(said(name)), settings));
+      const { plan, diagnostics } = await compileFiles(onWarehouse(kind, own(written(said(name))), settings, more));
       if (!plan) throw new Error(JSON.stringify(diagnostics));
       return { name, plan, columns };
     }),

@@ -42,10 +42,10 @@
 -- rows whose insert time is not reached yet wait for a later run
 select
   coalesce(
-    (select cast(max("loaded_at") as varchar) from "main"."orders" as r where "loaded_at" <= now()),
+    (select cast(max("loaded_at") as varchar) from "main"."orders" as syncline_source where "loaded_at" <= now()),
     cast($watermark_from as varchar)
   ) as watermark_to,
-  (select count(*) from "main"."orders" as r where "loaded_at" > now()) as waiting
+  (select count(*) from "main"."orders" as syncline_source where "loaded_at" > now()) as waiting
 
 -- purchases/capture.sql
 insert into "mixpanel"."purchases__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -56,22 +56,22 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-  where t."loaded_at" is null or case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
+  where syncline_source."loaded_at" is null or case when cast($backfill as bigint) = 1 then syncline_source."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_source."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_source."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_source."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_source."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
   union all
   -- older rows are read only while one of them may be tried again
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
   where exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
-    and t."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
+    and syncline_source."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then syncline_source."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_source."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_source."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_source."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_source."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
 ),
 newer as (
-  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
-  from source_rows as r
-  where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
+  select syncline_row.*, syncline_checksum || ':' || cast(row_number() over (partition by syncline_checksum) as varchar) as syncline_key
+  from source_rows as syncline_row
+  where syncline_row."loaded_at" is null
+    or case when cast($backfill as bigint) = 1 then syncline_row."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_row."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_row."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_row."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_row."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or syncline_row.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
   select n.*,
@@ -85,33 +85,33 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end as insert_time_missing,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -188,22 +188,22 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
-  where t."loaded_at" is null or case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
+  where syncline_source."loaded_at" is null or case when cast($backfill as bigint) = 1 then syncline_source."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_source."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_source."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_source."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_source."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
   union all
   -- older rows are read only while one of them may be tried again
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
   where exists (select 1 from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
-    and t."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then t."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and t."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and t."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or t."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and t."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
+    and syncline_source."loaded_at" is not null and case when case when cast($backfill as bigint) = 1 then syncline_source."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_source."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_source."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_source."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_source."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end then 0 else 1 end = 1
 ),
 newer as (
-  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
-  from source_rows as r
-  where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or r.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
+  select syncline_row.*, syncline_checksum || ':' || cast(row_number() over (partition by syncline_checksum) as varchar) as syncline_key
+  from source_rows as syncline_row
+  where syncline_row."loaded_at" is null
+    or case when cast($backfill as bigint) = 1 then syncline_row."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_row."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_row."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_row."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_row."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or syncline_row.syncline_checksum in (select j.row_checksum from "mixpanel"."purchases__rejects" as j where j.row_checksum is not null)
 ),
 changes as (
   select n.*,
@@ -217,34 +217,34 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end as insert_time_missing,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,

@@ -29,7 +29,7 @@ where c.name is null or c.native <> w.native
 
 -- purchases/check_where.sql
 select 'never' as violation
-from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as t
+from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syncline_source
 where 1 = 0
 
 -- purchases/check_new_columns.sql
@@ -44,7 +44,7 @@ where c.name not in ('order_id', 'ordered_at', 'customer_id', 'amount', 'weight'
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as r) as n
+  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syncline_source) as n
   where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -109,12 +109,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -151,56 +151,56 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(((cast("ordered_at" as timestamp) at time zone 'Europe/Berlin') at time zone 'UTC')) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast("device" as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when ("raw" is not null and coalesce(json_type(try_cast(cast("raw" as varchar) as json)), 'NONE') not in ('OBJECT', 'NULL')) then 1 else 0 end as json_not_object,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '$device:' || syncline_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"ORDER_ID":' || cast("order_id" as varchar), ',"AMOUNT":' || cast("amount" as varchar), ',"Weight in kg":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"GIFT":' || cast(to_json(cast("gift" as varchar)) as varchar), ',"SHIPPED":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"LOADED_AT":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"TAGS":' || cast(to_json("tags") as varchar), ',"NOTE":' || case when not (json_valid(nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null')) and not regexp_matches(regexp_replace(nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null'), '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'no JSON' else nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null') end, coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), ''), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '$device:' || syncline_change.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_change.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '$device:' || syncline_change.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_change.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -210,9 +210,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -300,12 +300,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -342,62 +342,62 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(((cast("ordered_at" as timestamp) at time zone 'Europe/Berlin') at time zone 'UTC')) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast("device" as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when ("raw" is not null and coalesce(json_type(try_cast(cast("raw" as varchar) as json)), 'NONE') not in ('OBJECT', 'NULL')) then 1 else 0 end as json_not_object,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     case when coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') <> coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '') then 1 else 0 end as left_out,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '$device:' || syncline_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"ORDER_ID":' || cast("order_id" as varchar), ',"AMOUNT":' || cast("amount" as varchar), ',"Weight in kg":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"GIFT":' || cast(to_json(cast("gift" as varchar)) as varchar), ',"SHIPPED":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"LOADED_AT":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"TAGS":' || cast(to_json("tags") as varchar), ',"NOTE":' || case when not (json_valid(nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null')) and not regexp_matches(regexp_replace(nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null'), '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) then 'no JSON' else nullif(trim(replace(cast("note" as varchar), chr(10), ' ')), 'null') end, coalesce(list_aggregate(list_transform(list_filter(map_entries(cast(case when json_type(try_cast(cast("raw" as varchar) as json)) = 'OBJECT' then try_cast(cast("raw" as varchar) as json) end as map(varchar, json))), lambda e: e.value is not null and cast(e.value as varchar) <> 'null' and e.key not in ('token', 'ip', 'time', '$time', 'distinct_id', '$distinct_id', '$device_id', '$user_id', '$insert_id', '$event_name', '$identified_id', '$anon_id', 'alias', '$distinct_ids', '$distinct_id_before_identity', '$is_reshuffled', '$preshuffle_distinct_id', '$failure_description', '$failure_reason', '$identity_failure_reason', '$ignore', '$source', '$partner_id', 'bucket', '$bucket', '$import', '$duration_s', '$event_count', '$origin_start', '$origin_end', 'ORDER_ID', 'AMOUNT', 'Weight in kg', 'GIFT', 'SHIPPED', 'LOADED_AT', 'TAGS', 'NOTE') and not starts_with(e.key, 'mp_') and not starts_with(e.key, '$warehouse_') and not starts_with(e.key, 'syncline_')), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), ''), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
     0,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '$device:' || syncline_change.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_change.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
     0,
     0,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '$device:' || c.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(c.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '$device:' || syncline_change.syncline_old_device_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"$device_id":' || cast(to_json(syncline_change.syncline_old_device_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -407,9 +407,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -460,7 +460,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as r) as n
+  from (select cast("order_id" as varchar) as syncline_key from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1

@@ -195,10 +195,10 @@ where not exists (select 1 from "mixpanel"."customers__state")
 -- rows whose insert time is not reached yet wait for a later run
 select
   coalesce(
-    (select cast(max("loaded_at") as varchar) from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as r where "loaded_at" <= now()),
+    (select cast(max("loaded_at") as varchar) from (with versions as (select syncline_source.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as syncline_source) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select syncline_version.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as syncline_version where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as syncline_source where "loaded_at" <= now()),
     cast($watermark_from as varchar)
   ) as watermark_to,
-  (select count(*) from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as r where "loaded_at" > now()) as waiting
+  (select count(*) from (with versions as (select syncline_source.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as syncline_source) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select syncline_version.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as syncline_version where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as syncline_source where "loaded_at" > now()) as waiting
 
 -- customers/capture.sql
 insert into "mixpanel"."customers__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, time_ms, event, user_id, device_id, profile_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -209,17 +209,17 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select syncline_source.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as syncline_source) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select syncline_version.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as syncline_version where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as syncline_source
 ),
 newer as (
-  select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
-  from source_rows as r
-  where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+  select syncline_row.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(syncline_kind) as varchar) || ':' || syncline_kind, '~') || coalesce(cast(length(syncline_checksum) as varchar) || ':' || syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), syncline_kind, syncline_checksum) as varchar) else coalesce(cast(length(syncline_kind) as varchar) || ':' || syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as syncline_row
+  where syncline_row."loaded_at" is null
+    or case when cast($backfill as bigint) = 1 then syncline_row."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_row."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_row."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_row."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_row."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or syncline_row.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
     -- a profile is tried again by its key: a refused $unset has no checksum
-    or r.syncline_kind = 'profile'
+    or syncline_row.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
@@ -233,48 +233,48 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
-    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    case when not syncline_change.syncline_kind = 'profile' then 'customers' end as syncline_event,
     cast(null as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id,
     cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
-  from identified as i
+  select syncline_image.*, case when syncline_image.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
-    case when i.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
-  from images as i
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_kind = 'profile' then syncline_image.syncline_row_change else case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    case when syncline_image.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_time_ms,
-    i.syncline_event,
-    i.syncline_user_id,
-    i.syncline_device_id,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end,
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_time_ms,
+    syncline_image.syncline_event,
+    syncline_image.syncline_user_id,
+    syncline_image.syncline_device_id,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end,
     concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
-  from images as i
-  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
+  from images as syncline_image
+  where syncline_image.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
 ),
 judged as (
   select r.*,
@@ -423,17 +423,17 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from (with versions as (select t.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as t) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select n.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as n where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from (with versions as (select syncline_source.*, lead("ordered_at") over (partition by "customer_id" order by "ordered_at") as syncline_next from "main"."orders" as syncline_source) select 'version' as syncline_kind, v."ordered_at" as syncline_time, v."customer_id" as "customer_id", v."loaded_at" as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from versions as v union all select 'profile' as syncline_kind, null as syncline_time, v."customer_id" as "customer_id", v.syncline_inserted as "loaded_at", v."order_id" as "order_id", v."amount" as "amount", v."weight" as "weight", v."gift" as "gift", v."shipped" as "shipped", v."tags" as "tags", v."raw" as "raw", v."photo" as "photo", v."device" as "device", v."note" as "note" from (select syncline_version.*, row_number() over (partition by "customer_id" order by "ordered_at" desc) as syncline_rank, max("loaded_at") over (partition by "customer_id") as syncline_inserted from versions as syncline_version where "ordered_at" <= cast(now() at time zone 'UTC' as TIMESTAMP) and "loaded_at" <= now()) as v where v.syncline_rank = 1) as syncline_source
 ),
 newer as (
-  select r.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(r.syncline_checksum) as varchar) || ':' || r.syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), r.syncline_kind, r.syncline_checksum) as varchar) else coalesce(cast(length(r.syncline_kind) as varchar) || ':' || r.syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
-  from source_rows as r
-  where r."loaded_at" is null
-    or case when cast($backfill as bigint) = 1 then r."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and r."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and r."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or r."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and r."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
-    or r.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
+  select syncline_row.*, case when cast("customer_id" as varchar) is null then '~' || coalesce(cast(length(syncline_kind) as varchar) || ':' || syncline_kind, '~') || coalesce(cast(length(syncline_checksum) as varchar) || ':' || syncline_checksum, '~') || ':' || cast(row_number() over (partition by cast("customer_id" as varchar), syncline_kind, syncline_checksum) as varchar) else coalesce(cast(length(syncline_kind) as varchar) || ':' || syncline_kind, '~') || coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("syncline_time" as varchar)) as varchar) || ':' || cast("syncline_time" as varchar), '~') end as syncline_key
+  from source_rows as syncline_row
+  where syncline_row."loaded_at" is null
+    or case when cast($backfill as bigint) = 1 then syncline_row."loaded_at" >= cast(cast($watermark_from as varchar) as timestamptz) and syncline_row."loaded_at" < cast(cast($watermark_to as varchar) as timestamptz) and syncline_row."loaded_at" <= cast(cast($position as varchar) as timestamptz) else (cast($watermark_from as varchar) is null or syncline_row."loaded_at" > cast(cast($watermark_from as varchar) as timestamptz)) and syncline_row."loaded_at" <= cast(cast($watermark_to as varchar) as timestamptz) end
+    or syncline_row.syncline_checksum in (select j.row_checksum from "mixpanel"."customers__rejects" as j where j.row_checksum is not null)
     -- a profile is tried again by its key: a refused $unset has no checksum
-    or r.syncline_kind = 'profile'
+    or syncline_row.syncline_kind = 'profile'
 ),
 changes as (
   select n.*,
@@ -447,50 +447,50 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("syncline_time") then cast(floor(epoch_us(cast("syncline_time" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
-    case when not c.syncline_kind = 'profile' then 'customers' end as syncline_event,
+    case when not syncline_change.syncline_kind = 'profile' then 'customers' end as syncline_event,
     cast(null as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id,
     cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, case when i.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
-  from identified as i
+  select syncline_image.*, case when syncline_image.syncline_kind = 'profile' then 'set' else md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) end as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_kind = 'profile' then i.syncline_row_change else case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end as insert_time_missing,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_kind = 'profile' then syncline_image.syncline_row_change else case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end as insert_time_missing,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
-    case when i.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
-  from images as i
+    case when syncline_image.syncline_kind = 'profile' then concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') else concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"customers"', ',"syncline_warehouse":', '"duckdb"', ',"company":' || cast(to_json(cast("customer_id" as varchar)) as varchar), ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') end as payload
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_time_ms,
-    i.syncline_event,
-    i.syncline_user_id,
-    i.syncline_device_id,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    case when i."loaded_at" is null then 1 else 0 end,
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_time_ms,
+    syncline_image.syncline_event,
+    syncline_image.syncline_user_id,
+    syncline_image.syncline_device_id,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
+    case when syncline_image."loaded_at" is null then 1 else 0 end,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
     concat('{', '"$group_key":', '"company"', ',"$group_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) || ']', '}')
-  from images as i
-  where i.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
+  from images as syncline_image
+  where syncline_image.syncline_kind = 'profile' and (concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end) <> '')
 ),
 judged as (
   select r.*,

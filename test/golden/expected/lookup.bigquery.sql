@@ -52,7 +52,7 @@ having coalesce(sum(byte_length(payload) + 1), 0) > 100000000
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t) and cast(@content as string) <> cast(@content_from as string)
+where not exists (select 1 from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) and cast(@content as string) <> cast(@content_from as string)
 
 -- items/create_outbox.sql
 create table `mixpanel.items__outbox_${run}` (
@@ -198,11 +198,11 @@ create table if not exists `mixpanel.items__rejects` (
 )
 
 -- items/probe.sql
-select to_hex(md5(coalesce(string_agg(r.syncline_checksum, '' order by r.syncline_key, r.syncline_checksum), ''))) as content
+select to_hex(md5(coalesce(string_agg(syncline_checksum, '' order by syncline_key, syncline_checksum), ''))) as content
 from (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum, cast(`order_id` as string) as syncline_key
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t
-) as r
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum, cast(`order_id` as string) as syncline_key
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
+) as syncline_row
 
 -- items/capture.sql
 -- the source is read here and nowhere else: what follows names the rows that changed several times
@@ -214,12 +214,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -237,26 +237,26 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast(`order_id` as string) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     coalesce(cast(`order_id` as string), '') || ',' || coalesce('"' || replace(if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`customer_id` as string), '"', '""') || '"', '') || ',' || coalesce(cast(`amount` as string), '') || ',' || coalesce(case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '') || ',' || coalesce(cast(`gift` as string), '') || ',' || coalesce('"' || replace(cast(`shipped` as string), '"', '""') || '"', '') || ',' || coalesce('"' || replace(if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`device` as string), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`note` as string), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -437,12 +437,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -459,27 +459,27 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast(`order_id` as string) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end as inexact,
     coalesce(cast(`order_id` as string), '') || ',' || coalesce('"' || replace(if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`customer_id` as string), '"', '""') || '"', '') || ',' || coalesce(cast(`amount` as string), '') || ',' || coalesce(case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '') || ',' || coalesce(cast(`gift` as string), '') || ',' || coalesce('"' || replace(cast(`shipped` as string), '"', '""') || '"', '') || ',' || coalesce('"' || replace(if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`device` as string), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast(`note` as string), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -539,7 +539,7 @@ from (
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t) and cast(@content as string) <> cast(@content_from as string)
+where not exists (select 1 from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) and cast(@content as string) <> cast(@content_from as string)
 ) as v
 order by row_change, change, reason
 
@@ -548,7 +548,7 @@ order by row_change, change, reason
 -- items/explain.sql
 -- what a run reads; nothing is executed
 select *
-from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders`) as t
+from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 
 -- items/drop_ledger.sql
 drop table if exists `mixpanel.items__ledger`

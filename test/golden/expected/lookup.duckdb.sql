@@ -52,7 +52,7 @@ having coalesce(sum(strlen(payload) + 1), 0) > 100000000
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
+where not exists (select 1 from "main"."orders" as syncline_source) and cast($content as varchar) <> cast($content_from as varchar)
 
 -- items/create_outbox.sql
 create table "mixpanel"."items__outbox_${run}" (
@@ -194,11 +194,11 @@ from (select 1 as one) as o
 where not exists (select 1 from "mixpanel"."items__state")
 
 -- items/probe.sql
-select md5(coalesce(string_agg(r.syncline_checksum, '' order by r.syncline_key, r.syncline_checksum), '')) as content
+select md5(coalesce(string_agg(syncline_checksum, '' order by syncline_key, syncline_checksum), '')) as content
 from (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, cast("order_id" as varchar) as syncline_key
-  from "main"."orders" as t
-) as r
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum, cast("order_id" as varchar) as syncline_key
+  from "main"."orders" as syncline_source
+) as syncline_row
 
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -209,12 +209,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -226,26 +226,26 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("order_id" as varchar) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -385,12 +385,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -402,27 +402,27 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("order_id" as varchar) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     coalesce(cast("order_id" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as varchar), '"', '""') || '"', '') || ',' || coalesce(cast("amount" as varchar), '') || ',' || coalesce(case when isfinite("weight") then cast(to_json("weight") as varchar) end, '') || ',' || coalesce(cast("gift" as varchar), '') || ',' || coalesce('"' || replace(case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as varchar), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as varchar), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -482,7 +482,7 @@ from (
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from "main"."orders" as t) and cast($content as varchar) <> cast($content_from as varchar)
+where not exists (select 1 from "main"."orders" as syncline_source) and cast($content as varchar) <> cast($content_from as varchar)
 ) as v
 order by row_change, change, reason
 

@@ -131,11 +131,11 @@ where strpos(o.name, 'items__outbox_') = 1
 -- items/state_insert.sql: as on DuckDB, but for binds, types and the clock
 
 -- items/probe.sql
-select md5(coalesce(string_agg(r.syncline_checksum, '' order by r.syncline_key, r.syncline_checksum), '')) as content
+select md5(coalesce(string_agg(syncline_checksum, '' order by syncline_key, syncline_checksum), '')) as content
 from (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum, cast("order_id" as text) as syncline_key
-  from "main"."orders" as t
-) as r
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum, cast("order_id" as text) as syncline_key
+  from "main"."orders" as syncline_source
+) as syncline_row
 
 -- items/capture.sql
 insert into "mixpanel"."items__outbox_${run}" (batch, ordinal, row_change, change, row_key, row_checksum, row_id, insert_id, old_insert_id, payload, reason, outcome, outcome_reason)
@@ -146,12 +146,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -163,26 +163,26 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("order_id" as text) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     coalesce(cast("order_id" as text), '') || ',' || coalesce('"' || replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as text), '"', '""') || '"', '') || ',' || coalesce(nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), '') || ',' || coalesce(nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), '') || ',' || coalesce(cast("gift" as text), '') || ',' || coalesce('"' || replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as text), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as text), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -292,12 +292,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -309,27 +309,27 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("order_id" as text) as syncline_row_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'row' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'row' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_row_id as row_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_row_id as row_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     coalesce(cast("order_id" as text), '') || ',' || coalesce('"' || replace(case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("customer_id" as text), '"', '""') || '"', '') || ',' || coalesce(nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), '') || ',' || coalesce(nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), '') || ',' || coalesce(cast("gift" as text), '') || ',' || coalesce('"' || replace(case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end, '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("device" as text), '"', '""') || '"', '') || ',' || coalesce('"' || replace(cast("note" as text), '"', '""') || '"', '') as payload
-  from images as i
+  from images as syncline_image
 ),
 judged as (
   select r.*,
@@ -389,7 +389,7 @@ from (
 -- a source that was empty before is no news
 select 'no rows' as violation
 from (select 1 as one) as o
-where not exists (select 1 from "main"."orders" as t) and cast($2 as text) <> cast($3 as text)
+where not exists (select 1 from "main"."orders" as syncline_source) and cast($2 as text) <> cast($3 as text)
 ) as v
 order by row_change, change, reason
 
@@ -399,7 +399,7 @@ order by row_change, change, reason
 -- what a run reads, as the planner expects it; nothing is executed
 explain
 select *
-from "main"."orders" as t
+from "main"."orders" as syncline_source
 
 -- items/drop_ledger.sql: as on DuckDB, but for binds, types and the clock
 

@@ -80,7 +80,7 @@ limit 1
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast(`order_id` as string) as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  from (select cast(`order_id` as string) as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) as n
   where exists (select 1 from `mixpanel.purchases__outbox_${run}` as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -286,12 +286,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -334,53 +334,53 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     unix_millis(safe.timestamp(`ordered_at`, 'UTC')) as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     `customer_id` as syncline_user_id,
     cast(null as string) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, to_hex(md5(coalesce(cast(length(cast(@id_space as string)) as string) || ':' || cast(@id_space as string), '~') || coalesce(cast(length(cast(cast(@epoch as int64) as string)) as string) || ':' || cast(cast(@epoch as int64) as string), '~') || coalesce(cast(length(syncline_key) as string) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as string) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as string)) as string) || ':' || cast(syncline_time_ms as string), '~') || coalesce(cast(length(syncline_user_id) as string) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as string) || ':' || syncline_device_id, '~'))) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, to_hex(md5(coalesce(cast(length(cast(@id_space as string)) as string) || ':' || cast(@id_space as string), '~') || coalesce(cast(length(cast(cast(@epoch as int64) as string)) as string) || ':' || cast(cast(@epoch as int64) as string), '~') || coalesce(cast(length(syncline_key) as string) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as string) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as string)) as string) || ':' || cast(syncline_time_ms as string), '~') || coalesce(cast(length(syncline_user_id) as string) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as string) || ':' || syncline_device_id, '~'))) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     array_to_string(['{', '"event":', if(coalesce(syncline_event, '') is null, null, to_json_string(coalesce(syncline_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_user_id, '') is null, null, to_json_string(coalesce(syncline_user_id, ''))), ',"$insert_id":', if(syncline_insert_id is null, null, to_json_string(syncline_insert_id)), ',"$user_id":' || if(syncline_user_id is null, null, to_json_string(syncline_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"order_id":' || cast(`order_id` as string), ',"amount":' || cast(`amount` as string), ',"weight":' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, ',"gift":' || cast(`gift` as string), ',"shipped":' || '"' || cast(`shipped` as string) || '"', ',"loaded_at":' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', ',"tags":' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), ',"raw":' || nullif(to_json_string(`raw`), 'null'), ',"photo":' || '"' || to_base64(`photo`) || '"', ',"device":' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), ',"note":' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))), '}'], ''), '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
-    array_to_string(['{', '"event":', if(coalesce(c.syncline_old_event, '') is null, null, to_json_string(coalesce(c.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(c.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(c.syncline_old_user_id, '') is null, null, to_json_string(coalesce(c.syncline_old_user_id, ''))), ',"$insert_id":', if(c.syncline_old_insert_id is null, null, to_json_string(c.syncline_old_insert_id)), ',"$user_id":' || if(c.syncline_old_user_id is null, null, to_json_string(c.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
+    array_to_string(['{', '"event":', if(coalesce(syncline_change.syncline_old_event, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_change.syncline_old_user_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_user_id, ''))), ',"$insert_id":', if(syncline_change.syncline_old_insert_id is null, null, to_json_string(syncline_change.syncline_old_insert_id)), ',"$user_id":' || if(syncline_change.syncline_old_user_id is null, null, to_json_string(syncline_change.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
-    array_to_string(['{', '"event":', if(coalesce(c.syncline_old_event, '') is null, null, to_json_string(coalesce(c.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(c.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(c.syncline_old_user_id, '') is null, null, to_json_string(coalesce(c.syncline_old_user_id, ''))), ',"$insert_id":', if(c.syncline_old_insert_id is null, null, to_json_string(c.syncline_old_insert_id)), ',"$user_id":' || if(c.syncline_old_user_id is null, null, to_json_string(c.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
+    array_to_string(['{', '"event":', if(coalesce(syncline_change.syncline_old_event, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_change.syncline_old_user_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_user_id, ''))), ',"$insert_id":', if(syncline_change.syncline_old_insert_id is null, null, to_json_string(syncline_change.syncline_old_insert_id)), ',"$user_id":' || if(syncline_change.syncline_old_user_id is null, null, to_json_string(syncline_change.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -390,9 +390,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from `mixpanel.purchases__rejects` as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from `mixpanel.purchases__ledger` as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from `mixpanel.purchases__ledger` as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -621,12 +621,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -668,56 +668,56 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     unix_millis(safe.timestamp(`ordered_at`, 'UTC')) as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     `customer_id` as syncline_user_id,
     cast(null as string) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, to_hex(md5(coalesce(cast(length(cast(@id_space as string)) as string) || ':' || cast(@id_space as string), '~') || coalesce(cast(length(cast(cast(@epoch as int64) as string)) as string) || ':' || cast(cast(@epoch as int64) as string), '~') || coalesce(cast(length(syncline_key) as string) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as string) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as string)) as string) || ':' || cast(syncline_time_ms as string), '~') || coalesce(cast(length(syncline_user_id) as string) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as string) || ':' || syncline_device_id, '~'))) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, to_hex(md5(coalesce(cast(length(cast(@id_space as string)) as string) || ':' || cast(@id_space as string), '~') || coalesce(cast(length(cast(cast(@epoch as int64) as string)) as string) || ':' || cast(cast(@epoch as int64) as string), '~') || coalesce(cast(length(syncline_key) as string) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as string) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as string)) as string) || ':' || cast(syncline_time_ms as string), '~') || coalesce(cast(length(syncline_user_id) as string) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as string) || ':' || syncline_device_id, '~'))) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end as inexact,
     array_to_string(['{', '"event":', if(coalesce(syncline_event, '') is null, null, to_json_string(coalesce(syncline_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_user_id, '') is null, null, to_json_string(coalesce(syncline_user_id, ''))), ',"$insert_id":', if(syncline_insert_id is null, null, to_json_string(syncline_insert_id)), ',"$user_id":' || if(syncline_user_id is null, null, to_json_string(syncline_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"order_id":' || cast(`order_id` as string), ',"amount":' || cast(`amount` as string), ',"weight":' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, ',"gift":' || cast(`gift` as string), ',"shipped":' || '"' || cast(`shipped` as string) || '"', ',"loaded_at":' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', ',"tags":' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), ',"raw":' || nullif(to_json_string(`raw`), 'null'), ',"photo":' || '"' || to_base64(`photo`) || '"', ',"device":' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), ',"note":' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))), '}'], ''), '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
-    array_to_string(['{', '"event":', if(coalesce(c.syncline_old_event, '') is null, null, to_json_string(coalesce(c.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(c.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(c.syncline_old_user_id, '') is null, null, to_json_string(coalesce(c.syncline_old_user_id, ''))), ',"$insert_id":', if(c.syncline_old_insert_id is null, null, to_json_string(c.syncline_old_insert_id)), ',"$user_id":' || if(c.syncline_old_user_id is null, null, to_json_string(c.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    array_to_string(['{', '"event":', if(coalesce(syncline_change.syncline_old_event, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_change.syncline_old_user_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_user_id, ''))), ',"$insert_id":', if(syncline_change.syncline_old_insert_id is null, null, to_json_string(syncline_change.syncline_old_insert_id)), ',"$user_id":' || if(syncline_change.syncline_old_user_id is null, null, to_json_string(syncline_change.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
     0,
-    array_to_string(['{', '"event":', if(coalesce(c.syncline_old_event, '') is null, null, to_json_string(coalesce(c.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(c.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(c.syncline_old_user_id, '') is null, null, to_json_string(coalesce(c.syncline_old_user_id, ''))), ',"$insert_id":', if(c.syncline_old_insert_id is null, null, to_json_string(c.syncline_old_insert_id)), ',"$user_id":' || if(c.syncline_old_user_id is null, null, to_json_string(c.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+    array_to_string(['{', '"event":', if(coalesce(syncline_change.syncline_old_event, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_event, ''))), ',"properties":', array_to_string(['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as string), 'null'), ',"distinct_id":', if(coalesce(syncline_change.syncline_old_user_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_user_id, ''))), ',"$insert_id":', if(syncline_change.syncline_old_insert_id is null, null, to_json_string(syncline_change.syncline_old_insert_id)), ',"$user_id":' || if(syncline_change.syncline_old_user_id is null, null, to_json_string(syncline_change.syncline_old_user_id)), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"bigquery"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -727,9 +727,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from `mixpanel.purchases__rejects` as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from `mixpanel.purchases__ledger` as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from `mixpanel.purchases__ledger` as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -777,7 +777,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast(`order_id` as string) as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  from (select cast(`order_id` as string) as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -802,7 +802,7 @@ order by row_change, change, reason
 -- purchases/explain.sql
 -- what a run reads; nothing is executed
 select *
-from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 
 -- purchases/preview_shown.sql: made of the parts of capture
 

@@ -84,7 +84,7 @@ where c.name is null or c.native <> w.native
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as text) as syncline_key from "main"."orders" as r) as n
+  from (select cast("order_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -219,12 +219,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -261,53 +261,53 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as text) as syncline_user_id,
     cast(null as text) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"order_id":' || cast("order_id" as text), ',"amount":' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"weight":' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"gift":' || cast("gift" as text), ',"shipped":' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', ',"loaded_at":' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', ',"tags":' || replace(cast(to_json("tags") as text), chr(10), ' '), ',"raw":' || nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null'), ',"photo":' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', ',"device":' || cast(to_json(cast("device" as text)) as text), ',"note":' || cast(to_json(cast("note" as text)) as text), '}'], ''), '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
-    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_change.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_change.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_change.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
-    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_change.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_change.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_change.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -317,9 +317,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -475,12 +475,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -517,56 +517,56 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as text) as syncline_user_id,
     cast(null as text) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($3 as text)) as text) || ':' || cast($3 as text), '~') || coalesce(cast(length(cast(cast($4 as bigint) as text)) as text) || ':' || cast(cast($4 as bigint) as text), '~') || coalesce(cast(length(syncline_key) as text) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as text) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as text)) as text) || ':' || cast(syncline_time_ms as text), '~') || coalesce(cast(length(syncline_user_id) as text) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as text) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"order_id":' || cast("order_id" as text), ',"amount":' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"weight":' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), ',"gift":' || cast("gift" as text), ',"shipped":' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', ',"loaded_at":' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', ',"tags":' || replace(cast(to_json("tags") as text), chr(10), ' '), ',"raw":' || nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null'), ',"photo":' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', ',"device":' || cast(to_json(cast("device" as text)) as text), ',"note":' || cast(to_json(cast("note" as text)) as text), '}'], ''), '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
-    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_change.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_change.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_change.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
     0,
-    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(c.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(c.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(c.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(c.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
+    array_to_string(array['{', '"event":', cast(to_json(cast(coalesce(syncline_change.syncline_old_event, '') as text)) as text), ',"properties":', array_to_string(array['{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as text), 'null'), ',"distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_user_id, '') as text)) as text), ',"$insert_id":', cast(to_json(cast(syncline_change.syncline_old_insert_id as text)) as text), ',"$user_id":' || cast(to_json(cast(syncline_change.syncline_old_user_id as text)) as text), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"postgres"', ',"syncline_deleted":', 'true', '}'], ''), '}'], '')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -576,9 +576,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -626,7 +626,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as text) as syncline_key from "main"."orders" as r) as n
+  from (select cast("order_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -652,7 +652,7 @@ order by row_change, change, reason
 -- what a run reads, as the planner expects it; nothing is executed
 explain
 select *
-from "main"."orders" as t
+from "main"."orders" as syncline_source
 
 -- purchases/preview_shown.sql: as on DuckDB, but for binds, types and the clock
 

@@ -53,8 +53,8 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as not materialized (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 -- without a key rows are equal or not: what Mixpanel shows as often as the table says it needs no number, and no second look
 moved as (
@@ -68,9 +68,9 @@ moved as (
   having sum(m.n) <> 0 or cast($resend as bigint) = 1
 ),
 newer as (
-  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
-  from source_rows as r
-  where r.syncline_checksum in (select m.row_checksum from moved as m)
+  select syncline_row.*, syncline_checksum || ':' || cast(row_number() over (partition by syncline_checksum) as varchar) as syncline_key
+  from source_rows as syncline_row
+  where syncline_row.syncline_checksum in (select m.row_checksum from moved as m)
 ),
 
 older as (
@@ -108,17 +108,17 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 named as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
+  from identified as syncline_image
 ),
 taken as (
   -- after a forward a row may be shown under the id that another one would get by its name: that one gets an id of its own
@@ -138,39 +138,39 @@ images as (
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -180,9 +180,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -284,8 +284,8 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($remapped as bigint) = 0
 ),
 source_rows as not materialized (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 -- without a key rows are equal or not: what Mixpanel shows as often as the table says it needs no number, and no second look
 moved as (
@@ -299,9 +299,9 @@ moved as (
   having sum(m.n) <> 0 or cast($resend as bigint) = 1
 ),
 newer as (
-  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as varchar) as syncline_key
-  from source_rows as r
-  where r.syncline_checksum in (select m.row_checksum from moved as m)
+  select syncline_row.*, syncline_checksum || ':' || cast(row_number() over (partition by syncline_checksum) as varchar) as syncline_key
+  from source_rows as syncline_row
+  where syncline_row.syncline_checksum in (select m.row_checksum from moved as m)
 ),
 
 older as (
@@ -339,17 +339,17 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 named as (
-  select i.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length(cast($id_space as varchar)) as varchar) || ':' || cast($id_space as varchar), '~') || coalesce(cast(length(cast(cast($epoch as bigint) as varchar)) as varchar) || ':' || cast(cast($epoch as bigint) as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_named_id
+  from identified as syncline_image
 ),
 taken as (
   -- after a forward a row may be shown under the id that another one would get by its name: that one gets an id of its own
@@ -369,42 +369,42 @@ images as (
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"amount":' || cast("amount" as varchar), ',"weight":' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, ',"gift":' || cast("gift" as varchar), ',"shipped":' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', ',"loaded_at":' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', ',"tags":' || cast(to_json("tags") as varchar), ',"raw":' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), ',"photo":' || '"' || base64("photo") || '"', ',"device":' || cast(to_json(cast("device" as varchar)) as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
   union all
   -- identities that a refusal left behind, and that neither the ledger nor this run's image claims
-  select c.syncline_old_key, 'delete', 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, null,
+  select syncline_change.syncline_old_key, 'delete', 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, null,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
   from (
     select j.row_key as syncline_old_key,
       j.time_ms as syncline_old_time_ms,
@@ -414,9 +414,9 @@ records as (
       j.insert_id as syncline_old_insert_id
     from "mixpanel"."purchases__rejects" as j
     where j.shown = 1
-  ) as c
-  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = c.syncline_old_key and o.insert_id = c.syncline_old_insert_id)
-    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as i where i.syncline_key = c.syncline_old_key and i.syncline_insert_id = c.syncline_old_insert_id)
+  ) as syncline_change
+  where not exists (select 1 from "mixpanel"."purchases__ledger" as o where o.row_key = syncline_change.syncline_old_key and o.insert_id = syncline_change.syncline_old_insert_id)
+    and not exists (select 1 from (select syncline_key, syncline_insert_id from images) as syncline_image where syncline_image.syncline_key = syncline_change.syncline_old_key and syncline_image.syncline_insert_id = syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,

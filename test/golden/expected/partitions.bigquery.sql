@@ -77,14 +77,15 @@ from gaps as g
 where g.lo <= g.hi
 
 -- capture, what is read
-from (select … from `mixpanel.purchases__snapshot_${run}` where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …})) as t
-from (select … from `mixpanel.${snapshot_from}` where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …}) and (${old_where})) as t
+from (select … from `mixpanel.purchases__snapshot_${run}` as syncline_source where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …})) as syncline_source
+from (select … from `mixpanel.${snapshot_from}` as syncline_source where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …}) and (${old_where})) as syncline_source
+from (select … from newer) as n where n.syncline_key = k.row_key)
 -- check_twin_keys, what is read
-from (select … from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` where (`loaded_at` is null or `loaded_at` between timestamp_micros(-62135596800000000) and timestamp_micros(253402300799999999))) as r) as n
+from (select … from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` as syncline_source where (`loaded_at` is null or `loaded_at` between timestamp_micros(-62135596800000000) and timestamp_micros(253402300799999999))) as syncline_source) as n
 -- explain
 -- what a run reads; nothing is executed
 select *
-from (select … from `main.orders` where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …})) as t
+from (select … from `main.orders` as syncline_source where (`loaded_at` is null or ${partitions: `loaded_at` between timestamp_micros(…) and timestamp_micros(…) or …})) as syncline_source
 
 -- show, what is read
-from (select … from `main.orders` where (`loaded_at` is null or `loaded_at` between timestamp_micros(-62135596800000000) and timestamp_micros(253402300799999999))) as t
+from (select … from `main.orders` as syncline_source where (`loaded_at` is null or `loaded_at` between timestamp_micros(-62135596800000000) and timestamp_micros(253402300799999999))) as syncline_source

@@ -192,12 +192,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
-  from source_rows as r
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -208,34 +208,34 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) || ']', '}')
-  from images as i
-  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) <> ''
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) || ']', '}')
+  from images as syncline_image
+  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) <> ''
 ),
 judged as (
   select r.*,
@@ -374,12 +374,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($remapped as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("amount" as varchar), cast("weight" as varchar), cast("gift" as varchar), cast("shipped" as varchar), cast(epoch_us("loaded_at") as varchar), cast(to_json("tags") as varchar), cast("raw" as varchar), cast("photo" as varchar), cast("device" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || r.syncline_checksum) as syncline_key
-  from source_rows as r
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  from source_rows as syncline_row
 ),
 changes as (
   select n.*,
@@ -390,36 +390,36 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("customer_id" as varchar) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$set":', '{' || concat_ws(',', '"order_id"' || ':' || cast("order_id" as varchar), '"ordered_at"' || ':' || '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"amount"' || ':' || cast("amount" as varchar), '"weight"' || ':' || case when isfinite("weight") then cast(to_json("weight") as varchar) end, '"gift"' || ':' || cast("gift" as varchar), '"shipped"' || ':' || '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"', '"loaded_at"' || ':' || '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"', '"tags"' || ':' || cast(to_json("tags") as varchar), '"raw"' || ':' || nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null'), '"photo"' || ':' || '"' || base64("photo") || '"', '"device"' || ':' || cast(to_json(cast("device" as varchar)) as varchar), '"note"' || ':' || cast(to_json(cast("note" as varchar)) as varchar)) || '}', '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
-    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) || ']', '}')
-  from images as i
-  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) <> ''
+    concat('{', '"$distinct_id":', cast(to_json(coalesce(syncline_profile_id, '')) as varchar), ',"$ip":', '"0"', ',"$unset":', '[' || concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) || ']', '}')
+  from images as syncline_image
+  where concat_ws(',', case when cast("order_id" as varchar) is null then '"order_id"' end, case when '"' || case when isfinite(cast("ordered_at" as timestamp)) and year(cast("ordered_at" as timestamp)) between 1 and 9999 then case when date_trunc('second', cast("ordered_at" as timestamp)) = cast("ordered_at" as timestamp) then strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S') else strftime(cast("ordered_at" as timestamp), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"ordered_at"' end, case when cast("amount" as varchar) is null then '"amount"' end, case when case when isfinite("weight") then cast(to_json("weight") as varchar) end is null then '"weight"' end, case when cast("gift" as varchar) is null then '"gift"' end, case when '"' || case when isfinite("shipped") and year("shipped") between 1 and 9999 then strftime("shipped", '%Y-%m-%d') end || '"' is null then '"shipped"' end, case when '"' || case when isfinite(("loaded_at" at time zone 'UTC')) and year(("loaded_at" at time zone 'UTC')) between 1 and 9999 then case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S') else strftime(("loaded_at" at time zone 'UTC'), '%Y-%m-%dT%H:%M:%S.%f') end end || '"' is null then '"loaded_at"' end, case when cast(to_json("tags") as varchar) is null then '"tags"' end, case when nullif(trim(replace(cast("raw" as varchar), chr(10), ' ')), 'null') is null then '"raw"' end, case when '"' || base64("photo") || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as varchar)) as varchar) is null then '"device"' end, case when cast(to_json(cast("note" as varchar)) as varchar) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($retried as varchar) else cast($retired as varchar) end, '')) <> ''
 ),
 judged as (
   select r.*,

@@ -39,7 +39,7 @@ limit 1
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) as n
   where exists (select 1 from `mixpanel.customers__outbox_${run}` as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -242,12 +242,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, `customer_id` as syncline_key
-  from source_rows as r
+  select syncline_row.*, `customer_id` as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -287,43 +287,43 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     `customer_id` as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(['"order_id"' || ':' || cast(`order_id` as string), '"ordered_at"' || ':' || '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"', '"$name"' || ':' || cast(`amount` as string), '"weight"' || ':' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '"gift"' || ':' || cast(`gift` as string), '"shipped"' || ':' || '"' || cast(`shipped` as string) || '"', '"loaded_at"' || ':' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', '"tags"' || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), '"raw"' || ':' || nullif(to_json_string(`raw`), 'null'), '"photo"' || ':' || '"' || to_base64(`photo`) || '"', '"device"' || ':' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), '"note"' || ':' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string)))], ',') || '}', '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
-  from images as i
-  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast(@again as int64) = 1)
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from images as syncline_image
+  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (syncline_image.syncline_row_change = 'update' or cast(@again as int64) = 1)
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_profile_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_profile_id,
     'delete', 'set',
-    array_to_string(['{', '"$distinct_id":', if(coalesce(c.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(c.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete'
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_change.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when syncline_change.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete'
 ),
 judged as (
   select r.*,
@@ -548,12 +548,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+  select syncline_source.*, to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(cast(`order_id` as string)) as string) || ':' || cast(`order_id` as string) || ';', '~'), coalesce(cast(byte_length(cast(`ordered_at` as string)) as string) || ':' || cast(`ordered_at` as string) || ';', '~'), coalesce(cast(byte_length(`customer_id`) as string) || ':' || `customer_id` || ';', '~'), coalesce(cast(byte_length(cast(`amount` as string)) as string) || ':' || cast(`amount` as string) || ';', '~'), coalesce(cast(byte_length(if(`weight` is null, null, to_json_string(`weight`))) as string) || ':' || if(`weight` is null, null, to_json_string(`weight`)) || ';', '~'), coalesce(cast(byte_length(cast(`gift` as string)) as string) || ':' || cast(`gift` as string) || ';', '~'), coalesce(cast(byte_length(cast(`shipped` as string)) as string) || ':' || cast(`shipped` as string) || ';', '~'), coalesce(cast(byte_length(cast(unix_micros(`loaded_at`) as string)) as string) || ':' || cast(unix_micros(`loaded_at`) as string) || ';', '~'), coalesce(cast(byte_length(if(array_length(`tags`) > 0, to_json_string(`tags`), null)) as string) || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null) || ';', '~'), coalesce(cast(byte_length(if(`raw` is null, null, to_json_string(`raw`))) as string) || ':' || if(`raw` is null, null, to_json_string(`raw`)) || ';', '~'), coalesce(cast(byte_length(to_hex(`photo`)) as string) || ':' || to_hex(`photo`) || ';', '~'), coalesce(cast(byte_length(`device`) as string) || ':' || `device` || ';', '~'), coalesce(cast(byte_length(`note`) as string) || ':' || `note` || ';', '~')], ''), '~'))) as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 ),
 newer as (
-  select r.*, `customer_id` as syncline_key
-  from source_rows as r
+  select syncline_row.*, `customer_id` as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -592,46 +592,46 @@ with changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     `customer_id` as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end as inexact,
     array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(['"order_id"' || ':' || cast(`order_id` as string), '"ordered_at"' || ':' || '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"', '"$name"' || ':' || cast(`amount` as string), '"weight"' || ':' || case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end, '"gift"' || ':' || cast(`gift` as string), '"shipped"' || ':' || '"' || cast(`shipped` as string) || '"', '"loaded_at"' || ':' || '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"', '"tags"' || ':' || if(array_length(`tags`) > 0, to_json_string(`tags`), null), '"raw"' || ':' || nullif(to_json_string(`raw`), 'null'), '"photo"' || ':' || '"' || to_base64(`photo`) || '"', '"device"' || ':' || if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))), '"note"' || ':' || if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string)))], ',') || '}', '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
     case when `order_id` >= 9007199254740992e0 or `order_id` <= -9007199254740992e0 or `amount` >= 9007199254740992e0 or `amount` <= -9007199254740992e0 then 1 else 0 end,
-    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
-  from images as i
-  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast(@again as int64) = 1)
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_profile_id, '') is null, null, to_json_string(coalesce(syncline_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from images as syncline_image
+  where array_to_string([case when cast(`order_id` as string) is null then '"order_id"' end, case when '"' || if(timestamp_trunc(safe.timestamp(`ordered_at`, 'UTC'), second) = safe.timestamp(`ordered_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', safe.timestamp(`ordered_at`, 'UTC'), 'UTC')) || '"' is null then '"ordered_at"' end, case when cast(`amount` as string) is null then '"$name"' end, case when case when `weight` is not null and not is_nan(`weight`) and not is_inf(`weight`) then to_json_string(`weight`) end is null then '"weight"' end, case when cast(`gift` as string) is null then '"gift"' end, case when '"' || cast(`shipped` as string) || '"' is null then '"shipped"' end, case when '"' || if(timestamp_trunc(`loaded_at`, second) = `loaded_at`, format_timestamp('%E4Y-%m-%dT%H:%M:%S', `loaded_at`, 'UTC'), format_timestamp('%E4Y-%m-%dT%H:%M:%E6S', `loaded_at`, 'UTC')) || '"' is null then '"loaded_at"' end, case when if(array_length(`tags`) > 0, to_json_string(`tags`), null) is null then '"tags"' end, case when nullif(to_json_string(`raw`), 'null') is null then '"raw"' end, case when '"' || to_base64(`photo`) || '"' is null then '"photo"' end, case when if(cast(`device` as string) is null, null, to_json_string(cast(`device` as string))) is null then '"device"' end, case when if(cast(`note` as string) is null, null, to_json_string(cast(`note` as string))) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) when cast(@resend as int64) = 0 then null else cast(@retired as string) end, '')], ',') <> '' and (syncline_image.syncline_row_change = 'update' or cast(@again as int64) = 1)
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_profile_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_profile_id,
     'delete', 'set',
     0,
-    array_to_string(['{', '"$distinct_id":', if(coalesce(c.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(c.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete'
+    array_to_string(['{', '"$distinct_id":', if(coalesce(syncline_change.syncline_old_profile_id, '') is null, null, to_json_string(coalesce(syncline_change.syncline_old_profile_id, ''))), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when syncline_change.syncline_old_key in (select j.row_key from `mixpanel.customers__rejects` as j) then cast(@retried as string) else cast(@retired as string) end, '')], ',') || ']', '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete'
 ),
 judged as (
   select r.*,
@@ -675,7 +675,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as string) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as r) as n
+  from (select `customer_id` as syncline_key from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -700,7 +700,7 @@ order by row_change, change, reason
 -- customers/explain.sql
 -- what a run reads; nothing is executed
 select *
-from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders`) as t
+from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `main.orders` as syncline_source) as syncline_source
 
 -- customers/preview_shown.sql: made of the parts of capture
 

@@ -39,7 +39,7 @@ where c.name is null or c.native <> w.native
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as r) as n
+  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -174,12 +174,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("customer_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("customer_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -213,43 +213,43 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("customer_id" as text) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(array['"order_id"' || ':' || cast("order_id" as text), '"ordered_at"' || ':' || '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', '"$name"' || ':' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), '"weight"' || ':' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), '"gift"' || ':' || cast("gift" as text), '"shipped"' || ':' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', '"loaded_at"' || ':' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', '"tags"' || ':' || replace(cast(to_json("tags") as text), chr(10), ' '), '"raw"' || ':' || nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null'), '"photo"' || ':' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', '"device"' || ':' || cast(to_json(cast("device" as text)) as text), '"note"' || ':' || cast(to_json(cast("note" as text)) as text)], ',') || '}', '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
-    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') || ']', '}'], '')
-  from images as i
-  where array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast($5 as bigint) = 1)
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
+    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') || ']', '}'], '')
+  from images as syncline_image
+  where array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') <> '' and (syncline_image.syncline_row_change = 'update' or cast($5 as bigint) = 1)
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_profile_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_profile_id,
     'delete', 'set',
-    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) else cast($4 as text) end, '')], ',') || ']', '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete'
+    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when syncline_change.syncline_old_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) else cast($4 as text) end, '')], ',') || ']', '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete'
 ),
 judged as (
   select r.*,
@@ -401,12 +401,12 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select t.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("customer_id" as text) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("customer_id" as text) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -440,46 +440,46 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     cast("customer_id" as text) as syncline_profile_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, 'set' as syncline_insert_id
-  from identified as i
+  select syncline_image.*, 'set' as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    i.syncline_row_change as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_profile_id as profile_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    syncline_image.syncline_row_change as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_profile_id as profile_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$set":', '{' || array_to_string(array['"order_id"' || ':' || cast("order_id" as text), '"ordered_at"' || ':' || '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', '"$name"' || ':' || nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity'), '"weight"' || ':' || nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity'), '"gift"' || ':' || cast("gift" as text), '"shipped"' || ':' || '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"', '"loaded_at"' || ':' || '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"', '"tags"' || ':' || replace(cast(to_json("tags") as text), chr(10), ' '), '"raw"' || ':' || nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null'), '"photo"' || ':' || '"' || replace(encode("photo", 'base64'), chr(10), '') || '"', '"device"' || ':' || cast(to_json(cast("device" as text)) as text), '"note"' || ':' || cast(to_json(cast("note" as text)) as text)], ',') || '}', '}'], '') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- the properties that have no value
-  select i.syncline_key, i.syncline_row_change, i.syncline_row_change, null,
-    i.syncline_profile_id,
-    'unset', i.syncline_old_insert_id,
+  select syncline_image.syncline_key, syncline_image.syncline_row_change, syncline_image.syncline_row_change, null,
+    syncline_image.syncline_profile_id,
+    'unset', syncline_image.syncline_old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end,
-    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') || ']', '}'], '')
-  from images as i
-  where array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when i.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') <> '' and (i.syncline_row_change = 'update' or cast($5 as bigint) = 1)
+    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') || ']', '}'], '')
+  from images as syncline_image
+  where array_to_string(array[case when cast("order_id" as text) is null then '"order_id"' end, case when '"' || case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char("ordered_at", case when date_trunc('second', "ordered_at") = "ordered_at" then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"ordered_at"' end, case when nullif(nullif(nullif(cast("amount" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"$name"' end, case when nullif(nullif(nullif(cast("weight" as text), 'NaN'), 'Infinity'), '-Infinity') is null then '"weight"' end, case when cast("gift" as text) is null then '"gift"' end, case when '"' || case when "shipped" between date '0001-01-01' and date '9999-12-31' then to_char("shipped", 'YYYY-MM-DD') end || '"' is null then '"shipped"' end, case when '"' || case when ("loaded_at" at time zone 'UTC') between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then to_char(("loaded_at" at time zone 'UTC'), case when date_trunc('second', ("loaded_at" at time zone 'UTC')) = ("loaded_at" at time zone 'UTC') then 'YYYY-MM-DD"T"HH24:MI:SS' else 'YYYY-MM-DD"T"HH24:MI:SS.US' end) end || '"' is null then '"loaded_at"' end, case when replace(cast(to_json("tags") as text), chr(10), ' ') is null then '"tags"' end, case when nullif(btrim(replace(cast("raw" as text), chr(10), ' '), ' ' || chr(9) || chr(13)), 'null') is null then '"raw"' end, case when '"' || replace(encode("photo", 'base64'), chr(10), '') || '"' is null then '"photo"' end, case when cast(to_json(cast("device" as text)) as text) is null then '"device"' end, case when cast(to_json(cast("note" as text)) as text) is null then '"note"' end, nullif(case when syncline_image.syncline_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) when cast($2 as bigint) = 0 then null else cast($4 as text) end, '')], ',') <> '' and (syncline_image.syncline_row_change = 'update' or cast($5 as bigint) = 1)
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_profile_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_profile_id,
     'delete', 'set',
     0,
-    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(c.syncline_old_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when c.syncline_old_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) else cast($4 as text) end, '')], ',') || ']', '}'], '')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete'
+    array_to_string(array['{', '"$distinct_id":', cast(to_json(cast(coalesce(syncline_change.syncline_old_profile_id, '') as text)) as text), ',"$ip":', '"0"', ',"$unset":', '[' || array_to_string(array['"order_id","ordered_at","$name","weight","gift","shipped","loaded_at","tags","raw","photo","device","note"', nullif(case when syncline_change.syncline_old_key in (select j.row_key from "mixpanel"."customers__rejects" as j) then cast($3 as text) else cast($4 as text) end, '')], ',') || ']', '}'], '')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete'
 ),
 judged as (
   select r.*,
@@ -523,7 +523,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as r) as n
+  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -549,7 +549,7 @@ order by row_change, change, reason
 -- what a run reads, as the planner expects it; nothing is executed
 explain
 select *
-from "main"."orders" as t
+from "main"."orders" as syncline_source
 
 -- customers/preview_shown.sql: as on DuckDB, but for binds, types and the clock
 

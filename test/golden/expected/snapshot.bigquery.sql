@@ -56,7 +56,7 @@ when not matched and c.is_same = 0 then insert (row_key, row_checksum, time_ms, 
 -- check_max_deletes
 select 'deletes: ' || cast(d.deletes as string) || ' of ' || cast(l.shown as string) || ' rows' as violation
 from (select count(*) as deletes from `mixpanel.purchases__outbox_${run}` where row_change = 'delete' and old_insert_id is not null) as d
-cross join (select (select count(*) from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t) - count(distinct case when o.row_change = 'insert' and o.change = 'insert' then o.row_key end) + count(distinct case when o.row_change = 'delete' and o.old_insert_id is not null then o.row_key end) as shown from `mixpanel.purchases__outbox_${run}` as o
+cross join (select (select count(*) from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` as syncline_source) as syncline_source) - count(distinct case when o.row_change = 'insert' and o.change = 'insert' then o.row_key end) + count(distinct case when o.row_change = 'delete' and o.old_insert_id is not null then o.row_key end) as shown from `mixpanel.purchases__outbox_${run}` as o
 ) as l
 where d.deletes > coalesce(cast(@allow_max_deletes as int64), greatest(l.shown * 10 / 100.0, 100))
 
@@ -79,17 +79,17 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, … as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
+  select syncline_source.*, … as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` as syncline_source) as syncline_source
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
-  select t.*, ${old_checksum} as syncline_was
-  from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
+  select syncline_source.*, ${old_checksum} as syncline_was
+  from (select * from `mixpanel.${snapshot_from}` as syncline_source where (${old_where})) as syncline_source
 ),
 was as (
-  select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
-  from was_rows as r
+  select syncline_row.syncline_was, ${old_key} as syncline_key, ${old_identity}
+  from was_rows as syncline_row
 ),
 -- what Mixpanel shows: that, except for the rows of which the ledger says otherwise
 shown as (
@@ -102,8 +102,8 @@ shown as (
   where e.insert_id is not null
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 older as (
   select o.*
@@ -145,17 +145,17 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, … as syncline_checksum, ${old_checksum} as syncline_was
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
+  select syncline_source.*, … as syncline_checksum, ${old_checksum} as syncline_was
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` as syncline_source) as syncline_source
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
-  select t.*, ${old_checksum} as syncline_was
-  from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
+  select syncline_source.*, ${old_checksum} as syncline_was
+  from (select * from `mixpanel.${snapshot_from}` as syncline_source where (${old_where})) as syncline_source
 ),
 was as (
-  select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
-  from was_rows as r
+  select syncline_row.syncline_was, ${old_key} as syncline_key, ${old_identity}
+  from was_rows as syncline_row
 ),
 -- what Mixpanel shows: that, except for the rows of which the ledger says otherwise
 shown as (
@@ -168,8 +168,8 @@ shown as (
   where e.insert_id is not null
 ),
 newer as (
-  select r.*, cast(`order_id` as string) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast(`order_id` as string) as syncline_key
+  from source_rows as syncline_row
 ),
 older as (
   select o.*
@@ -213,17 +213,17 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast(@remapped as int64) = 0
 ),
 source_rows as (
-  select t.*, … as syncline_checksum
-  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}`) as t
+  select syncline_source.*, … as syncline_checksum
+  from (select `order_id`, `ordered_at`, `customer_id`, `amount`, `weight`, `gift`, `shipped`, `loaded_at`, `tags`, `raw`, `photo`, `device`, `note` from `mixpanel.purchases__snapshot_${run}` as syncline_source) as syncline_source
 ),
 -- what was sent of the last run's snapshot, by the expressions of that run
 was_rows as (
-  select t.*, ${old_checksum} as syncline_was
-  from (select * from `mixpanel.${snapshot_from}` where (${old_where})) as t
+  select syncline_source.*, ${old_checksum} as syncline_was
+  from (select * from `mixpanel.${snapshot_from}` as syncline_source where (${old_where})) as syncline_source
 ),
 was as (
-  select r.syncline_was, ${old_key} as syncline_key, ${old_identity}
-  from was_rows as r
+  select syncline_row.syncline_was, ${old_key} as syncline_key, ${old_identity}
+  from was_rows as syncline_row
 ),
 -- what Mixpanel shows: that, except for the rows of which the ledger says otherwise
 shown as (
@@ -247,9 +247,9 @@ moved as (
   having sum(m.n) <> 0 or cast(@resend as int64) = 1
 ),
 newer as (
-  select r.*, r.syncline_checksum || ':' || cast(row_number() over (partition by r.syncline_checksum) as string) as syncline_key
-  from source_rows as r
-  where r.syncline_checksum in (select m.row_checksum from moved as m)
+  select syncline_row.*, syncline_checksum || ':' || cast(row_number() over (partition by syncline_checksum) as string) as syncline_key
+  from source_rows as syncline_row
+  where syncline_row.syncline_checksum in (select m.row_checksum from moved as m)
 ),
 older as (
   select o.*

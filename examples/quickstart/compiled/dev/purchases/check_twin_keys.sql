@@ -2,7 +2,7 @@
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1

@@ -4,12 +4,12 @@ with known as (
   limit 0
 ),
 source_rows as (
-  select t.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
-  from "main"."orders" as t
+  select syncline_source.*, md5(regexp_replace(cast(json_array(cast("order_id" as varchar), cast("ordered_at" as varchar), cast("customer_id" as varchar), cast("item" as varchar), cast("amount" as varchar), cast("note" as varchar)) as varchar), '(,null)+\]$', ']')) as syncline_checksum
+  from "main"."orders" as syncline_source
 ),
 newer as (
-  select r.*, cast("order_id" as varchar) as syncline_key
-  from source_rows as r
+  select syncline_row.*, cast("order_id" as varchar) as syncline_key
+  from source_rows as syncline_row
 ),
 
 older as (
@@ -45,46 +45,46 @@ changes as (
 )
 ,
 identified as (
-  select c.*,
+  select syncline_change.*,
     case when isfinite("ordered_at") then cast(floor(epoch_us(cast("ordered_at" as timestamp)) / 1000.0) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
     cast("customer_id" as varchar) as syncline_user_id,
     cast(null as varchar) as syncline_device_id
-  from changes as c
-  where c.syncline_row_change in ('insert', 'update')
+  from changes as syncline_change
+  where syncline_change.syncline_row_change in ('insert', 'update')
 ),
 images as (
-  select i.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
-  from identified as i
+  select syncline_image.*, md5(coalesce(cast(length('purchases') as varchar) || ':' || 'purchases', '~') || coalesce(cast(length(cast(0 as varchar)) as varchar) || ':' || cast(0 as varchar), '~') || coalesce(cast(length(syncline_key) as varchar) || ':' || syncline_key, '~') || coalesce(cast(length(syncline_event) as varchar) || ':' || syncline_event, '~') || coalesce(cast(length(cast(syncline_time_ms as varchar)) as varchar) || ':' || cast(syncline_time_ms as varchar), '~') || coalesce(cast(length(syncline_user_id) as varchar) || ':' || syncline_user_id, '~') || coalesce(cast(length(syncline_device_id) as varchar) || ':' || syncline_device_id, '~')) as syncline_insert_id
+  from identified as syncline_image
 ),
 records as (
   select
-    i.syncline_key as row_key,
-    i.syncline_row_change as row_change,
-    case when i.syncline_old_insert_id <> i.syncline_insert_id then 'insert' else i.syncline_row_change end as change,
-    i.syncline_checksum as row_checksum,
-    i.syncline_time_ms as time_ms,
-    i.syncline_event as event,
-    i.syncline_user_id as user_id,
-    i.syncline_device_id as device_id,
-    i.syncline_insert_id as insert_id,
-    i.syncline_old_insert_id as old_insert_id,
+    syncline_image.syncline_key as row_key,
+    syncline_image.syncline_row_change as row_change,
+    case when syncline_image.syncline_old_insert_id <> syncline_image.syncline_insert_id then 'insert' else syncline_image.syncline_row_change end as change,
+    syncline_image.syncline_checksum as row_checksum,
+    syncline_image.syncline_time_ms as time_ms,
+    syncline_image.syncline_event as event,
+    syncline_image.syncline_user_id as user_id,
+    syncline_image.syncline_device_id as device_id,
+    syncline_image.syncline_insert_id as insert_id,
+    syncline_image.syncline_old_insert_id as old_insert_id,
     case when "order_id" >= 9007199254740992e0 or "order_id" <= -9007199254740992e0 or "amount" >= 9007199254740992e0 or "amount" <= -9007199254740992e0 then 1 else 0 end as inexact,
     concat('{', '"event":', cast(to_json(coalesce(syncline_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"order_id":' || cast("order_id" as varchar), ',"item":' || cast(to_json(cast("item" as varchar)) as varchar), ',"amount":' || cast("amount" as varchar), ',"note":' || cast(to_json(cast("note" as varchar)) as varchar), '}'), '}') as payload
-  from images as i
+  from images as syncline_image
   union all
   -- what Mixpanel shows and the table no longer says
-  select c.syncline_old_key, c.syncline_row_change, 'delete', null,
-    c.syncline_old_time_ms,
-    c.syncline_old_event,
-    c.syncline_old_user_id,
-    c.syncline_old_device_id,
-    c.syncline_old_insert_id, c.syncline_old_insert_id,
+  select syncline_change.syncline_old_key, syncline_change.syncline_row_change, 'delete', null,
+    syncline_change.syncline_old_time_ms,
+    syncline_change.syncline_old_event,
+    syncline_change.syncline_old_user_id,
+    syncline_change.syncline_old_device_id,
+    syncline_change.syncline_old_insert_id, syncline_change.syncline_old_insert_id,
     0,
-    concat('{', '"event":', cast(to_json(coalesce(c.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(c.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(c.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(c.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(c.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
-  from changes as c
-  left join images as i on i.syncline_key = c.syncline_old_key
-  where c.syncline_row_change = 'delete' or (c.syncline_row_change = 'update' and i.syncline_insert_id <> c.syncline_old_insert_id)
+    concat('{', '"event":', cast(to_json(coalesce(syncline_change.syncline_old_event, '')) as varchar), ',"properties":', concat('{', '"time":', coalesce(cast(syncline_change.syncline_old_time_ms as varchar), 'null'), ',"distinct_id":', cast(to_json(coalesce(syncline_change.syncline_old_user_id, '')) as varchar), ',"$insert_id":', cast(to_json(syncline_change.syncline_old_insert_id) as varchar), ',"$user_id":' || cast(to_json(syncline_change.syncline_old_user_id) as varchar), ',"ip":', '0', ',"syncline_sync":', '"purchases"', ',"syncline_warehouse":', '"duckdb"', ',"syncline_deleted":', 'true', '}'), '}')
+  from changes as syncline_change
+  left join images as syncline_image on syncline_image.syncline_key = syncline_change.syncline_old_key
+  where syncline_change.syncline_row_change = 'delete' or (syncline_change.syncline_row_change = 'update' and syncline_image.syncline_insert_id <> syncline_change.syncline_old_insert_id)
 ),
 judged as (
   select r.*,
@@ -123,7 +123,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as r) as n
+  from (select cast("order_id" as varchar) as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
