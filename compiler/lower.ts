@@ -23,7 +23,8 @@ import type { Grants } from './grants.ts';
 import { handedTo, ownerContext } from './shared.ts';
 import { destroyOf, renameOf } from './removal.ts';
 import { createSnapshot, ofSnapshot, oldSide, snapshotContext, snapshotOf } from './snapshot.ts';
-import { indexOf, stagingTables } from './tables.ts';
+import type { StagingTables } from './tables.ts';
+import { stagingTables } from './tables.ts';
 import { windowContext } from './window.ts';
 
 /** Version of the staging tables' layout. A newer one in the warehouse is refused. */
@@ -65,7 +66,7 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
     const values = options.values ? renderer.context(options.values) : (options.context ?? context);
     const made = renderer.render(options.template ?? statement, values, options);
     statements[file] = made;
-    if (made.overrides.size > 0) overridden.push(statement);
+    if (made.overrides.length > 0) overridden.push(statement);
     return file;
   };
   return { add, overridden };
@@ -107,13 +108,9 @@ export function lowerSync(
   });
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
-  const tables = stagingTables(dialect, known, { hasPosition: sync.lateWindowMs !== null, hasSnapshot });
-  const context = renderer.context({
-    ...contextOf(dialect, place, sync, source, known, tables),
-    ...mappingContext(dialect, known),
-    initial: false,
-  });
-  const initial = context.with({ ...mappingContext(dialect, first), initial: true });
+  const tables = stagingTables(dialect, renderer, known, { hasPosition: sync.lateWindowMs !== null, hasSnapshot });
+  const context = contextOf(dialect, renderer, place, sync, source, known, tables);
+  const initial = context.with(mappingContext(dialect, first)).with({ initial: true });
   // What a run captures is read from the snapshot that it makes; what is previewed, from the table as it is.
   const captured = hasSnapshot ? ofSnapshot(context) : context;
 
@@ -121,7 +118,7 @@ export function lowerSync(
   const table = (name: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox'): string =>
     add(`create_${name}`, {
       template: 'create_table',
-      values: { table: context.get(name), columns: tables[name], ...indexOf(name), is_kept: name !== 'outbox' },
+      context: tables[name].with({ table: context.get(name) }),
       repeatable: false,
     });
   // Without transactions the state has its row at once, and a commit's statements leave the same when they run again.
@@ -151,11 +148,7 @@ export function lowerSync(
   const preview = counting(context, known);
   const formerly = (name: string) => {
     const mapping = knownAs(name);
-    const old = renderer.context({
-      ...contextOf(dialect, place, { ...sync, name }, source, mapping, tables),
-      ...mappingContext(dialect, mapping),
-      initial: false,
-    });
+    const old = contextOf(dialect, renderer, place, { ...sync, name }, source, mapping, tables);
     return { name, context: old, preview: counting(old, mapping) };
   };
   const outboxTable = table('outbox');
@@ -310,12 +303,8 @@ export function lowerDirect(
   const earlier = { again: sql('1'), names: earlierNames(dialect, sync, null) };
   const space = { idSpace: dialect.text(sync.name), epoch: sql('0'), earlier };
   const mapping = mappingOf(dialect, place, sync, source, space);
-  const tables = stagingTables(dialect, mapping, { hasPosition: false, hasSnapshot: false });
-  const context = renderer.context({
-    ...contextOf(dialect, place, sync, source, mapping, tables),
-    ...mappingContext(dialect, mapping),
-    initial: true,
-  });
+  const tables = stagingTables(dialect, renderer, mapping, { hasPosition: false, hasSnapshot: false });
+  const context = contextOf(dialect, renderer, place, sync, source, mapping, tables).with({ initial: true });
   const { add, overridden } = adding(renderer, sync, statements, context);
   const checks = rowChecks(sync);
   const foreseen = checks.map(({ name }) => `${sync.name}/${name}.sql`);
@@ -406,12 +395,13 @@ function mappingOf(
 /** What the templates of a sync share, whatever its mapping. */
 function contextOf(
   dialect: Dialect,
+  renderer: Renderer,
   place: Place,
   sync: ResolvedSync,
   source: Source,
   mapping: Mapping,
-  tables: ReturnType<typeof stagingTables>,
-): Values {
+  tables: StagingTables,
+): Context {
   const bind = (n: LateName): Sql => bound(dialect, n);
   const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
   const relation = dialect.relation(sync.relation);
@@ -422,7 +412,8 @@ function contextOf(
   const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
   const rowsOf = (columns: readonly { readonly name: string }[], properties: readonly string[]): Sql =>
     historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, conditionOf(dialect, sync)), properties);
-  return {
+  // In layers: wide objects that are put together of others are slow to make and to read.
+  const common = renderer.context({
     sync: dialect.text(sync.name),
     former: dialect.text(sync.renamedFrom ?? sync.name),
     project: dialect.text(place.project),
@@ -448,7 +439,6 @@ function contextOf(
       sync.columns,
       sync.columns.map((c) => c.name).filter((n) => !mappedColumns(sync).has(n)),
     ),
-    ...snapshotContext(dialect, place, sync, source, ending),
     checksum: dialect.checksum(historyColumns(sync, source)),
     key: keyOf(dialect, sync, source),
     mirror: sync.mode === 'mirror',
@@ -468,7 +458,7 @@ function contextOf(
     once: sync.mode === 'one_time',
     lookup: sync.kind === 'lookup_table',
     late: sync.lateWindowMs !== null,
-    ledger_columns: tables.ledger,
+    ledger_columns: tables.ledger.get('columns'),
     identity_names: sql(mapping.identity.map((c) => c.name).join(', ')),
     identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
     payload_bytes: dialect.bytes(sql('j.payload')),
@@ -487,8 +477,12 @@ function contextOf(
     state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
     ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
     runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
-    ...(insertTime ? windowContext(dialect, sync, insertTime) : {}),
-  };
+    initial: false,
+  });
+  const read = common
+    .with(snapshotContext(dialect, place, sync, source, ending))
+    .with(mappingContext(dialect, mapping));
+  return insertTime ? read.with(windowContext(dialect, sync, insertTime)) : read;
 }
 
 function mappingContext(dialect: Dialect, m: Mapping): Values {

@@ -31,22 +31,35 @@ export function withHash(
   plan: Omit<Plan, 'hash' | 'statements'>,
 ): Plan {
   const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
-  const contents: unknown[] = [];
-  // Templates and contexts are shared: each stands there once, and is named by its place.
-  const placeOf = <K>(places: Map<K, number>, thing: K, content: () => unknown): number => {
-    let place = places.get(thing);
-    if (place === undefined) places.set(thing, (place = contents.push(content()) - 1));
+  const hash = createHash('sha256');
+  let waiting = '';
+  const say = (content: unknown): void => {
+    waiting += `${JSON.stringify(content)}\n`;
+    // The whole is large, and most of it is of no use afterwards.
+    if (waiting.length < 65_536) return;
+    hash.update(waiting);
+    waiting = '';
+  };
+  // Templates and contexts are shared: each is said where it is first met, and named by its place from there.
+  const templateOf = (text: string): number => {
+    const place = templates.get(text) ?? templates.size;
+    if (place === templates.size) say(text);
+    templates.set(text, place);
     return place;
   };
-  const templateOf = (text: string): number => placeOf(templates, text, () => text);
-  const contextOf = (context: Context): number =>
-    placeOf(contexts, context, () => [context.under ? contextOf(context.under) : null, context.own]);
-  const made: unknown[] = [];
+  const contextOf = (context: Context): number => {
+    const known = contexts.get(context);
+    if (known !== undefined) return known;
+    say([context.under ? contextOf(context.under) : null, context.own]);
+    contexts.set(context, contexts.size);
+    return contexts.size - 1;
+  };
+  say(plan);
   for (const file in statements) {
     const { origin, returns, expect, failure, repeatable } = statements[file] as Rendered;
-    made.push([file, templateOf(origin.template), contextOf(origin.context), returns, expect, failure, repeatable]);
+    say([file, templateOf(origin.template), contextOf(origin.context), returns, expect, failure, repeatable]);
   }
-  return { ...plan, statements, hash: digest(JSON.stringify([plan, contents, made])) };
+  return { ...plan, statements, hash: hash.update(waiting).digest('hex') };
 }
 
 /**

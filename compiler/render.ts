@@ -106,22 +106,42 @@ function slots(value: TemplateValue, path: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, slots(v, path === '' ? k : `${path}.${k}`)]));
 }
 
-/** Equal texts are values that a template renders alike, with the same late values. */
-function shapeOf(value: TemplateValue): string {
-  if (typeof value === 'boolean') return value ? 'y' : 'n';
-  if (typeof value === 'number') return 's';
-  if (typeof value === 'string') {
-    if (!value.includes(MARK)) return 's';
-    return `s(${[...new Set(value.split(MARK).filter((_, i) => i % 2 === 1))].join()})`;
+/** True for values that a template renders alike, with the same late values. */
+function areAlike(a: TemplateValue, b: TemplateValue): boolean {
+  if (a === b) return true;
+  if (typeof a === 'boolean' || typeof b === 'boolean') return false;
+  if (typeof a !== 'object' || typeof b !== 'object')
+    return typeof a !== 'object' && typeof b !== 'object' && latesIn(a) === latesIn(b);
+  if (isList(a) || isList(b))
+    return isList(a) && isList(b) && a.length === b.length && a.every((v, i) => areAlike(v, b[i] as TemplateValue));
+  return haveAlike(a, b) && countOf(a) === countOf(b);
+}
+
+type Named = Readonly<Record<string, TemplateValue>>;
+function haveAlike(a: Named, b: Named): boolean {
+  for (const name in a) {
+    const other = b[name];
+    if (other === undefined || !areAlike(a[name] as TemplateValue, other)) return false;
   }
-  if (isList(value)) {
-    const [first, ...rest] = value.map(shapeOf);
-    // Lists mostly hold records of one shape; a long one is known by its length.
-    return rest.every((other) => other === first) ? `[${value.length}${first ?? ''}]` : `[${[first, ...rest].join()}]`;
-  }
-  let shape = '{';
-  for (const key in value) shape += `${key}:${shapeOf(value[key] as TemplateValue)},`;
-  return `${shape}}`;
+  return true;
+}
+
+const countOf = (values: Named): number => Object.keys(values).length;
+
+/** True for equal values. */
+function isSame(a: TemplateValue | undefined, b: TemplateValue | undefined): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object') return false;
+  if (isList(a) || isList(b))
+    return isList(a) && isList(b) && a.length === b.length && a.every((v, i) => isSame(v, b[i]));
+  for (const name in a) if (!isSame(a[name], b[name])) return false;
+  return countOf(a) === countOf(b);
+}
+
+/** The late values in a text, each once. */
+function latesIn(text: string | number): string {
+  if (typeof text === 'number' || !text.includes(MARK)) return '';
+  return [...new Set(text.split(MARK).filter((_, i) => i % 2 === 1))].join();
 }
 
 const isList = (value: TemplateValue): value is readonly TemplateValue[] => Array.isArray(value);
@@ -138,13 +158,15 @@ function latesOf(pieces: readonly Piece[]): readonly string[] {
 export class Shape {
   /** What templates give, by name. */
   readonly rendered = new Map<string, Shaped>();
-  readonly #over = new Map<string, Shape>();
+  readonly #over: { readonly example: Values; readonly shape: Shape }[] = [];
 
   /** The shape of contexts with such values over those of this shape. */
   with(own: Values): Shape {
-    const text = shapeOf(own);
-    let shape = this.#over.get(text);
-    if (!shape) this.#over.set(text, (shape = new Shape()));
+    const count = countOf(own);
+    const known = this.#over.find(({ example }) => haveAlike(own, example) && countOf(example) === count);
+    if (known) return known.shape;
+    const shape = new Shape();
+    this.#over.push({ example: own, shape });
     return shape;
   }
 }
@@ -167,8 +189,11 @@ export class Context {
 
   /** These values over those of this context; what it has already is not said again. */
   with(values: Values): Context {
+    let isNew = true;
+    for (const name in values) isNew &&= !isSame(this.#find(name), values[name]);
+    if (isNew) return new Context(values, this.shape.with(values), this);
     const own: Record<string, TemplateValue> = {};
-    for (const [name, value] of Object.entries(values)) if (this.#find(name) !== value) own[name] = value;
+    for (const name in values) if (!isSame(this.#find(name), values[name])) own[name] = values[name] as TemplateValue;
     return new Context(own, this.shape.with(own), this);
   }
 
@@ -214,6 +239,8 @@ function toPieces(text: string): readonly Piece[] {
 export interface Renderer {
   /** A context with nothing beneath it. */
   context(values: Values): Context;
+  /** A context that syncs share, made once a key. */
+  shared(key: string, values: () => Values): Context;
   /** Renders the template of that name. The context is the template's only root, `s`. */
   render(template: string, context: Context, options?: Options): Rendered;
   /** True where the warehouse has a template of that name. */
@@ -261,6 +288,8 @@ export function createRenderer(
   };
   const problems: Diagnostic[] = [];
   const root = new Shape();
+  const context = (values: Values): Context => new Context(values, root.with(values));
+  const sharing = new Map<string, Context>();
 
   const shapedOf = (template: string, context: Context): Shaped => {
     const { rendered } = context.shape;
@@ -275,7 +304,7 @@ export function createRenderer(
         const problem = renderProblem(error, overrides);
         if (!problem) throw error;
         if (problems.every((p) => p.span?.file !== problem.span?.file)) problems.push(problem);
-        shaped = { text: '', pieces: [], lates: [], parts: new Map() };
+        shaped = { text: '', pieces: [], lates: [], parts: new Map(), overrides: [] };
       }
       rendered.set(template, shaped);
     }
@@ -284,7 +313,12 @@ export function createRenderer(
 
   return {
     problems,
-    context: (values) => new Context(values, root.with(values)),
+    context,
+    shared(key, values) {
+      let made = sharing.get(key);
+      if (!made) sharing.set(key, (made = context(values())));
+      return made;
+    },
     has: (template) => folders.some((folder) => `${folder}/${template}.sql.njk` in templates),
     render(template, context, options = {}) {
       return new Rendered(dialect, shapedOf(template, context), context, options);
@@ -300,6 +334,8 @@ interface Shaped {
   readonly lates: readonly string[];
   /** What templates of the project gave, by their names. */
   readonly parts: ReadonlyMap<string, readonly Piece[]>;
+  /** Their names. */
+  readonly overrides: readonly string[];
 }
 
 const mark = (side: 'from' | 'to', name: string): string => `${MARK}${side}:${name}${MARK}`;
@@ -330,7 +366,8 @@ function shapedFrom(rendered: string, context: Context, overrides: ReadonlyMap<s
       return typeof value === 'string' ? [] : value;
     }),
   );
-  return { text, pieces, lates, parts: new Map([...raw].map(([name, part]) => [name, toPieces(part)])) };
+  const parts = new Map([...raw].map(([name, part]) => [name, toPieces(part)]));
+  return { text, pieces, lates, parts, overrides: [...raw.keys()] };
 }
 
 /** False for what is left of a marker that a template took apart. */
@@ -375,8 +412,8 @@ export class Rendered implements Statement {
   }
 
   /** The templates of the project that took part, by name. */
-  get overrides(): ReadonlySet<string> {
-    return new Set(this.#shaped.parts.keys());
+  get overrides(): readonly string[] {
+    return this.#shaped.overrides;
   }
 
   /** What a template of the project gave: its part of the text, for this context. */

@@ -1,6 +1,7 @@
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import type { Mapping } from './mapping/mapping.ts';
+import type { Context, Renderer } from './render.ts';
 
 /** A column of a staging table. */
 export interface TableColumn {
@@ -10,20 +11,41 @@ export interface TableColumn {
 }
 
 /** What a table is looked up by: its rows are unique in it, where a warehouse can use that. */
-export const indexOf = (table: 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox') => {
+const indexOf = (table: Table) => {
   const unique = { state: '', ledger: 'row_key', rejects: '', seen: 'row_key', outbox: 'batch, ordinal' }[table];
   return { is_unique: unique !== '', unique: sql(unique) };
 };
 
-/** The columns of a sync's staging tables. */
+type Table = 'state' | 'ledger' | 'rejects' | 'seen' | 'outbox';
+/** What makes each of a sync's staging tables, but for its name. */
+export type StagingTables = Readonly<Record<Table, Context>>;
+
+/** A sync's staging tables; syncs whose tables have the same columns share them. */
 export function stagingTables(
   dialect: Dialect,
+  renderer: Renderer,
+  mapping: Mapping,
+  more: { readonly hasPosition: boolean; readonly hasSnapshot: boolean },
+): StagingTables {
+  const identity = mapping.identity.map((c) => `${c.name}:${c.type}`).join();
+  let columns: ReturnType<typeof columnsOf> | undefined;
+  const of = (table: Table): Context =>
+    renderer.shared(`${table} ${identity} ${more.hasPosition} ${more.hasSnapshot}`, () => ({
+      columns: (columns ??= columnsOf(dialect, mapping, more))[table],
+      ...indexOf(table),
+      is_kept: table !== 'outbox',
+    }));
+  return { state: of('state'), ledger: of('ledger'), rejects: of('rejects'), seen: of('seen'), outbox: of('outbox') };
+}
+
+function columnsOf(
+  { types }: Dialect,
   mapping: Mapping,
   { hasPosition, hasSnapshot }: { readonly hasPosition: boolean; readonly hasSnapshot: boolean },
-) {
-  const { text, integer } = dialect.types;
+): Readonly<Record<Table, readonly TableColumn[]>> {
+  const { text, integer } = types;
   const of = (names: string, type: Sql): TableColumn[] => names.split(' ').map((n) => ({ name: sql(n), type }));
-  const identity = mapping.identity.map((c): TableColumn => ({ name: sql(c.name), type: dialect.types[c.type] }));
+  const identity = mapping.identity.map((c): TableColumn => ({ name: sql(c.name), type: types[c.type] }));
   return {
     state: [
       ...of('version', integer),

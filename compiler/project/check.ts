@@ -233,10 +233,7 @@ export function checkDeclared(project: ResolvedProject, report: Report): void {
     if (other) report(diagnostic('duplicate-sync-name', { name: sync.name, other: other.file }, sync.locate(['name'])));
     else seen.set(sync.name, sync);
     const from = sync.renamedFrom;
-    const isLiving = project.syncs.some(
-      (o) => o.name === from || (o !== sync && from !== null && o.renamedFrom === from),
-    );
-    if (from !== null && isLiving)
+    if (from !== null && project.syncs.some((o) => o.name === from || (o !== sync && o.renamedFrom === from)))
       report(diagnostic('renamed-from-living', { name: sync.name, from }, sync.locate(['renamed_from'])));
     const tell = naming(sync, report);
     for (const rule of DECLARED) rule(sync, tell, project.target);
@@ -293,10 +290,8 @@ export function joinLock(
   const locked = entry?.columns;
   if (!locked && !sync.enabled) return sync;
   if (!locked) return void report(diagnostic('source-not-locked', { source, target }, sync.locate(['source'])));
-  const spellings = new Map<string, (typeof locked)[number]>();
-  for (const column of locked.toReversed()) spellings.set(column.name.toLowerCase(), column);
-  for (const column of locked) spellings.set(`=${column.name}`, column);
-  const find = (column: string) => spellings.get(`=${column}`) ?? spellings.get(column.toLowerCase());
+  const find = (column: string) =>
+    locked.find((c) => c.name === column) ?? locked.find((c) => c.name.toLowerCase() === column.toLowerCase());
   let failures = 0;
   const fail = (d: Diagnostic | undefined): void => {
     if (!d) return;
@@ -309,26 +304,27 @@ export function joinLock(
     const role = at.join('.');
     for (const [i, column] of names.entries()) {
       const isMap = isRecord(sync.properties[at[1] as keyof typeof sync.properties]);
-      const span = isMap ? sync.locate([...at, column], 'key') : sync.locate(names.length > 1 ? [...at, i] : at);
+      const span = (): Span =>
+        isMap ? sync.locate([...at, column], 'key') : sync.locate(names.length > 1 ? [...at, i] : at);
       const found = find(column);
       if (!found) {
         // Of the sources that a default reaches, not every one has the column.
         if (sync.isDefault([...at, isMap ? column : i])) continue;
-        fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span));
+        fail(diagnostic('column-not-found', { column, source, known: locked.map((c) => c.name) }, span()));
         continue;
       }
       const type = dialect.logicalType(found.type);
       if (role === 'json_properties' && !dialect.flattens) {
         const wants = `another warehouse: the SQL of ${dialect.name} cannot list the keys of an object. Select them as columns in a view, or send the object as one property`;
-        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span()));
         continue;
       }
       const isText = type === 'text' && !dialect.readsText;
       if (isText && (role === 'json_properties' || sync.properties.types[column] === 'json')) {
         const wants = `a JSON type: ${dialect.name} cannot tell whether a text is JSON before it reads it`;
-        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span()));
       } else if (type !== undefined && allowed.length > 0 && !allowed.includes(type))
-        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span));
+        fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span()));
     }
   }
 
