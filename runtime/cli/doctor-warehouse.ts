@@ -124,6 +124,19 @@ async function checkEstimated(runner: Runner, { plan, syncs }: Loaded, find: Fin
       'fail',
       `It may not create tables in ${plan.staging}. \`syncline setup\` prints the SQL that gives the right.`,
     );
+  // A snapshot that expires takes the right to delete snapshots, which is only in that role (documentation: Table snapshots).
+  for (const sync of isWritable ? asked : []) {
+    const snapshot = sync.capture.fill
+      .flatMap((step) => step.run)
+      .find((f) => f === `${sync.name}/create_snapshot.sql`);
+    const refused =
+      snapshot === undefined ? false : await runner.estimate(snapshot, { run: 0 }).then(() => false, isDenied);
+    if (!refused) continue;
+    tell(
+      'fail',
+      `${sync.name} compares table snapshots, and the account may make none in ${plan.staging}: it needs roles/bigquery.dataOwner on that dataset, and dataViewer on ${sync.source}. \`syncline setup\` prints the SQL that gives both; with \`strategy: checksum\` no snapshot is made.`,
+    );
+  }
   if (found === 0) find('ok', 'privileges', 'The account may do what a run needs, and no more of what was looked at.');
 }
 
@@ -132,6 +145,9 @@ function isRefused(error: unknown): boolean {
   if (error instanceof RunError) return false;
   throw error;
 }
+
+/** True where the service says that a right is missing. */
+const isDenied = (error: unknown): boolean => !isRefused(error) && /access denied/i.test((error as RunError).message);
 
 /** An append that has not run yet. */
 const NOTHING_YET = { backfill: 0, watermark_from: null, watermark_to: null, seen_from: null, position: null };

@@ -43,3 +43,32 @@ test('doctor names rights that lack and rights that no run needs, by estimates, 
     await rm(dir, { recursive: true, force: true });
   }
 });
+
+test('doctor names the role that makes table snapshots, where they are compared', async () => {
+  const made: string[] = [];
+  const server = await startScripted(({ call, sql = '' }) => {
+    if (call !== 'jobs.insert') return undefined;
+    if (sql.includes('INFORMATION_SCHEMA.TABLES') && sql.includes('table_type'))
+      return { rows: [{ type: 'BASE TABLE' }] };
+    if (sql.includes('INFORMATION_SCHEMA.COLUMNS') && !sql.includes('violation')) return { rows: COLUMNS };
+    if (!sql.includes('create snapshot table')) return { bytes: 10 };
+    made.push(sql);
+    return { refused: new Refusal('accessDenied', 'Access Denied: Permission bigquery.tables.deleteSnapshot denied') };
+  });
+  const warehouse = `{ type: bigquery, project: acme, method: oauth-secrets, token: t, api_endpoint: "${server.endpoint}" }`;
+  const yml = YML.replace('{ type: duckdb, path: warehouse.duckdb }', warehouse);
+  const dir = await project({ 'syncline.yml': yml, 'syncs/all.yml': SYNCS });
+  try {
+    expect((await cli(dir, 'lock')).code).toBe(0);
+    const { out, err, code } = await cli(dir, 'doctor');
+    expect(out + err).toContain(
+      'purchases compares table snapshots, and the account may make none in mixpanel: it needs roles/bigquery.dataOwner on that dataset',
+    );
+    expect(out + err).not.toContain('log compares');
+    expect(made.length).toBe(1);
+    expect(code).toBe(1);
+  } finally {
+    await server.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
+});
