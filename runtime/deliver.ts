@@ -4,12 +4,14 @@ import type { Watch } from './mixpanel/http.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
-/** Batches read ahead of the senders; one holds at most 8 MB. */
+/** Batches that one statement reads; one holds at most 8 MB. */
 const PAGES = 4;
 /** Bytes of refusals in one statement: a text of some warehouses holds no more than 64 KB. */
 const REFUSALS = 60_000;
 
 export interface DeliverPort {
+  /** How many statements may read at a time, so that what takes long to begin is begun in advance. */
+  readonly readers: number;
   /** Rows of batch, records and body, in the order of the batches; a batch may come in several rows. */
   pages(from: number, to: number): Promise<readonly Row[]>;
   /**
@@ -52,7 +54,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
   let written = d.next;
   const done = new Set<number>();
   const queue: Page[] = [];
-  let reading: Promise<void> | undefined;
+  const reading = new Set<Promise<void>>();
   let checkpointing: Promise<void> = Promise.resolve();
   let failure: unknown;
 
@@ -64,19 +66,26 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
     for (let b = from; b < read; b++) if (!present.has(b)) done.add(b);
     queue.push(...pages);
   };
-  /** Nobody may be waiting for what is read ahead, so its failure is kept, not thrown. */
-  const ahead = (): Promise<void> =>
-    (reading ??= fill()
-      .catch((error: unknown) => {
-        failure ??= error;
-      })
-      .finally(() => (reading = undefined)));
+  const ahead = (): void => {
+    const enough = PAGES * (port.readers - 0.5);
+    while (failure === undefined && read < d.batches && reading.size * PAGES + queue.length < enough) {
+      // Nobody may be waiting for what is read ahead, so its failure is kept, not thrown.
+      const one = fill()
+        .catch((error: unknown) => {
+          failure ??= error;
+        })
+        .finally(() => reading.delete(one));
+      reading.add(one);
+    }
+  };
   const next = async (): Promise<Page | undefined> => {
-    while (failure === undefined && queue.length === 0 && (reading || read < d.batches)) await ahead();
-    if (failure !== undefined) return undefined;
-    const page = queue.shift();
-    if (queue.length < PAGES / 2 && read < d.batches) void ahead();
-    return page;
+    for (;;) {
+      if (failure !== undefined) return undefined;
+      const page = queue.shift();
+      ahead();
+      if (page !== undefined || reading.size === 0) return page;
+      await Promise.race(reading);
+    }
   };
   const advance = async (): Promise<void> => {
     while (done.delete(prefix)) prefix++;
@@ -119,7 +128,7 @@ export async function deliver(port: DeliverPort, send: Send, lease: Lease, d: De
     }),
   );
   await Promise.all(senders);
-  await reading;
+  await Promise.all(reading);
   if (failure !== undefined) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
   await advance();
 }

@@ -184,3 +184,43 @@ export function violated(
   const shown = [...new Set(violations)].slice(0, 3).join('; ');
   return new RunError(expect.otherwise, `${expect.message} (${shown})`, { retryable: false });
 }
+
+/** Connections that read at a time, each one statement. */
+export class Readers {
+  readonly #all: readonly Runner[];
+  readonly #free: Runner[];
+
+  private constructor(all: readonly Runner[]) {
+    this.#all = all;
+    this.#free = [...all];
+  }
+
+  static async open(plan: Plan, warehouse: Warehouse): Promise<Readers> {
+    const all: Runner[] = [];
+    try {
+      for (let i = 0; i < (warehouse.readers ?? 1); i++) all.push(await Runner.open(plan, warehouse));
+    } catch (error) {
+      for (const reader of all) await reader.close();
+      throw error;
+    }
+    return new Readers(all);
+  }
+
+  get count(): number {
+    return this.#all.length;
+  }
+
+  async rows(file: string, values: Values): Promise<readonly Row[]> {
+    const reader = this.#free.pop();
+    if (!reader) throw new Error(`${file} is read by more at a time than there are connections`);
+    try {
+      return await reader.rows(file, values);
+    } finally {
+      this.#free.push(reader);
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const reader of this.#all) await reader.close();
+  }
+}

@@ -7,7 +7,7 @@ import { Lease } from './lease.ts';
 import type { Decision } from './mapping.ts';
 import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
-import { Runner } from './run.ts';
+import { Readers, Runner } from './run.ts';
 import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
 import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
@@ -533,10 +533,11 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
     }
     if (resumed) await write(sync.deliver.restart, { next_batch: nextBatch });
     let sent = 0;
-    const pages = await Runner.open(story.plan, story.warehouse);
+    const readers = await Readers.open(story.plan, story.warehouse);
     try {
       const port: DeliverPort = {
-        pages: (batch_from, batch_to) => pages.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
+        readers: readers.count,
+        pages: (batch_from, batch_to) => readers.rows(sync.deliver.pages, { ...values, batch_from, batch_to }),
         outcome: (batch, outcome, refusals, more) => write(sync.deliver.outcome, { batch, outcome, refusals, more }),
         checkpoint: async (next_batch) => {
           await runner.statement(sync.deliver.checkpoint, { ...values, next_batch });
@@ -557,7 +558,7 @@ async function finish(story: Story, values: Values, nextBatch: number, resumed: 
       if (table) refused = await deliverTable(port, story.mixpanel, lease, table, delivery);
       else await deliver(port, senderOf(sync, story.mixpanel), lease, delivery);
     } finally {
-      await pages.close();
+      await readers.close();
     }
     if (story.stop.aborted) throw stopped();
   }

@@ -6,6 +6,7 @@ import type { World } from '../runtime/world.ts';
 const lease = (): Lease =>
   new Lease({ now: () => 0, monotonic: () => 0 } as World, 60_000, () => Promise.resolve(), { wall: 0, monotonic: 0 });
 const PORT = {
+  readers: 1,
   pages: () => Promise.resolve([]),
   outcome: () => Promise.resolve(),
   checkpoint: () => Promise.resolve(),
@@ -21,11 +22,11 @@ test('what fails while it is read ahead fails the delivery, and nothing is sent 
   let reads = 0;
   const delivered = deliver(
     {
+      ...PORT,
       pages: (from, to) =>
         ++reads > 1
           ? Promise.reject(new Error('the connection is gone'))
           : Promise.resolve(Array.from({ length: to - from }, (_, i) => ({ batch: from + i, records: 1, body: '{}' }))),
-      outcome: () => Promise.resolve(),
       checkpoint: (next) => Promise.resolve(void checkpoints.push(next)),
     },
     async () => {
@@ -40,6 +41,44 @@ test('what fails while it is read ahead fails the delivery, and nothing is sent 
   expect(sent.length).toBeLessThanOrEqual(4);
   expect(checkpoints.every((next) => next <= 4)).toBe(true);
 });
+
+test.each([1, 3])(
+  'with %i readers so many reads are on their way at most, and each batch is sent once',
+  async (readers) => {
+    const sent: number[] = [];
+    const checkpoints: number[] = [];
+    let [reads, most, waiting] = [0, 0, 0];
+    await deliver(
+      {
+        ...PORT,
+        readers,
+        pages: async (from, to) => {
+          most = Math.max(most, ++reads);
+          // The later ones come first.
+          await new Promise((resolve) => setTimeout(resolve, 20 - (from % 12)));
+          reads--;
+          waiting += to - from;
+          return Array.from({ length: to - from }, (_, i) => ({ batch: from + i, records: 1, body: '{}' }));
+        },
+        checkpoint: (next) => Promise.resolve(void checkpoints.push(next)),
+      },
+      async (_, __, number) => {
+        // What is read ahead of the senders stays within what the readers hold.
+        expect(waiting).toBeLessThanOrEqual(4 * readers + 2);
+        waiting--;
+        sent.push(number);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        return { refused: [], maybe: false, notes: [] };
+      },
+      lease(),
+      { ...DELIVERY, batches: 50 },
+    );
+    expect(most).toBe(readers);
+    expect(sent.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, i) => i));
+    expect(checkpoints.at(-1)).toBe(50);
+    expect(checkpoints).toEqual(checkpoints.toSorted((a, b) => a - b));
+  },
+);
 
 test('a batch that comes in pieces is sent as one', async () => {
   const sent: unknown[] = [];

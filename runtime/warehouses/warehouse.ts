@@ -39,6 +39,8 @@ export interface Warehouse {
   readonly name: string;
   /** Why it could not be written, where that shows without writing. */
   obstacle?(): Promise<string | undefined>;
+  /** Connections that read the outbox at a time, where a statement takes long to begin; one where that is not said. */
+  readonly readers?: number;
   connect(): Promise<Connection>;
   close(): Promise<void>;
 }
