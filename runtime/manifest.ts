@@ -61,7 +61,7 @@ export class Manifest {
       sync.status = sync.runs.some((r) => r.counts) ? 'done' : 'unchanged';
       this.#end(event.sync, sync);
     }
-    if (event.type !== 'waiting' && event.type !== 'note') this.write();
+    if (event.type !== 'waiting' && event.type !== 'note') void this.write();
   }
 
   fail(sync: string, code: string, message: string): void {
@@ -72,7 +72,7 @@ export class Manifest {
       Object.assign(record, { status: isRefused ? 'refused' : 'failed', error: { code, message } });
       if (!isRefused) this.#end(sync, record);
     }
-    this.write();
+    void this.write();
   }
 
   #end(name: string, record: SyncRecord): void {
@@ -81,9 +81,12 @@ export class Manifest {
     if (earlier) this.#content.earlier = Object.fromEntries(Object.entries(earlier).filter(([sync]) => sync !== name));
   }
 
-  /** Schedules a write; writes that wait for one another become one. */
-  write(): void {
-    if (this.#dirty) return;
+  /**
+   * Schedules a write; writes that wait for one another become one.
+   * @returns when what stands here now is written, or could not be: finish() says so
+   */
+  write(): Promise<void> {
+    if (this.#dirty) return this.#writing.catch(() => undefined);
     this.#dirty = true;
     const before = this.#writing.catch(() => undefined);
     this.#writing = before.then(() => {
@@ -91,12 +94,12 @@ export class Manifest {
       return this.#world.writeFileAtomic(this.#path, JSON.stringify(this.#content, null, 2) + '\n');
     });
     // The last one is settled in finish(), where a full disk becomes the command's error.
-    this.#writing.catch(() => undefined);
+    return this.#writing.catch(() => undefined);
   }
 
   async finish(): Promise<void> {
     this.#content.finishedAt = new Date(this.#world.now()).toISOString();
-    this.write();
+    void this.write();
     await this.#writing;
   }
 }

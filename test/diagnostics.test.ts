@@ -66,8 +66,50 @@ test('a connection is rendered with the environment, and judged then', () => {
     diagnostics: [],
     value: { leaseTtlMs: 60_000, mixpanel: { region: 'eu', retry: { initialMs: 2000, maxMs: 120_000, attempts: 3 } } },
   });
-  expect(render({}).diagnostics.map((d) => d.code)).toEqual(['env-var-unset']);
+  expect(render({}).diagnostics).toMatchObject([
+    { code: 'env-var-unset', span: { file: 'syncline.yml', start: { line: 5, col: 122 } } },
+  ]);
   expect(render({ N: '3', R: 'mars' }).diagnostics.map((d) => d.message)).toEqual(['`region` must be us or eu or in']);
+});
+
+test('a hostile name is refused once, by its place and for its own reason', () => {
+  const staging = (name: string): Files => files(entry('a'), PROJECT.replace('w.duckdb', `w.duckdb, staging: ${name}`));
+  const problem = 'cannot read the expression {{ x }}';
+  expect(found(staging('"{{ x }}"'))).toEqual([`5:62 expression-invalid: ${problem}`]);
+  expect(found(staging(`"{{ var('nope') }}"`))).toEqual(['5:62 var-unset: variable `nope` has no value']);
+  const here = 'env_var is allowed only under `targets:`, not in';
+  // Each of two places is told.
+  expect(
+    found(
+      files(
+        entry('a'),
+        PROJECT.replace('w.duckdb', `w.duckdb, staging: "{{ env_var('X') }}"`).replace(
+          'sandbox',
+          `sandbox, protected: "{{ env_var('Y') }}"`,
+        ),
+      ),
+    ),
+  ).toEqual([`5:62 env-var-here: ${here} warehouse.staging`, `5:116 env-var-here: ${here} protected`]);
+  expect(found(staging('"a\\nb"'))).toEqual(['5:62 control-character: staging contains a control character']);
+  const sync = (from: string, to: string): string[] => found(files(entry('a').replace(from, to)));
+  expect(sync('main.orders', `'main."{{ x }}"'`)).toEqual([`5:25 expression-invalid: ${problem}`]);
+  expect(sync('main.orders', String.raw`"main.\"a\nb\""`)).toEqual([
+    '5:25 control-character: relation contains a control character',
+  ]);
+  expect(sync('Bought', '"{{ x }}"')).toEqual([`6:12 expression-invalid: ${problem}`]);
+  expect(sync('Bought', String.raw`"a\nb"`)).toEqual(['6:12 control-character: event contains a control character']);
+  for (const [where, says] of [
+    ["a = '{{ x }}'", `expression-invalid: ${problem}`],
+    ['a = 1; drop table b', 'where-invalid: `where` contains a semicolon'],
+    ['a = 1 --', 'where-invalid: `where` contains a comment'],
+    ["a = 'b", "where-invalid: `where` has a ' without its end"],
+    ['a = "b', 'where-invalid: `where` has a " without its end'],
+    ['a = \\', 'where-invalid: `where` contains \\, which reads differently in each warehouse'],
+    ['a = ${x}', 'where-invalid: `where` contains $, which reads differently in each warehouse'],
+    ['a = 1) or (true', 'where-invalid: `where` closes a parenthesis that it did not open'],
+    ['a = \u0001', 'control-character: where contains a control character'],
+  ] as const)
+    expect(found(files(entry('a', `    where: ${JSON.stringify(where)}\n`)))).toEqual([`9:12 ${says}`]);
 });
 
 test.each(['', '[]', 'targets: 3', 'name: a\ntargets: { dev: 3 }', 'a: &a [*a]'])('never thrown: %s', (text) =>

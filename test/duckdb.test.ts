@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { lockTimeoutOf } from '../runtime/cli/context.ts';
 import { openDuckDB } from '../runtime/warehouses/duckdb.ts';
 import type { Query, Warehouse } from '../runtime/warehouses/warehouse.ts';
 import { realWorld } from '../runtime/world.ts';
@@ -69,4 +70,11 @@ test('a limit that a person chose is the only one', async () => {
     hint: expect.stringContaining('memory_limit: 1GB') as string,
   });
   expect(await connection.rows(query('select count(*) as n from long'))).toEqual([{ n: 0 }]);
+});
+
+test('a file in use is waited for 60 seconds, or as long as --lock-timeout says', () => {
+  expect(lockTimeoutOf({})).toBe(60_000);
+  expect(lockTimeoutOf({ lockTimeout: '0.3' })).toBe(300);
+  for (const lockTimeout of ['', 'soon', '-1', 'Infinity'])
+    expect(() => lockTimeoutOf({ lockTimeout })).toThrow('--lock-timeout must be a number of seconds.');
 });

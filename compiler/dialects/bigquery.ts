@@ -1,5 +1,5 @@
 import { partitioningOf } from './bigquery-partitions.ts';
-import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
+import type { Column, Dialect, LogicalType, Member, Skip, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
 import { jsonText } from './json.ts';
 
@@ -134,6 +134,19 @@ function asJson(column: Column): string {
   return column.type === 'nested' ? `to_json(${col(column)}, stringify_wide_numbers => true)` : parsed(col(column));
 }
 
+/** The names of the members of a column's object as rows, without nulls and what is skipped: from and where of a subquery. */
+function entries(column: Column, { names, prefixes }: Skip): string {
+  const json = asJson(column);
+  const kept = [
+    `json_type(${json}[syncline_entry.syncline_name]) <> 'null'`,
+    ...(names.length === 0 ? [] : [`syncline_entry.syncline_name not in (${names.map(text).join(', ')})`]),
+    ...prefixes.map((p) => `not starts_with(syncline_entry.syncline_name, ${text(p)})`),
+  ].join(' and ');
+  // A key with characters of a path is given in quotes (documentation: JSON_KEYS).
+  const name = `if(starts_with(k, '"'), json_value(safe.parse_json(k)), k)`;
+  return `(select ${name} as syncline_name from unnest(json_keys(${json}, 1)) as k) as syncline_entry where ${kept}`;
+}
+
 /** The pieces that are not null, one after the other. */
 const concatenated = (texts: readonly string[], between: string): Sql =>
   sql(texts.length === 0 ? "''" : `array_to_string([${texts.join(', ')}], '${between}')`);
@@ -235,19 +248,13 @@ export const bigquery: Dialect = {
   jsonString,
   notObject: (column) =>
     sql(`(${col(column)} is not null and coalesce(json_type(${asJson(column)}), 'none') not in ('object', 'null'))`),
-  flattened(column, { names, prefixes }) {
-    const json = asJson(column);
-    const skipped = [
-      ...(names.length === 0 ? [] : [`syncline_entry.syncline_name not in (${names.map(text).join(', ')})`]),
-      ...prefixes.map((p) => `not starts_with(syncline_entry.syncline_name, ${text(p)})`),
-    ];
-    const kept = [`json_type(${json}[syncline_entry.syncline_name]) <> 'null'`, ...skipped].join(' and ');
-    // A key with characters of a path is given in quotes (documentation: JSON_KEYS).
-    const name = `if(starts_with(k, '"'), json_value(safe.parse_json(k)), k)`;
+  flattened(column, skip) {
+    const value = `${asJson(column)}[syncline_entry.syncline_name]`;
     return sql(
-      `coalesce(array_to_string(array(select ',' || to_json_string(syncline_entry.syncline_name) || ':' || to_json_string(${json}[syncline_entry.syncline_name]) from (select ${name} as syncline_name from unnest(json_keys(${json}, 1)) as k) as syncline_entry where ${kept} order by syncline_entry.syncline_name), ''), '')`,
+      `coalesce(array_to_string(array(select ',' || to_json_string(syncline_entry.syncline_name) || ':' || to_json_string(${value}) from ${entries(column, skip)} order by syncline_entry.syncline_name), ''), '')`,
     );
   },
+  members: (column, skip) => sql(`(select count(*) from ${entries(column, skip)})`),
   listed: (texts) => concatenated(texts, ','),
   csvField(column) {
     const value = column.type === 'json' && column.sentAs !== 'string' ? jsonValue(column) : plainText(column);

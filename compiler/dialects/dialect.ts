@@ -56,6 +56,12 @@ export type Json =
   | { readonly optional: readonly { readonly name: string; readonly value: Sql }[] }
   | { readonly list: readonly Sql[] };
 
+/** Members of a JSON object that are left out: those of these names, and those that begin so. */
+export interface Skip {
+  readonly names: readonly string[];
+  readonly prefixes: readonly string[];
+}
+
 /** Whom a grant names, as the SQL of rights says it. */
 export interface Grantee {
   readonly to: Sql;
@@ -167,7 +173,9 @@ export interface Dialect {
    * The members of a column's JSON object, each with a comma before it, without nulls and without what `skip` names;
    * empty when there are none.
    */
-  flattened(column: Column, skip: { readonly names: readonly string[]; readonly prefixes: readonly string[] }): Sql;
+  flattened(column: Column, skip: Skip): Sql;
+  /** How many names the members have that `flattened` gives. */
+  members(column: Column, skip: Skip): Sql;
   /** The texts that are not null, joined by commas; empty when all are. */
   listed(texts: readonly Sql[]): Sql;
   /** A field of a CSV file (RFC 4180): typed values as Mixpanel reads them, null as nothing. */

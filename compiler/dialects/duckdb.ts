@@ -1,4 +1,4 @@
-import type { Column, Dialect, LogicalType, Sql } from './dialect.ts';
+import type { Column, Dialect, LogicalType, Skip, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
 import { jsonText } from './json.ts';
 
@@ -141,6 +141,19 @@ function jsonValue(column: Column): Sql {
   }
 }
 
+/** The members of a column's object as a list of keys and values, without nulls and what is skipped; null for no object. */
+function entries(column: Column, { names, prefixes }: Skip): string {
+  const json = asJson(column);
+  const kept = [
+    'e.value is not null',
+    `cast(e.value as varchar) <> 'null'`,
+    ...(names.length === 0 ? [] : [`e.key not in (${names.map(text).join(', ')})`]),
+    ...prefixes.map((p) => `not starts_with(e.key, ${text(p)})`),
+  ].join(' and ');
+  const object = `case when json_type(${json}) = 'OBJECT' then ${json} end`;
+  return `list_filter(map_entries(cast(${object} as map(varchar, json))), lambda e: ${kept})`;
+}
+
 const sizeOf = (value: Sql): Sql => sql(`strlen(${value})`);
 
 /** DuckDB, the embedded default (documentation: duckdb.org/docs/stable). */
@@ -209,18 +222,11 @@ export const duckdb: Dialect = {
   jsonString: (value) => sql(`cast(to_json(${value}) as varchar)`),
   notObject: (column) =>
     sql(`(${col(column)} is not null and coalesce(json_type(${asJson(column)}), 'NONE') not in ('OBJECT', 'NULL'))`),
-  flattened(column, { names, prefixes }) {
-    const json = asJson(column);
-    const skipped = [
-      ...(names.length === 0 ? [] : [`e.key not in (${names.map(text).join(', ')})`]),
-      ...prefixes.map((p) => `not starts_with(e.key, ${text(p)})`),
-    ];
-    const kept = ['e.value is not null', `cast(e.value as varchar) <> 'null'`, ...skipped].join(' and ');
-    const entries = `map_entries(cast(case when json_type(${json}) = 'OBJECT' then ${json} end as map(varchar, json)))`;
-    return sql(
-      `coalesce(list_aggregate(list_transform(list_filter(${entries}, lambda e: ${kept}), lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '')`,
-    );
-  },
+  flattened: (column, skip) =>
+    sql(
+      `coalesce(list_aggregate(list_transform(${entries(column, skip)}, lambda e: ',' || to_json(e.key) || ':' || e.value), 'string_agg', ''), '')`,
+    ),
+  members: (column, skip) => sql(`coalesce(list_unique(list_transform(${entries(column, skip)}, lambda e: e.key)), 0)`),
   listed: (texts) => sql(`concat_ws(',', ${texts.join(', ')})`),
   csvField(column) {
     const value = column.type === 'json' && column.sentAs !== 'string' ? jsonValue(column) : plainText(column);

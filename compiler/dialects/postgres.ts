@@ -1,4 +1,4 @@
-import type { Column, Dialect, LogicalType, Member, Sql } from './dialect.ts';
+import type { Column, Dialect, LogicalType, Member, Skip, Sql } from './dialect.ts';
 import { sql } from './dialect.ts';
 import { jsonText } from './json.ts';
 
@@ -146,6 +146,17 @@ function isReadable(column: Column): string {
   return `${unpaired} !~* (chr(1) || 'u(0000|d[89a-f])')`;
 }
 
+/** The members of a column's object as rows `e`, without nulls and what is skipped: from and where of a subquery. */
+function entries(column: Column, { names, prefixes }: Skip): string {
+  const json = asJson(column);
+  const kept = [
+    `json_typeof(e.value) <> 'null'`,
+    ...(names.length === 0 ? [] : [`e.key not in (${names.map(text).join(', ')})`]),
+    ...prefixes.map((p) => `left(e.key, ${p.length}) <> ${text(p)}`),
+  ].join(' and ');
+  return `json_each(case when json_typeof(${json}) = 'object' and ${isReadable(column)} then ${json} end) with ordinality as e(key, value, place) where ${kept}`;
+}
+
 /** An array has no limit of members, a function's arguments have (documentation: Limits). */
 const concatenated = (texts: readonly string[], between: string): Sql =>
   sql(texts.length === 0 ? "''" : `array_to_string(array[${texts.join(', ')}], '${between}')`);
@@ -257,17 +268,11 @@ export const postgres: Dialect = {
     sql(
       `(${col(column)} is not null and (coalesce(json_typeof(${asJson(column)}), 'null') not in ('object', 'null') or not ${isReadable(column)}))`,
     ),
-  flattened(column, { names, prefixes }) {
-    const json = asJson(column);
-    const skipped = [
-      ...(names.length === 0 ? [] : [`e.key not in (${names.map(text).join(', ')})`]),
-      ...prefixes.map((p) => `left(e.key, ${p.length}) <> ${text(p)}`),
-    ];
-    const kept = [`json_typeof(e.value) <> 'null'`, ...skipped].join(' and ');
-    return sql(
-      `coalesce((select string_agg(',' || cast(to_json(e.key) as text) || ':' || replace(cast(e.value as text), chr(10), ' '), '' order by e.place) from json_each(case when json_typeof(${json}) = 'object' and ${isReadable(column)} then ${json} end) with ordinality as e(key, value, place) where ${kept}), '')`,
-    );
-  },
+  flattened: (column, skip) =>
+    sql(
+      `coalesce((select string_agg(',' || cast(to_json(e.key) as text) || ':' || replace(cast(e.value as text), chr(10), ' '), '' order by e.place) from ${entries(column, skip)}), '')`,
+    ),
+  members: (column, skip) => sql(`(select count(distinct e.key) from ${entries(column, skip)})`),
   listed: (texts) => concatenated(texts, ','),
   csvField(column) {
     const value = column.type === 'json' && column.sentAs !== 'string' ? jsonValue(column) : plainText(column);

@@ -286,6 +286,7 @@ export const redshift: Dialect = {
   jsonString,
   notObject: refusedBefore,
   flattened: refusedBefore,
+  members: refusedBefore,
   listed: (texts) =>
     sql(
       listOf(texts.map((t) => optional(',', t)))

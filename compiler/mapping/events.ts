@@ -28,6 +28,10 @@ const BANNED = [
 ];
 /** One event must stay below 1 MB uncompressed (documentation: Import Events). */
 const MAX_EVENT_BYTES = 1_000_000;
+/** An event must have fewer than 255 properties (documentation: Import Events); its own are counted too. */
+const MAX_PROPERTIES = 254;
+/** time, distinct_id, $insert_id, ip, syncline_sync and syncline_warehouse, which every event has. */
+const OWN_PROPERTIES = 6;
 
 export interface EventSpace {
   readonly idSpace: Sql;
@@ -100,12 +104,11 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
 
   const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
   const columns = source.properties.map((p) => p.name);
-  const flattened =
-    json &&
-    dialect.flattened(json, {
-      names: [...RESERVED_EVENT, ...columns],
-      prefixes: [...RESERVED_PREFIXES, 'syncline_'],
-    });
+  const kept = {
+    names: [...RESERVED_EVENT, ...columns],
+    prefixes: [...RESERVED_PREFIXES, 'syncline_'],
+  };
+  const flattened = json && dialect.flattened(json, kept);
   const whole = json && dialect.flattened(json, { names: columns, prefixes: [] });
   const vanished = [
     ...(sync.onDelete === 'ignore' ? [] : [`syncline_change.syncline_row_change = 'delete'`]),
@@ -137,7 +140,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     },
     leftovers: sql('j.shown = 1'),
     billable: true,
-    ...rules(dialect, sync, source),
+    ...rules(dialect, sync, source, json && dialect.members(json, kept)),
     tallies: [
       ...inexactNumbers(
         source.properties.map((p) => p.column),
@@ -161,13 +164,19 @@ function rules(
   dialect: Dialect,
   sync: ResolvedSync,
   source: Source,
+  members: Sql | null,
 ): Pick<Mapping, 'rules' | 'clockReasons' | 'marks'> {
   const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
+  // A narrow table without JSON cannot have too many, so nothing is counted there.
+  const mayBeTooMany = members !== null || source.properties.length + OWN_PROPERTIES + 2 > MAX_PROPERTIES;
   const marks = [
     ...(sync.insertTime === null
       ? []
       : [{ name: 'insert_time_missing', sql: flag(`syncline_image.${dialect.ident(sync.insertTime)} is null`) }]),
     ...(json ? [{ name: 'json_not_object', sql: flag(dialect.notObject(json)) }] : []),
+    ...(mayBeTooMany
+      ? [{ name: 'too_many', sql: flag(`${propertyCount(dialect, sync, source, members)} > ${MAX_PROPERTIES}`) }]
+      : []),
   ];
   const banned = BANNED.map((v) => dialect.text(v)).join(', ');
   const list: [string, string][] = [
@@ -183,11 +192,28 @@ function rules(
   ];
   if (sync.insertTime !== null) list.unshift(['r.insert_time_missing = 1', 'insert-time-missing']);
   if (json) list.push(['r.json_not_object = 1', 'json-not-object']);
+  if (mayBeTooMany) list.push(['r.too_many = 1', 'too-many-properties']);
   // Only JSON from outside and nested floats can make a payload that is no JSON.
   if (json || source.properties.some((p) => mayBreak(p.column)))
     list.push([`not ${dialect.jsonValid(sql('r.payload'))}`, 'payload-not-json']);
   return { rules: rulesOf(dialect, list), clockReasons: dialect.text('time-in-future'), marks };
 }
+
+/** How many properties a row's event has: what is NULL or left out is none. */
+function propertyCount(dialect: Dialect, sync: ResolvedSync, source: Source, members: Sql | null): string {
+  const values = [
+    'syncline_user_id',
+    ...(sync.deviceId === null ? [] : ['syncline_device_id']),
+    ...source.properties.map(({ column }) =>
+      isSentWheneverThere(column) ? dialect.ident(column.name) : dialect.jsonValue(column),
+    ),
+  ].map((value) => `case when ${value} is null then 0 else 1 end`);
+  return [String(OWN_PROPERTIES), ...values, ...(members === null ? [] : [members])].join(' + ');
+}
+
+/** True for a column of which only NULL is left out. */
+const isSentWheneverThere = ({ type, sentAs }: Column): boolean =>
+  sentAs !== 'json' && ['text', 'integer', 'boolean'].includes(type);
 
 const flag = (condition: string): Sql => sql(`case when ${condition} then 1 else 0 end`);
 

@@ -23,17 +23,21 @@ export interface Expanded {
   readonly rendered: ReadonlySet<string>;
   /** JSON pointers of the texts that hold one still. */
   readonly open: ReadonlySet<string>;
+  /** JSON pointers of the texts that hold an `env_var` which was left for later. */
+  readonly kept: ReadonlySet<string>;
 }
 
 /** Replaces `{{ var('x') }}` and `{{ env_var('X', 'default') }}` in every text of a value, once. */
 export function expand(value: unknown, scope: Scope, into: Diagnostic[]): Expanded {
   const rendered = new Set<string>();
   const open = new Set<string>();
+  const kept = new Set<string>();
   const walk = (at: unknown, path: Path): unknown => {
     if (typeof at === 'string') {
       if (!at.includes('{{')) return at;
       const result = expandText(at, path, scope, into);
       (result.open ? open : rendered).add(pointer(path));
+      if (result.kept) kept.add(pointer(path));
       return result.text;
     }
     if (Array.isArray(at)) return at.map((v: unknown, i) => walk(v, [...path, i]));
@@ -41,18 +45,25 @@ export function expand(value: unknown, scope: Scope, into: Diagnostic[]): Expand
       return Object.fromEntries(Object.entries(at).map(([k, v]) => [k, walk(v, [...path, k])]));
     return at;
   };
-  return { value: walk(value, []), rendered, open };
+  return { value: walk(value, []), rendered, open, kept };
 }
 
 /** As Ajv writes paths. */
 const pointer = (path: Path): string =>
   path.map((p) => '/' + String(p).replaceAll('~', '~0').replaceAll('/', '~1')).join('');
 
-function expandText(text: string, path: Path, scope: Scope, into: Diagnostic[]): { text: string; open: boolean } {
+function expandText(
+  text: string,
+  path: Path,
+  scope: Scope,
+  into: Diagnostic[],
+): { text: string; open: boolean; kept: boolean } {
   let open = false;
+  let kept = false;
   const leave = (whole: string, problem?: Diagnostic): string => {
     open = true;
     if (problem) into.push(problem);
+    else kept = true;
     return whole;
   };
   const result = text.replace(EXPRESSION, (whole, inner: string) => {
@@ -67,7 +78,7 @@ function expandText(text: string, path: Path, scope: Scope, into: Diagnostic[]):
     const key = path.join('.');
     return own(scope.env, name) ?? fallback ?? leave(whole, diagnostic('env-var-unset', { name, key }, span));
   });
-  return { text: result, open };
+  return { text: result, open, kept };
 }
 
 const own = (values: Env, name: string): string | undefined => (Object.hasOwn(values, name) ? values[name] : undefined);

@@ -241,14 +241,13 @@ function expandTarget(
   into: Diagnostic[],
 ): Expanded {
   const result = expand(target, { vars, env: 'keep', locate }, into);
-  for (const pointer of result.open) {
+  for (const pointer of result.kept) {
     const path = pointer.slice(1).split('/');
     const inside = path.slice(1).join('.');
     if (
       /^(vars\..*|protected|warehouse\.(type|staging|grantee|grant_scope|creator|statement_timeout)|mixpanel\.id_management)$/.test(
         inside,
-      ) &&
-      into.every((d) => d.code !== 'env-var-here')
+      )
     )
       into.push(diagnostic('env-var-here', { key: inside }, locate(path)));
   }

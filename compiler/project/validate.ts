@@ -40,7 +40,7 @@ function validatorsOnce(): Readonly<Record<keyof Shapes, ValidateFunction>> {
  */
 export function validate<K extends keyof Shapes>(
   shape: K,
-  input: Expanded,
+  input: Omit<Expanded, 'kept'>,
   locate: Locate,
   into: Diagnostic[],
 ): Shapes[K] | undefined {
@@ -62,7 +62,7 @@ export function validate<K extends keyof Shapes>(
 }
 
 /** Turns rendered texts into the number or boolean that is wanted there. */
-function convert(errors: readonly ErrorObject[], input: Expanded): boolean {
+function convert(errors: readonly ErrorObject[], input: Omit<Expanded, 'kept'>): boolean {
   let changed = false;
   for (const { keyword, instancePath, params, data } of errors) {
     if (keyword !== 'type' || typeof data !== 'string' || !input.rendered.has(instancePath)) continue;

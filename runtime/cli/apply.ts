@@ -96,7 +96,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
         allowed: [...(options.allow ?? [])],
       });
       const follower = await follow(options.quiet === true);
-      manifest.write();
+      await manifest.write();
       let proof: Promise<void> | undefined;
       const queue = [...chosen];
       const one = (sync: SyncPlan | DirectPlan): Promise<void> => {

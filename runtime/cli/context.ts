@@ -155,6 +155,13 @@ async function readProfiles(dir: string, { target }: ResolvedProject): Promise<P
   return { missing: folders };
 }
 
+/** How long to wait while another process holds a database file, milliseconds. */
+export function lockTimeoutOf({ lockTimeout = '60' }: Pick<CommonOptions, 'lockTimeout'>): number {
+  const seconds = lockTimeout.trim() === '' ? NaN : Number(lockTimeout);
+  if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
+  return seconds * 1000;
+}
+
 /** Opens the target's warehouse. */
 export async function openWarehouse(
   dir: string,
@@ -163,15 +170,13 @@ export async function openWarehouse(
 ): Promise<Warehouse> {
   // Who only reads the warehouse needs no credentials of Mixpanel.
   const target = { ...project.target, mixpanel: 'sandbox' as const };
-  const given = options.lockTimeout ?? '60';
-  const seconds = given.trim() === '' ? NaN : Number(given);
-  if (!Number.isFinite(seconds) || seconds < 0) throw new FoundBefore('--lock-timeout must be a number of seconds.');
+  const lockTimeoutMs = lockTimeoutOf(options);
   const { openWarehouse: open } = await import('../warehouses/open.ts');
   const profiles = await readProfiles(dir, project);
   return open(realWorld, connection({ ...project, target }, profiles).warehouse, {
     dir,
     readOnly: options.readOnly,
-    lockTimeoutMs: seconds * 1000,
+    lockTimeoutMs,
     onWait: (message) => err(message),
   });
 }

@@ -47,7 +47,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const output = (c: Command): Command =>
     c.addOption(new Option('--output <form>', 'how stdout looks').choices(['text', 'json']).default('text'));
   const connecting = (c: Command): Command =>
-    c.option('--lock-timeout <seconds>', 'how long to wait for a database file in use', '60');
+    c.option('--lock-timeout <seconds>', 'how long to wait for a database file in use (60)');
 
   command(
     'init',

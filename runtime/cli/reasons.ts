@@ -10,6 +10,8 @@ export const REASONS: Readonly<Record<string, string>> = {
   'insert-time-missing': 'its insert time is NULL, so no run can tell when it came',
   'json-not-object': 'its `json_properties` column holds no JSON object',
   'payload-not-json': 'a value of it makes no valid JSON: text that is none, or NaN in a list',
+  'too-many-properties':
+    'its event would have 255 properties or more, those of its JSON and the 6 to 8 of every event included',
   'too-large': 'it has more bytes than Mixpanel takes for one record (1 MB)',
 };
 

@@ -98,7 +98,13 @@ async function noPython(): Promise<string | undefined> {
   try {
     await run('python3', ['-m', 'venv', '--clear', VENV]);
     const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '8', '--timeout', '30'];
-    await run(path.join(VENV, 'bin/python'), [...pip, ...PACKAGES]);
+    for (const attempt of [1, 2, 3])
+      try {
+        await run(path.join(VENV, 'bin/python'), [...pip, ...PACKAGES]);
+        break;
+      } catch (error) {
+        if (attempt === 3) throw error;
+      }
     await writeFile(ready, '');
     return undefined;
   } catch (error) {

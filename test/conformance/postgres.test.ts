@@ -223,6 +223,12 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await flat('{"b":1.50,"a":{"x":\n[1]},"time":1,"$os":2,"n":null,"q\\"":"v"}')).toBe(
       ',"b":1.50,"a":{"x": [1]},"q\\"":"v"',
     );
+    const count = (given: string) =>
+      value(
+        `select ${postgres.members(json, { names: ['time'], prefixes: ['$'] })} as v from (select cast(${postgres.text(given)} as json) as c) as t`,
+      );
+    expect(await count('{"b":1,"b":2,"a":{"x":1},"time":1,"$os":2,"n":null}')).toBe(2);
+    for (const none of ['{}', '[1]', '{"a\\u0000":1}']) expect([none, await count(none)]).toEqual([none, 0]);
     expect(await flat('{}')).toBe('');
     expect(await flat('[1]')).toBe('');
     expect(await flat('{"a\\u0000":1}')).toBe('');

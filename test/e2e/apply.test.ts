@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Ran } from './cli.ts';
 import { cli, duck, project, told } from './cli.ts';
 
 const YML = `name: shop
@@ -230,7 +231,7 @@ describe('bad input', () => {
       'syncs/shop.yml': sync(),
     });
     const unset = await cli(dir, 'lock');
-    expect([unset.code, unset.err.includes('SYNCLINE_NOT_SET is not set')]).toEqual([2, true]);
+    told(unset, 2, 'syncline.yml:5:38: error[env-var-unset]: environment variable SYNCLINE_NOT_SET is not set');
     const other = await project({ 'syncline.yml': YML, 'syncs/shop.yml': sync() });
     expect((await cli(other, 'lock')).code).toBe(1);
     const broken = await project({
@@ -307,5 +308,53 @@ describe('bad input', () => {
     expect((JSON.parse(String(row?.['properties'])) as Record<string, unknown>)[property]).toBe(
       'a\'b"c\\d;--${x}{{ y }}🎉\n',
     );
+  });
+
+  test('hostile names of schema, table, staging, event and a condition are quoted, and braces are what var says', async () => {
+    const evil = `x"; drop table victim; --'o\\\${x}{% y %}{# z #}🎉`;
+    const braces = '{{ x }}';
+    const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+    const yaml = (text: string): string => JSON.stringify(text);
+    const dir = await project({
+      'syncline.yml': YML.replace('duckdb }', `duckdb, staging: ${yaml(`${evil}g`)} }`),
+      'syncs/shop.yml': `syncs:
+  - name: evil
+    kind: events
+    mode: mirror
+    source: { relation: ${yaml(`${quoted(`${evil}s`)}.${quoted(`${evil}{{ var('braces') }}`)}`)} }
+    event: ${yaml(`${evil}{{ var('braces') }}`)}
+    where: ${yaml(`note <>\n'a;--"\\\${x}{% y %}' and "{# z #}" = 1`)}
+    time: t
+    key: id
+`,
+    });
+    const source = `${quoted(`${evil}s`)}.${quoted(`${evil}${braces}`)}`;
+    await duck(
+      warehouse(dir),
+      'create table victim as select 1 as id',
+      `create schema ${quoted(`${evil}s`)}`,
+      `create table ${source} (id integer, t timestamp, note varchar, "{# z #}" integer)`,
+      `insert into ${source} values (1, '2024-01-01', 'kept', 1), (2, '2024-01-01', 'a;--"\\\${x}{% y %}', 1), (3, '2024-01-01', 'kept', 2)`,
+    );
+    const run = (...args: string[]): Promise<Ran> => cli(dir, ...args, '--vars', `{ braces: ${yaml(braces)} }`);
+    for (const command of ['lock', 'compile', 'plan', 'apply', 'status']) told(await run(command), 0);
+    const events = `select event, properties ->> 'id' as id, properties ->> 'note' as note from events`;
+    expect(await duck(path.join(dir, 'sandbox.duckdb'), events)).toEqual([
+      { event: `${evil}${braces}`, id: '1', note: 'kept' },
+    ]);
+    const tables = await duck(
+      warehouse(dir),
+      `select schema_name as s, table_name as t from duckdb_tables() where table_name not like 'evil\\_\\_%' escape '\\' order by 1`,
+    );
+    expect(tables).toEqual([
+      { s: 'main', t: 'victim' },
+      { s: `${evil}g`, t: 'runs' },
+      { s: `${evil}s`, t: `${evil}${braces}` },
+    ]);
+    const state = await duck(warehouse(dir), `select phase from ${quoted(`${evil}g`)}.evil__state`);
+    expect(state).toEqual([{ phase: 'idle' }]);
+    await duck(warehouse(dir), `update ${source} set t = '2024-01-02' where id = 1`);
+    told(await run('apply'), 0, '1 insert, 0 updates, 1 delete');
+    told(await run('destroy', 'evil', '-y'), 0);
   });
 });

@@ -1,7 +1,87 @@
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, cliIn, duck, ORDINARY, project, sent, shop, smallFiles, SYNC, told, YML } from './cli.ts';
+
+/** Tells a process's manifests in order, and kills it right before or after the one that a test says. */
+const MANIFESTS = `import fs from 'node:fs';
+import promises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+const { rename } = promises;
+const [which, when] = (process.env.KILLED ?? '').split(' ');
+let n = 0;
+promises.rename = async (from, to) => {
+  if (!to.endsWith('manifest.json')) return rename(from, to);
+  const dies = ++n === Number(which);
+  if (dies && when === 'before') process.kill(process.pid, 'SIGKILL');
+  fs.appendFileSync('manifests', JSON.stringify(fs.readFileSync(from, 'utf8')) + '\\n');
+  await rename(from, to);
+  if (dies) process.kill(process.pid, 'SIGKILL');
+};
+syncBuiltinESMExports();
+`;
+
+test.concurrent(
+  'the manifest: whole before the first statement, then step by step, and whole after any kill',
+  async () => {
+    const dir = await shop();
+    await writeFile(path.join(dir, 'manifests.mjs'), MANIFESTS);
+    const file = path.join(dir, 'target/syncline/dev/manifest.json');
+    type Written = { finishedAt: string | null; syncs: { purchases: { status: string; steps: string[] } } };
+    const read = (text: string) => {
+      const { finishedAt, syncs } = JSON.parse(text) as Written;
+      return { ...syncs.purchases, finished: finishedAt !== null };
+    };
+    const applied = async (killed = '') => {
+      await rm(path.join(dir, 'manifests'), { force: true });
+      const env = { NODE_OPTIONS: `--import ${path.join(dir, 'manifests.mjs')}`, KILLED: killed };
+      const ran = await cliIn({ cwd: dir, env }, 'apply');
+      const lines = await readFile(path.join(dir, 'manifests'), 'utf8').catch(() => '');
+      return {
+        ran,
+        seen: lines
+          .split('\n')
+          .filter(Boolean)
+          .map((line) => read(JSON.parse(line) as string)),
+      };
+    };
+    // Nothing is begun before it is on record.
+    expect((await applied('1 before')).seen).toEqual([]);
+    const made = await duck(path.join(dir, 'warehouse.duckdb'), `select count(*)::int as n from duckdb_tables()`);
+    expect(made).toEqual([{ n: 1 }]);
+    let before: string[] = [];
+    for (const [nth, when] of [
+      [1, 'after'],
+      [2, 'before'],
+      [2, 'after'],
+      [3, 'before'],
+      [4, 'after'],
+    ] as const) {
+      const { ran, seen } = await applied(`${nth} ${when}`);
+      expect([ran.code, seen.length]).toEqual([1, when === 'before' ? nth - 1 : nth]);
+      // What stands there is the last one that was renamed.
+      expect(read(await readFile(file, 'utf8'))).toEqual(seen.at(-1));
+      expect(seen[0]).toEqual({ status: 'pending', runs: [], steps: [], finished: false });
+      told(await cli(dir, 'status'), 0);
+    }
+    const { ran, seen } = await applied();
+    told(ran, 0);
+    for (const { steps, finished, status } of seen.slice(0, -1)) {
+      expect(steps.slice(0, before.length)).toEqual(before);
+      expect([finished, status]).toEqual([
+        false,
+        steps.length === 0 ? 'pending' : expect.stringMatching(/running|done/),
+      ]);
+      before = steps;
+    }
+    expect(seen.length).toBeGreaterThan(5);
+    expect(seen.at(-1)).toMatchObject({ status: 'done', finished: true });
+    expect(seen.at(-1)!.steps.slice(0, before.length)).toEqual(before);
+    const left = await readdir(path.dirname(file));
+    expect(left.filter((name) => !name.endsWith('.tmp'))).toEqual(['manifest.json']);
+    expect(await sent(dir)).toBe(3);
+  },
+);
 
 test.concurrent('a manifest that cannot be written: exit 1, and what was sent stays on record', async () => {
   const dir = await shop();

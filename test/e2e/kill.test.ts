@@ -1,3 +1,5 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import type { Sandbox } from '../../runtime/sandbox/server.ts';
@@ -193,3 +195,60 @@ test('two applies at once: the second waits for the file, and nothing is sent tw
   const raw = await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events_raw');
   expect(raw).toEqual([{ n: 20000 }]);
 });
+
+/** Which processes hold a lock of a file (Linux, proc(5)). */
+const holders = (inode: number): number[] =>
+  readFileSync('/proc/locks', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(`:${inode} `) && !line.includes('->'))
+    .map((line) => Number(line.split(/\s+/)[4]));
+
+test.runIf(existsSync('/proc/locks'))(
+  'the file is not held before it is needed, and then without a gap, over a run that is finished and the ones after it',
+  async () => {
+    const local = await openSandbox({ path: ':memory:' });
+    const served = await serveSandbox(local, { port: 0 });
+    try {
+      const sync = (name: string): string =>
+        `  - { name: ${name}, kind: events, mode: mirror, source: { relation: orders }, event: E, time: t, key: id }\n`;
+      const dir = await project({
+        'syncline.yml': `name: shop\ndefault_target: dev\ntargets:\n  dev:\n    warehouse: { type: duckdb, path: warehouse.duckdb }\n    lease: { ttl: 2s }\n    mixpanel: { host: "http://127.0.0.1:${served.port}", project_id: 1, service_account: { username: a, secret: b }, request_timeout: 1s }\n`,
+        'syncs/shop.yml': `syncs:\n${sync('one')}${sync('two')}`,
+      });
+      const file = path.join(dir, 'warehouse.duckdb');
+      await duck(file, `create table orders as select i as id, timestamp '2024-01-01' as t from range(40000) as r(i)`);
+      for (const command of ['lock', 'compile']) expect((await cli(dir, command)).code).toBe(0);
+      const { ino } = statSync(file);
+      /** Whether each look at the lock found it held, equal ones in a row told once. */
+      const watched = async (...args: string[]): Promise<{ code: number | null; err: string; held: boolean[] }> => {
+        const held: boolean[] = [];
+        const { child, ended, err } = start(dir, ...args);
+        const watch = { over: false };
+        void ended.then(() => (watch.over = true));
+        while (!watch.over) {
+          const isHeld = holders(ino).includes(child.pid!);
+          if (held.at(-1) !== isHeld) held.push(isHeld);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        return { code: await ended, err: err(), held };
+      };
+      await appendFile(path.join(dir, 'compiled/dev/plan.json'), ' ');
+      expect(await watched('apply')).toMatchObject({ code: 1, held: [false] });
+      expect((await cli(dir, 'compile')).code).toBe(0);
+      // A run that its process left while it sent.
+      const { child, ended } = start(dir, 'apply', '--quiet', '-s', 'one');
+      while (Number((await local.query('select count(*)::int as n from events_raw'))[0]?.['n']) === 0)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      child.kill('SIGKILL');
+      await ended;
+      const applied = await watched('apply', '--threads', '1');
+      expect(applied.err).toContain('one: finishing interrupted run');
+      expect(applied.err).toMatch(/one: .*nothing changed[^]*two: run 1 done: 40,000 inserts/);
+      expect([applied.code, applied.held.slice(0, 3)]).toEqual([0, [false, true, false]]);
+      expect(applied.held).toHaveLength(3);
+    } finally {
+      await served.close();
+      await local.close();
+    }
+  },
+);

@@ -154,7 +154,7 @@ onEngines((engine) => {
 
   test.each(shapes)('%s: a process that dies before or after any step of the initial load', async (shape) => {
     const load = async (crash?: Parameters<typeof apply>[1]): Promise<number> => {
-      const story = await Story.open(engine, shape, false, random(1));
+      const story = await Story.open(engine, shape, 'narrow', random(1));
       try {
         for (const sql of FIRST[shape]) await story.outside.run(sql);
         return await apply(story, crash);
@@ -168,7 +168,7 @@ onEngines((engine) => {
   });
 
   test.each(shapes)('%s: a process that dies before or after any step of a run with changes', async (shape) => {
-    const story = await Story.open(engine, shape, false, random(1));
+    const story = await Story.open(engine, shape, 'narrow', random(1));
     try {
       for (const sql of FIRST[shape]) await story.outside.run(sql);
       await apply(story);

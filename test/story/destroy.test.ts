@@ -27,7 +27,7 @@ const leftOf = (story: Story): string[] =>
     .filter((image) => story.shape === 'users-delete' || !image.endsWith(',[]]'));
 
 async function open(shape: keyof typeof TABLES): Promise<Story> {
-  const story = await Story.open(duckdb, shape, false, random(1));
+  const story = await Story.open(duckdb, shape, 'narrow', random(1));
   await story.outside.run(TABLES[shape]);
   return story;
 }
@@ -89,7 +89,7 @@ test.each([
   ['lookup', PEOPLE, 'Mixpanel takes no empty lookup table: delete it in the settings of its project'],
   ['ignored', TABLES.keyed, 'it says `on_delete: ignore`, so nothing of it is ever taken back'],
 ] as const)('%s: what cannot be taken back says why, and nothing is changed', async (shape, rows, why) => {
-  const story = await Story.open(duckdb, shape, false, random(1));
+  const story = await Story.open(duckdb, shape, 'narrow', random(1));
   try {
     await story.outside.run(rows);
     expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
@@ -112,7 +112,7 @@ test('a state of a newer syncline is neither destroyed nor renamed', async () =>
     const newer = 'state-newer: The state of s was written by a newer syncline (layout 99). Upgrade syncline.';
     expect(await story.apply({ destroys: true })).toEqual([newer]);
     const yml = `${ymlOf('keyed', true).replace('name: s\n', 'name: r\n')}    renamed_from: s\n`;
-    const renamed = await compiled(duckdb, yml, columnsOf('keyed', false), { records: 2, bytes: 600 });
+    const renamed = await compiled(duckdb, yml, columnsOf('keyed', 'narrow'), { records: 2, bytes: 600 });
     await expect(story.preview(renamed)).rejects.toThrow(newer.slice(newer.indexOf('The')));
     expect(await story.apply({ plan: renamed, mayCreate: true })).toEqual([newer]);
     expect([story.server.records, await tablesOf(story), await story.rows('select * from mixpanel.s__state')]).toEqual(

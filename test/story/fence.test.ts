@@ -9,7 +9,7 @@ const plain = (sql: string): Query => ({ sql, binds: [], label: 'test' });
 
 onEngines((engine) => {
   test('what a holder writes into an interrupted run changes nothing under another holder or version', async () => {
-    const story = await Story.open(engine, 'keyed', false, random(1));
+    const story = await Story.open(engine, 'keyed', 'narrow', random(1));
     const { server, scheduler, outside } = story;
     const row = (id: number, user: string): string => `(${id}, '2023-05-01 10:00:00', '${user}', 'Buy', 'x', 1.50)`;
     await outside.run(`insert into src values ${row(1, 'alice')}, ${row(2, 'alice')}`);
@@ -24,7 +24,7 @@ onEngines((engine) => {
     expect(await story.apply()).toEqual([]);
     await outside.run("update mixpanel.s__outbox_3 set outcome = 'maybe' where change = 'delete'");
 
-    const plan = await planOf(engine, 'keyed', false, 'first');
+    const plan = await planOf(engine, 'keyed', 'narrow', 'first');
     const { state, deliver, commit, capture } = plan.syncs[0]!;
     const [now] = await story.rows('select version, holder, phase, run from mixpanel.s__state');
     expect(now).toMatchObject({ phase: 'sending', run: 3n });

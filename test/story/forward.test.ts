@@ -19,7 +19,7 @@ onEngines((engine: Engine) => {
 
   /** Rows that differ in `n` alone are sent; then something happens, and `n` is left out from there on. */
   async function forwarded(rows: readonly string[], ...then: readonly string[]): Promise<void> {
-    story = await Story.open(engine, 'unkeyed', false, random(1));
+    story = await Story.open(engine, 'unkeyed', 'narrow', random(1));
     for (const n of rows) await change(row(n));
     await apply('');
     for (const sql of then) await change(sql);
@@ -29,7 +29,7 @@ onEngines((engine: Engine) => {
   /** @param excluded the column that is left out, if any. @returns how many events a report shows */
   async function apply(excluded: string, decision?: 'forward' | 'resend'): Promise<number> {
     const yml = `${ymlOf('unkeyed', true)}    properties: { exclude: [${excluded}] }\n    guard: { max_deletes: 100%, on_empty_source: allow }\n`;
-    const plan = await compiled(engine, yml, columnsOf('unkeyed', false), { records: 2, bytes: 600 });
+    const plan = await compiled(engine, yml, columnsOf('unkeyed', 'narrow'), { records: 2, bytes: 600 });
     const results = await story.apply({ version: 'other', plan, decision, mayCreate: true });
     story.scheduler.setTime(story.scheduler.now + 3 * TTL);
     expect(results).toEqual(['ok']);
@@ -67,7 +67,7 @@ onEngines((engine: Engine) => {
   });
 
   test('a row that takes the name of one that Mixpanel does not take back stays known, and that one goes later', async () => {
-    story = await Story.open(engine, 'unkeyed', false, random(1));
+    story = await Story.open(engine, 'unkeyed', 'narrow', random(1));
     for (const n of ['null', '1.5', '0']) await change(row(n));
     await apply('');
     await change('delete from src where n is null');

@@ -21,7 +21,9 @@ export interface Told {
 /** One random history of a sync: processes, faults, a source that moves, and at the end the question whether all is right. */
 export async function history(engine: Engine, shape: Shape, seed: number): Promise<Told> {
   const rng = random(seed * SHAPES.length + SHAPES.indexOf(shape));
-  const story = await Story.open(engine, shape, rng() < 0.2, rng, rng() < 0.5 ? 4_000 : 12_000);
+  const x = rng();
+  const width = x < 0.1 ? 'wide' : x < 0.2 ? 'scalars' : 'narrow';
+  const story = await Story.open(engine, shape, width, rng, rng() < 0.5 ? 4_000 : 12_000);
   try {
     const problem = await live(story, rng).catch((error: unknown) =>
       error instanceof Error ? (error.stack ?? error.message) : String(error),

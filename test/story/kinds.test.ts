@@ -11,7 +11,7 @@ onEngines((engine) => {
   afterEach(() => story.close());
 
   async function open(shape: Shape, ...rows: string[]): Promise<Story> {
-    story = await Story.open(engine, shape, false, random(1), TIMEOUT);
+    story = await Story.open(engine, shape, 'narrow', random(1), TIMEOUT);
     for (const row of rows) await change(`insert into src values (${row})`);
     expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
     return story;
@@ -133,7 +133,7 @@ onEngines((engine) => {
 
   test('a row of one time that was refused is tried again while it is there', async () => {
     const row = (id: number): string => `${id}, '2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50`;
-    story = await Story.open(engine, 'once', false, random(1), TIMEOUT);
+    story = await Story.open(engine, 'once', 'narrow', random(1), TIMEOUT);
     for (const id of [1, 2]) await change(`insert into src values (${row(id)})`);
     let first: string | undefined;
     story.server.refusing = (id) => id === (first ??= id);

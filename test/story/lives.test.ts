@@ -33,9 +33,9 @@ async function life(engine: Engine, shape: Kind, seed: number): Promise<string |
   // The events of a history are named like the sync.
   const isRenamed = shape !== 'history';
   const isEvents = shape === 'keyed' || shape === 'unkeyed';
-  const columns = columnsOf(shape, false);
+  const columns = columnsOf(shape, 'narrow');
   const plans = new Map<string, Plan>();
-  const story = await Story.open(engine, shape, false, rng, 4_000);
+  const story = await Story.open(engine, shape, 'narrow', rng, 4_000);
   const { scheduler: s, server, outside } = story;
   let name = 's';
   const planOf = async (d: Declaration, more = ''): Promise<Plan> => {

@@ -14,7 +14,7 @@ onPostgres((engine) => {
 
   /** A run with one change that ends, or pauses past its lease, in the middle of its commit; and another change. */
   async function amid(crash: { readonly at: string; readonly pauses?: number }): Promise<void> {
-    story = await Story.open(engine, 'keyed', false, random(1), TIMEOUT);
+    story = await Story.open(engine, 'keyed', 'narrow', random(1), TIMEOUT);
     await story.outside.run(`insert into src values (1, '2023-05-01 10:00:00', 'alice', 'Buy', 'x', 1.50)`);
     expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
     await story.outside.run("update src set a = ''");
@@ -41,10 +41,10 @@ onPostgres((engine) => {
   });
 
   test('a server ends by itself what a client left in a transaction', async () => {
-    story = await Story.open(engine, 'keyed', false, random(1), TIMEOUT);
+    story = await Story.open(engine, 'keyed', 'narrow', random(1), TIMEOUT);
     const session = await story.outside.connect();
     const warehouse = { name: 'story', connect: () => Promise.resolve(session), close: () => Promise.resolve() };
-    const runner = await Runner.open(await planOf(engine, 'keyed', false, 'first'), warehouse);
+    const runner = await Runner.open(await planOf(engine, 'keyed', 'narrow', 'first'), warehouse);
     const sql = "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
     expect(await session.rows({ sql, binds: [], label: 'test' })).toEqual([{ setting: '300000' }]);
     // As it ends one that it has waited for.

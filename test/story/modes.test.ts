@@ -31,11 +31,11 @@ const told = new Map<string, number>();
 async function life(engine: Engine, shape: Shape, seed: number): Promise<string | undefined> {
   const rng = random(seed);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(rng() * list.length)]!;
-  const columns = columnsOf(shape, false);
+  const columns = columnsOf(shape, 'narrow');
   const declarations = DECLARATIONS[shape];
   const isAppend = shape === 'append';
   const hasKey = isAppend && rng() < 0.5;
-  const story = await Story.open(engine, shape, false, rng, 4_000);
+  const story = await Story.open(engine, shape, 'narrow', rng, 4_000);
   const { scheduler: s, server, outside } = story;
   const plans = new Map<string, Plan>();
   let [name, now, again] = ['s', declarations[0]!, false];

@@ -13,7 +13,7 @@ onEngines((engine) => {
 
   /** A table of as many rows, which Mixpanel shows. */
   async function shop(rows: number): Promise<Story> {
-    story = await Story.open(engine, 'keyed', false, random(1), TIMEOUT);
+    story = await Story.open(engine, 'keyed', 'narrow', random(1), TIMEOUT);
     for (let id = 1; id <= rows; id++) await story.outside.run(`insert into src values ${row(id)}`);
     expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
     return story;
@@ -158,13 +158,13 @@ onEngines((engine) => {
   test.each(['keyed', 'append'] as const)(
     '%s: a row that was invalid is sent under a declaration that makes it valid, also where nothing of it is read otherwise',
     async (shape) => {
-      story = await Story.open(engine, shape, false, random(1), TIMEOUT);
+      story = await Story.open(engine, shape, 'narrow', random(1), TIMEOUT);
       const loaded = shape === 'append' ? ", '2023-06-01'" : '';
       await change(`insert into src values (2, '2023-05-01 10:00:00', 'alice', '', 'x', 1.50${loaded})`);
       expect(await story.apply({ mayCreate: true })).toEqual(['ok']);
       expect([story.committed.at(-1)?.invalid, story.server.records]).toEqual([1, 0]);
       const yml = ymlOf(shape, true).replace('event: { column: ev }', 'event: Bought');
-      const plan = await compiled(engine, yml, columnsOf(shape, false), { records: 2, bytes: 600 });
+      const plan = await compiled(engine, yml, columnsOf(shape, 'narrow'), { records: 2, bytes: 600 });
       const decision = shape === 'keyed' ? 'resend' : undefined;
       pass(3 * TTL);
       expect(await story.apply({ version: 'other', plan, decision })).toEqual(['ok']);

@@ -17,7 +17,7 @@ import type { Database, Engine } from './engine.ts';
 import type { Received } from './mixpanel.ts';
 import { Mixpanel } from './mixpanel.ts';
 import { Scheduler } from './scheduler.ts';
-import type { Column, Line, Shape } from './table.ts';
+import type { Column, Line, Shape, Width } from './table.ts';
 import { columnsOf, linesOf, specOf, ymlOf } from './table.ts';
 import { Truth } from './truth.ts';
 
@@ -29,12 +29,12 @@ const mostOf = (shape: Shape): number => (specOf(shape).history ? 16 : 8);
 export type Version = 'first' | 'other' | 'changed';
 
 const plans = new Map<string, Plan>();
-export async function planOf(engine: Engine, shape: Shape, wide: boolean, version: Version): Promise<Plan> {
-  const id = `${engine.name} ${shape} ${wide} ${version}`;
+export async function planOf(engine: Engine, shape: Shape, width: Width, version: Version): Promise<Plan> {
+  const id = `${engine.name} ${shape} ${width} ${version}`;
   const known = plans.get(id);
   if (known) return known;
   const left = shape === 'options' ? 'status' : 'a';
-  const columns = columnsOf(shape, wide).filter(({ name }) => version !== 'changed' || name !== left);
+  const columns = columnsOf(shape, width).filter(({ name }) => version !== 'changed' || name !== left);
   const guards = {
     first: `    guard: { max_changes: ${mostOf(shape)}, on_empty_source: ${specOf(shape).onEmpty ?? 'allow'} }\n`,
     other: '    guard: { max_deletes: 100%, on_empty_source: allow }\n',
@@ -96,7 +96,7 @@ export interface Apply {
 /** One sync, its warehouse, Mixpanel and the processes that apply it. */
 export class Story {
   readonly shape: Shape;
-  readonly wide: boolean;
+  readonly width: Width;
   readonly server = new Mixpanel();
   readonly scheduler: Scheduler;
   readonly engine: Engine;
@@ -127,7 +127,7 @@ export class Story {
   private constructor(
     engine: Engine,
     shape: Shape,
-    wide: boolean,
+    width: Width,
     rng: () => number,
     outside: Database,
     timeout: number,
@@ -135,13 +135,13 @@ export class Story {
     this.engine = engine;
     this.#timeout = timeout;
     this.shape = shape;
-    this.wide = wide;
+    this.width = width;
     this.outside = outside;
-    this.columns = columnsOf(shape, wide).map(engine.column);
+    this.columns = columnsOf(shape, width).map(engine.column);
     this.scheduler = new Scheduler(rng, this.server, timeout);
     this.scheduler.locks = outside.server;
     this.truth = new Truth(shape);
-    this.server.own = new Set(columnsOf(shape, wide).map((c) => c.property ?? c.name));
+    this.server.own = new Set(columnsOf(shape, width).map((c) => c.property ?? c.name));
     const { mode } = specOf(shape);
     const probes = new Map<string, number>();
     this.scheduler.watcher = {
@@ -193,9 +193,9 @@ export class Story {
     };
   }
 
-  static async open(engine: Engine, shape: Shape, wide: boolean, rng: () => number, timeout = 4_000): Promise<Story> {
-    const database = await engine.open(columnsOf(shape, wide).map(engine.column));
-    return new Story(engine, shape, wide, rng, database, timeout);
+  static async open(engine: Engine, shape: Shape, width: Width, rng: () => number, timeout = 4_000): Promise<Story> {
+    const database = await engine.open(columnsOf(shape, width).map(engine.column));
+    return new Story(engine, shape, width, rng, database, timeout);
   }
 
   close(): Promise<void> {
@@ -204,7 +204,7 @@ export class Story {
 
   /** What the next apply of this plan would do, by the same database and clock; nothing is written. */
   async preview(of: Version | Plan, backfill?: Range): Promise<Preview> {
-    const plan = typeof of === 'string' ? await planOf(this.engine, this.shape, this.wide, of) : of;
+    const plan = typeof of === 'string' ? await planOf(this.engine, this.shape, this.width, of) : of;
     const session = await this.outside.connect();
     await session.setNow(this.scheduler.now);
     const warehouse: Warehouse = {
@@ -220,7 +220,7 @@ export class Story {
   async apply(options: Apply = {}): Promise<string[]> {
     const { processes = 1, version = 'first', mayCreate = false, leave = false } = options;
     const s = this.scheduler;
-    const plan = options.plan ?? (await planOf(this.engine, this.shape, this.wide, version));
+    const plan = options.plan ?? (await planOf(this.engine, this.shape, this.width, version));
     const results: string[] = [];
     this.server.takeReceived();
     this.received = undefined;

@@ -178,6 +178,46 @@ const WIDE: readonly Column[] = [
     none,
   ),
 ];
+const whole = (name: string, type: string, least: string, most: string): Column =>
+  column(name, type, as(least, Number(least)), as('0', 0), as(most, Number(most)), none);
+const stamps = (name: string, type: string, fraction: string, shown: string): Column =>
+  column(
+    name,
+    type,
+    as("'2024-07-01 12:00:00'", '2024-07-01T12:00:00'),
+    as(`'2024-07-01 12:00:00${fraction}'`, `2024-07-01T12:00:00${shown}`),
+    none,
+  );
+/** The scalar types that WIDE has not. */
+const SCALARS: readonly Column[] = [
+  ID,
+  time('TIMESTAMP'),
+  USER,
+  EVENT,
+  TEXT,
+  whole('i8', 'TINYINT', '-128', '127'),
+  whole('i16', 'SMALLINT', '-32768', '32767'),
+  whole('i32', 'INTEGER', '-2147483648', '2147483647'),
+  whole('i64', 'BIGINT', '-9223372036854775808', '9223372036854775807'),
+  whole('i128', 'HUGEINT', '-12345678901234567890123456789', '170141183460469231731687303715884105727'),
+  whole('u8', 'UTINYINT', '1', '255'),
+  whole('u16', 'USMALLINT', '1', '65535'),
+  whole('u32', 'UINTEGER', '1', '4294967295'),
+  whole('u64', 'UBIGINT', '9007199254740993', '18446744073709551615'),
+  whole('u128', 'UHUGEINT', '1', '340282366920938463463374607431768211455'),
+  whole('m', 'DECIMAL(38,10)', '-0.0000000001', '12345678901234567890.0123456789'),
+  column('r', 'FLOAT', as('0.5', 0.5), as('-1e10', -1e10), as("'nan'"), as("'infinity'"), none),
+  column('y', 'BLOB', as("'\\xFF'", '/w=='), as("'\\x00a'", 'AGE=', "'\\x0061'"), as("''", ''), none),
+  column('g', 'UUID', as("'6b1a0a0e-0000-4000-8000-000000000000'", '6b1a0a0e-0000-4000-8000-000000000000'), none),
+  column('e', "ENUM('S', 'M', 'it''s')", text('S'), text("it's"), none),
+  column('k', 'BIT', as("'101'", '101'), as("'0101'", '0101'), none),
+  column('h', 'INTERVAL', as("'1 day 2 hours'", '1 day 02:00:00'), as("'26 minutes'", '00:26:00'), none),
+  column('w', 'TIME WITH TIME ZONE', as("'03:04:05+02'", '03:04:05+02'), as("'03:04:05.5-11'", '03:04:05.5-11'), none),
+  stamps('s0', 'TIMESTAMP_S', '', ''),
+  stamps('s3', 'TIMESTAMP_MS', '.123', '.123000'),
+  stamps('s6', 'TIMESTAMP', '.123456', '.123456'),
+  stamps('s9', 'TIMESTAMP_NS', '.123456', '.123456'),
+];
 const LOADED = column('loaded', 'TIMESTAMP');
 const OPTIONAL: readonly Column[] = [
   ID,
@@ -201,24 +241,22 @@ const KEYS = ['p1', 'p2', 'p3', 'p4', 'p5', 'é "🎉"', '', ','];
 const NAME = column('id', 'VARCHAR');
 const FLAG = column('b', 'BOOLEAN', as('true', true), as('false', false), none);
 
-const timesOf = (history: Spec['history'], wide: boolean): Column[] =>
+/** The table has what makes changes; or, besides, nested types and the common scalar ones; or all other scalar types. */
+export type Width = 'narrow' | 'wide' | 'scalars';
+
+const timesOf = (history: Spec['history'], width: Width): Column[] =>
   (history === undefined ? [] : history === 'ends' ? ['t', 'v'] : ['t']).map((name) => ({
-    ...column(name, wide ? 'TIMESTAMP WITH TIME ZONE' : 'TIMESTAMP'),
+    ...column(name, width === 'narrow' ? 'TIMESTAMP' : 'TIMESTAMP WITH TIME ZONE'),
     property: null,
   }));
 
-/** The table of a history. Wide ones have every logical type; most histories need only what makes changes. */
-export function columnsOf(shape: Shape, wide: boolean): readonly Column[] {
+/** The table of a history: most need only what makes changes. */
+export function columnsOf(shape: Shape, width: Width): readonly Column[] {
   const { kind, mode, history } = specOf(shape);
-  const typed = WIDE.slice(4);
+  const all = { narrow: NARROW, wide: WIDE, scalars: SCALARS }[width];
+  const typed = width === 'narrow' || kind === 'lookup_table' ? [TEXT, DECIMAL, FLAG] : all.slice(4);
   const columns =
-    kind !== 'events'
-      ? [NAME, ...timesOf(history, wide), ...(wide && kind !== 'lookup_table' ? typed : [TEXT, DECIMAL, FLAG])]
-      : shape === 'options'
-        ? OPTIONAL
-        : wide
-          ? WIDE
-          : NARROW;
+    kind !== 'events' ? [NAME, ...timesOf(history, width), ...typed] : shape === 'options' ? OPTIONAL : all;
   return mode === 'append' ? [...columns, LOADED] : columns;
 }
 

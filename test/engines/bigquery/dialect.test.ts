@@ -157,6 +157,11 @@ onEngine(missing(), 'the BigQuery dialect, by the reference evaluator', () => {
     expect(read(members('JSON', `parse_json(${text})`))).toEqual({ '': 0, ...kept });
     expect(read(members('STRING', text))).toEqual({ '': 0, ...kept });
     expect(read(members('STRUCT<b INT64, a STRING>', `struct(2 as b, 'x' as a)`))).toEqual({ '': 0, a: 'x', b: 2 });
+    const count = (native: string, value: string): unknown =>
+      over(native, value, (c) => bigquery.members(c, { names: ['time'], prefixes: ['mp_'] }));
+    expect(count('JSON', `parse_json(${text})`)).toBe(Object.keys(kept).length);
+    expect(count('STRUCT<b INT64, a STRING>', `struct(2 as b, 'x' as a)`)).toBe(2);
+    for (const none of [`json '[1]'`, 'null']) expect(count('JSON', none)).toBe(0);
     for (const none of [`json '[{"a": 1}]'`, `json '1'`, 'null']) expect(members('JSON', none)).toBe('');
     for (const [value, wanted] of [
       [`json '[1]'`, true],

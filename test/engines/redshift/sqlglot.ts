@@ -15,8 +15,10 @@ export function missing(): string | undefined {
   if (run('python3', '--version').status !== 0) return 'python3 is not installed';
   const made = run('python3', '-m', 'venv', '--clear', VENV);
   if (made.status !== 0) return `python3 makes no virtual environment: ${made.stdout.trim().split('\n')[0] ?? ''}`;
-  const installed = run(PYTHON, '-m', 'pip', 'install', '--quiet', `sqlglot==${VERSION}`);
-  return installed.status === 0 ? undefined : `sqlglot ${VERSION} cannot be installed`;
+  const install = ['-m', 'pip', 'install', '--quiet', `sqlglot==${VERSION}`];
+  return [1, 2, 3].some(() => run(PYTHON, ...install).status === 0)
+    ? undefined
+    : `sqlglot ${VERSION} cannot be installed`;
 }
 
 const SCRIPT = `
