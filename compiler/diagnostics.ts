@@ -44,9 +44,9 @@ const TEXTS = {
     message: `unknown key \`${p.key}\``,
     hint: near(p.key, p.known),
   }),
-  'not-yet-supported': (p: { key: string }): Text => ({
+  'not-yet-supported': (p: { key: string; known?: readonly string[] }): Text => ({
     message: `\`${p.key}\` is not supported by this version`,
-    hint: 'remove it, or wait for a release that has it in its CHANGELOG',
+    hint: `${p.known === undefined ? 'remove it' : `use ${p.known.join(' or ')}`}, or wait for a release that has it in its CHANGELOG`,
   }),
   'default-refused': (p: { key: string }): Text => ({
     message: `\`${p.key}\` cannot be a default: it says what one sync is`,

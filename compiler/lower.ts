@@ -454,6 +454,8 @@ function contextOf(
     pruned: sync.mode === 'append' && sync.kind === 'events',
     newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
     history: sync.history !== null,
+    // Its row keys are lists, which the runtime says in words.
+    composed: sync.history !== null || (sync.key?.length ?? 0) > 1,
     closings: closings(sql('row_key')),
     once: sync.mode === 'one_time',
     lookup: sync.kind === 'lookup_table',

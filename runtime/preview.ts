@@ -207,7 +207,8 @@ function tally(sync: SyncPlan | DirectPlan, found: readonly Row[]): Counts {
     );
   const invalid: Record<string, number> = {};
   for (const r of rows)
-    if (r['reason'] != null) {
+    // Rows without a key are none that can be counted: a check refuses them, and says so.
+    if (r['reason'] != null && Number(r[what]) > 0) {
       const reason = String(r['reason']);
       invalid[reason] = (invalid[reason] ?? 0) + Number(r[what]);
     }

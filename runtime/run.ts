@@ -1,5 +1,6 @@
 import type { Expect, Plan, SqlStep } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
+import { spokenKey } from './keys.ts';
 import type { Values } from './values.ts';
 import { toQuery } from './values.ts';
 import type { Connection, Row, Warehouse } from './warehouses/warehouse.ts';
@@ -181,7 +182,7 @@ export function violated(
   violations: readonly string[],
 ): RunError {
   // One for each row that a check returns, and rows may say the same.
-  const shown = [...new Set(violations)].slice(0, 3).join('; ');
+  const shown = [...new Set(violations)].slice(0, 3).map(spokenKey).join('; ');
   return new RunError(expect.otherwise, `${expect.message} (${shown})`, { retryable: false });
 }
 

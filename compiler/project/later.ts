@@ -2,7 +2,7 @@
 const KEYS = new Set(['exports', 'dbt', 'attach']);
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   strategy: ['stream', 'change_feed'],
-  type: ['bigquery', 'snowflake', 'databricks'],
+  type: ['snowflake', 'databricks'],
 };
 
 export const isLater = (key: string): boolean => KEYS.has(key);

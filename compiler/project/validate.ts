@@ -138,9 +138,9 @@ function isRefusedDefault({ parentSchema }: ErrorObject, name: string): boolean 
 
 function describeEnum(error: ErrorObject, key: string, span: ReturnType<Locate>): Diagnostic {
   const values = (error.params['allowedValues'] ?? [error.params['allowedValue']]) as unknown[];
-  if (isLaterValue(key, error.data))
-    return diagnostic('not-yet-supported', { key: `${key}: ${String(error.data)}` }, span);
   const allowed = values.map(String);
+  if (isLaterValue(key, error.data))
+    return diagnostic('not-yet-supported', { key: `${key}: ${String(error.data)}`, known: allowed }, span);
   const text = `\`${key}\` must be ${allowed.join(' or ')}`;
   return typeof error.data === 'string'
     ? diagnostic('wrong-value', { text, given: error.data, allowed }, span)

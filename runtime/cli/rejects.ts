@@ -1,6 +1,7 @@
 import { readStateFile } from '../state-file.ts';
 import { toState, verifyState } from '../state.ts';
 import { realWorld } from '../world.ts';
+import { spokenKey } from '../keys.ts';
 import { Runner } from '../run.ts';
 import type { CommonOptions } from './context.ts';
 import { explained } from './reasons.ts';
@@ -61,7 +62,10 @@ function nameOf(r: Readonly<Record<string, unknown>>): string {
       name === 'time_ms' ? `time ${timeOf(Number(value))}` : `${spaced(name)} ${String(value)}`,
     );
   const named = identity.length === 0 ? '' : ` (${identity.join(', ')})`;
-  return isChecksum ? `without key${named === '' ? `, checksum ${key}` : named}` : `key ${key}${named}`;
+  const spoken = spokenKey(key);
+  return isChecksum
+    ? `without key${named === '' ? `, checksum ${key}` : named}`
+    : `${spoken === key ? `key ${key}` : spoken}${named}`;
 }
 
 const KNOWN = new Set(['sync', 'row_key', 'kind', 'change', 'reason', 'shown', 'run']);

@@ -51,6 +51,50 @@ test('what --allow let pass is on record, and passes once', async () => {
   expect(await sent(dir)).toBe(20);
 });
 
+test('max_deletes, to the row: by default 10 % and at least 100 rows; one of both where the sync says so', async () => {
+  const mirror = 'mode: mirror, source: { relation: p }';
+  /** Rows that Mixpanel shows, the declaration, and how many of them may go in one run. */
+  const tables: Readonly<Record<string, readonly [number, string, number]>> = {
+    small: [150, `kind: events, event: E, time: t, key: id, ${mirror}`, 100],
+    // 10 % of them are 100.9 rows.
+    equal: [1009, `kind: group_profiles, group_key: g, group_id: id, ${mirror}`, 100],
+    large: [1010, `kind: user_profiles, user_id: id, ${mirror}`, 101],
+    twins: [3000, `kind: events, event: E, time: t, ${mirror}, properties: { exclude: [id] }`, 300],
+    share: [150, `kind: user_profiles, user_id: id, ${mirror}, guard: { max_deletes: 2% }`, 3],
+    rows: [3000, `kind: events, event: E, time: t, key: id, ${mirror}, guard: { max_deletes: 7 }`, 7],
+  };
+  const all = Object.entries(tables);
+  const dir = await project({
+    'syncline.yml': YML,
+    'syncs/s.yml': `syncs:\n${all.map(([name, [, how]]) => `  - { name: ${name}, ${how.replace('{ relation: p }', `{ relation: p_${name} }`)} }\n`).join('')}`,
+  });
+  await change(
+    dir,
+    ...all.map(
+      ([name, [rows]]) =>
+        `create table p_${name} as select i as id, 'a' as v, timestamp '2024-01-01' as t from range(${rows}) as r(i)`,
+    ),
+  );
+  told(await cli(dir, 'lock'), 0);
+  told(await cli(dir, 'apply', '-q'), 0);
+  await change(dir, ...all.map(([name, [, , may]]) => `delete from p_${name} where id <= ${may}`));
+  const stopped = await cli(dir, 'plan');
+  const refused = await cli(dir, 'apply');
+  expect(refused.code).toBe(1);
+  for (const [name, [rows, , may]] of all) {
+    expect(stopped.out).toContain(
+      `apply will stop: ${may + 1} rows where ${may} rows may pass (guard max_deletes). If that is meant: --allow ${name}.max_deletes=${may + 1}`,
+    );
+    expect(refused.err).toMatch(
+      new RegExp(`${name}: The guard max_deletes [^\\n]*\\(deletes: ${may + 1} of ${rows} rows\\)`),
+    );
+  }
+  await change(dir, ...all.map(([name]) => `insert into p_${name} values (0, 'a', timestamp '2024-01-01')`));
+  expect((await cli(dir, 'plan')).out).not.toContain('apply will stop');
+  const applied = await cli(dir, 'apply');
+  told(applied, 0, ...all.map(([name, [, , may]]) => `${name}: run 3 done: 0 inserts, 0 updates, ${may} deletes`));
+});
+
 test('a run drops the tables that the state names, and none that only look like them', async () => {
   const dir = await start(
     'kind: events, mode: mirror, source: { relation: p }, event: E, time: t, key: id',

@@ -385,6 +385,10 @@ describe('bad input', () => {
       `  - { name: c, kind: user_profiles, mode: mirror, source: { relation: c }, user_id: id }\n`,
       `create table c as select * from (values ('a', 1), (null, 2)) as v(id, n)`,
     );
+    const planned = (await cli(dir, 'plan')).out;
+    expect(planned).toContain('apply will refuse: A row has no id');
+    // Rows that a check refuses are not counted as invalid, least of all as none of them.
+    expect(planned).not.toContain('invalid row');
     expect((await cli(dir, 'apply')).err).toContain('A row has no id');
     await change(dir, `drop table c`, `create table c as select timestamp '2024-01-01' as id, 1 as n`);
     await cli(dir, 'lock');
@@ -447,7 +451,9 @@ describe('history', () => {
     await change(dir, `insert into versions values ('b', 'Twin', '2024-03-01', null)`);
     const twins = await cli(dir, 'apply');
     expect(twins.code).toBe(1);
-    expect(twins.err).toContain('two versions');
+    expect(twins.err).toContain(
+      'tiers: An id has two versions at one time. Give each version a start of its own. (id b at 2024-03-01 00:00:00)\n',
+    );
   });
 
   test('a naive start is reached by the clock of its zone', async () => {

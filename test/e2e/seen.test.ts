@@ -1,81 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { cli, duck, project, told, YML } from './cli.ts';
+import { cli } from './cli.ts';
+import { HISTORY } from './seen-history.ts';
+import type { Lines } from './seen-story.ts';
+import { removeStories, shared, Story } from './seen-story.ts';
 
 // Each line of the README's table "What you will see in Mixpanel" has a test of its name here.
 
-const dirs: string[] = [];
-afterAll(async () => {
-  for (const dir of dirs.splice(0)) await rm(dir, { recursive: true, force: true });
-});
-
-/** A locked and applied project with one sync `s` over a table `t`. */
-class Story {
-  readonly dir: string;
-  constructor(dir: string) {
-    this.dir = dir;
-  }
-
-  static async of(sync: string, ...tables: string[]): Promise<Story> {
-    const dir = await project({
-      'syncline.yml': YML,
-      'syncs/s.yml': `syncs:\n  - { name: s, source: { relation: t }, ${sync} }\n`,
-    });
-    dirs.push(dir);
-    const story = new Story(dir);
-    await story.change(...tables);
-    await story.lock();
-    await story.apply();
-    return story;
-  }
-
-  change(...sql: string[]): Promise<unknown> {
-    return duck(path.join(this.dir, 'warehouse.duckdb'), ...sql);
-  }
-  async lock(): Promise<void> {
-    told(await cli(this.dir, 'lock'), 0);
-  }
-  async apply(...expected: string[]): Promise<void> {
-    told(await cli(this.dir, 'apply'), 0, ...expected);
-  }
-  async refused(...expected: string[]): Promise<void> {
-    told(await cli(this.dir, 'apply'), 1, ...expected);
-  }
-  /** Another mapping is refused until it is decided. */
-  async remap(from: string, to: string, decision = '--resend'): Promise<void> {
-    const file = path.join(this.dir, 'syncs/s.yml');
-    await writeFile(file, (await readFile(file, 'utf8')).replace(from, to));
-    await this.refused('error[mapping-changed]');
-    told(await cli(this.dir, 'apply', decision, 's'), 0);
-  }
-  async rows(sql: string): Promise<Record<string, unknown>[]> {
-    return duck(path.join(this.dir, 'sandbox.duckdb'), sql);
-  }
-  /** Events as a report shows them: `id v user day deleted`, without what is not there. */
-  async events(table = 'events'): Promise<string[]> {
-    const rows = await this.rows(
-      `select concat_ws(' ', event, properties ->> 'id', properties ->> 'v', nullif(distinct_id, ''), strftime(make_timestamp(time_ms * 1000), '%d'), case when properties ->> 'syncline_deleted' = 'true' then 'deleted' end) as e from ${table} order by 1`,
-    );
-    return rows.map((r) => String(r['e']));
-  }
-  /** Profiles by id, without the properties that the sandbox adds. */
-  async profiles(): Promise<Record<string, Record<string, unknown>>> {
-    const rows = await this.rows(
-      `select distinct_id as id, properties::varchar as p from profiles union all select group_id, properties::varchar from groups order by 1`,
-    );
-    return Object.fromEntries(
-      rows.map((r) => {
-        const all = Object.entries(JSON.parse(String(r['p'])) as Record<string, unknown>);
-        return [String(r['id']), Object.fromEntries(all.filter(([name]) => /^[a-z]/.test(name)))];
-      }),
-    );
-  }
-  async lookup(): Promise<unknown[]> {
-    return this.rows(`select * from lookup_rows order by 2`);
-  }
-}
+afterAll(removeStories);
 
 const EVENTS = `create table t as select * from (values (1, 'a', 'u', timestamp '2024-01-01', 'E', 'd'), (2, 'b', 'u', timestamp '2024-01-02', 'E', 'd')) as r(id, v, u, time, e, d)`;
 const events = (more: string): Promise<Story> =>
@@ -99,13 +32,100 @@ const both =
     for (const kind of ['user_profiles, user_id: id', 'group_profiles, group_key: company, group_id: id'])
       await story(await Story.of(`kind: ${kind}, ${more}`, ...(tables.length > 0 ? tables : [PEOPLE])));
   };
-const LOADED = [PEOPLE, `alter table t add column loaded timestamp`, `update t set loaded = timestamp '2024-01-02'`];
+
+type Profiles = Awaited<ReturnType<Story['profiles']>>;
+/** The same of users and of groups, side by side. */
+const pair =
+  (more: string, tables: readonly string[], story: (s: Story, isGroup: boolean) => Promise<Profiles[]>) =>
+  (): Promise<Profiles[][]> =>
+    Promise.all(
+      ['user_profiles, user_id: id', 'group_profiles, group_key: company, group_id: id'].map(async (kind) =>
+        story(await Story.of(`kind: ${kind}, ${more}`, ...tables), kind.startsWith('group')),
+      ),
+    );
+/** What a line says of users is so of groups. */
+const seen =
+  (story: () => Promise<Profiles[][]>, check: (...steps: Profiles[]) => void): (() => Promise<void>) =>
+  async () => {
+    for (const steps of await story()) check(...steps);
+  };
+
+const PRO = { name: 'Grace', tier: 'Pro' };
+/** The id of each says which line of the README it is for. */
+const changing = shared(
+  pair(
+    'mode: mirror, on_delete: delete',
+    [
+      `create table t as select unnest(['same', 'value', 'empty', 'old', 'gone']) as id, 'Grace' as name, 'Pro' as tier`,
+    ],
+    async (s) => {
+      const before = await s.profiles();
+      await s.change(
+        `insert into t values ('new', 'Ada', null)`,
+        `update t set tier = 'Max' where id = 'value'`,
+        `update t set tier = null where id = 'empty'`,
+        `update t set id = 'other' where id = 'old'`,
+        `delete from t where id = 'gone'`,
+      );
+      await s.apply('2 inserts, 2 updates, 2 deletes');
+      return [before, await s.profiles()];
+    },
+  ),
+);
+
+/** People whose row goes, and comes back; then a column more. */
+const returning = shared(
+  pair('mode: mirror', [PEOPLE], async (s) => {
+    const steps: Profiles[] = [];
+    const step = async (said: string, ...sql: string[]): Promise<void> => {
+      await s.change(...sql);
+      await s.apply(said);
+      steps.push(await s.profiles());
+    };
+    await step(
+      '0 inserts, 0 updates, 1 delete',
+      `create table was as from t where id = '1'`,
+      `delete from t where id = '1'`,
+    );
+    await step('1 insert, 0 updates, 0 deletes', `update was set tier = null`, `insert into t from was`);
+    await step('nothing changed', `alter table t add column x varchar`, `update t set x = 'new' where id = '2'`);
+    await s.lock();
+    await step('0 inserts, 1 update, 0 deletes');
+    return steps;
+  }),
+);
+
+/** Rows of people by the time that they were loaded; the id of each says which line of the README it is for. */
+const LOADED = `create table t as select id, name, tier, timestamp '2024-01-01' + to_days(day - 1) as loaded
+  from (values ('1', 'Grace', 'Pro', 2), ('2', 'Bob', 'Free', 2), ('changed', 'a', 'Pro', 2), ('gone', 'a', 'Pro', 2),
+    ('fallen', 'old', 'Pro', 1), ('fallen', 'new', 'Pro', 2), ('back', 'a', 'Pro', 2)) as r(id, name, tier, day)`;
+const appended = shared(
+  pair('mode: append, insert_time: loaded', [LOADED], async (s, isGroup) => {
+    const [first, second] = isGroup ? ['b', 'a'] : ['a', 'b'];
+    await s.change(
+      `insert into t values ('1', 'first', 'x', '2024-01-03'), ('1', 'last', null, '2024-01-04'), ('3', 'Ada', 'y', '2024-01-03')`,
+      `insert into t values ('2', 'late', 'x', '2024-01-01'), ('late', 'equal', 'x', '2024-01-02')`,
+      `insert into t values ('tie', '${first}', 'x', '2024-01-04'), ('tie', '${second}', 'x', '2024-01-04')`,
+      `update t set name = 'other' where id = 'changed'`,
+      `delete from t where id in ('gone', 'back') or name = 'new'`,
+    );
+    await s.apply('3 inserts');
+    const steps = [await s.profiles()];
+    await s.change(`insert into t values ('back', null, 'Max', '2024-01-05')`, `alter table t add column x varchar`);
+    await s.apply('1 insert,');
+    steps.push(await s.profiles());
+    await s.lock();
+    await s.change(`update t set x = 'new'`, `insert into t values ('3', 'Ada', 'z', '2024-01-06', 'new')`);
+    await s.apply('1 insert,');
+    return [...steps, await s.profiles()];
+  }),
+);
 
 const SONGS = `create table t as select * from (values (1, 'One Dance', 'Drake'), (2, 'Voyager', 'Daft Punk')) as r(id, song, artist)`;
 const songs = (mode: string): Promise<Story> =>
   Story.of(`kind: lookup_table, mode: ${mode}, id: id, lookup_table_id: songs`, SONGS);
 
-const LINES: Readonly<Record<string, () => Promise<void>>> = {
+const LINES: Lines = {
   'events, mirror: a new row': async () => {
     const s = await keyed();
     expect(await s.events()).toEqual(['E 1 a u 01', 'E 2 b u 02']);
@@ -256,36 +276,25 @@ const LINES: Readonly<Record<string, () => Promise<void>>> = {
     expect(await s.events('events_raw')).toEqual(['E 1 a u 01', 'E 2 b u 02']);
   },
 
-  'profiles, mirror: a new row': both('mode: mirror', async (s) => {
-    expect(await s.profiles()).toEqual(FULL);
-    await s.change(`insert into t values ('3', 'Ada', null)`);
-    await s.apply('1 insert, 0 updates, 0 deletes');
-    expect(await s.profiles()).toEqual({ ...FULL, '3': { name: 'Ada' } });
+  'profiles, mirror: a new row': seen(changing, (before, now) => {
+    expect(Object.keys(before).sort()).toEqual(['empty', 'gone', 'old', 'same', 'value']);
+    expect([before['same'], now['same'], now['new']]).toEqual([PRO, PRO, { name: 'Ada' }]);
   }),
-  'profiles, mirror: a value changes': both('mode: mirror', async (s) => {
-    await s.change(`update t set tier = 'Max' where id = '1'`);
-    await s.apply('1 update');
-    expect(await s.profiles()).toEqual({ ...FULL, '1': { name: 'Grace', tier: 'Max' } });
+  'profiles, mirror: a value changes': seen(changing, (before, now) => {
+    expect([before['value'], now['value']]).toEqual([PRO, { name: 'Grace', tier: 'Max' }]);
   }),
-  'profiles, mirror: a value becomes NULL': both('mode: mirror', async (s) => {
-    await s.change(`update t set tier = null where id = '1'`);
-    await s.apply('1 update');
-    expect(await s.profiles()).toEqual({ ...FULL, '1': { name: 'Grace' } });
+  'profiles, mirror: a value becomes NULL': seen(changing, (before, now) => {
+    expect([before['empty'], now['empty']]).toEqual([PRO, { name: 'Grace' }]);
   }),
-  'profiles, mirror: the id changes': both('mode: mirror, on_delete: delete', async (s) => {
-    await s.change(`update t set id = '9' where id = '1'`);
-    await s.apply('1 insert, 0 updates, 1 delete');
-    expect(await s.profiles()).toEqual({ '9': FULL['1'], '2': FULL['2'] });
+  'profiles, mirror: the id changes': seen(changing, (before, now) => {
+    expect([before['old'], now['old'], now['other']]).toEqual([PRO, undefined, PRO]);
   }),
-  'profiles, mirror: a row is gone, on_delete: unset': both('mode: mirror', async (s) => {
-    await s.change(`delete from t where id = '1'`);
-    await s.apply('1 delete');
-    expect(await s.profiles()).toEqual({ ...FULL, '1': {} });
+  'profiles, mirror: a row is gone, on_delete: unset': seen(returning, (gone) => {
+    expect(gone).toEqual({ ...FULL, '1': {} });
   }),
-  'profiles, mirror: a row is gone, on_delete: delete': both('mode: mirror, on_delete: delete', async (s) => {
-    await s.change(`delete from t where id = '1'`);
-    await s.apply('1 delete');
-    expect(await s.profiles()).toEqual({ '2': FULL['2'] });
+  'profiles, mirror: a row is gone, on_delete: delete': seen(changing, (before, now) => {
+    expect(before['gone']).toEqual(PRO);
+    expect(Object.keys(now).sort()).toEqual(['empty', 'new', 'other', 'same', 'value']);
   }),
   'profiles, mirror: a row is gone, on_delete: ignore': both('mode: mirror, on_delete: ignore', async (s) => {
     await s.change(`delete from t where id = '1'`);
@@ -297,6 +306,9 @@ const LINES: Readonly<Record<string, () => Promise<void>>> = {
     await s.refused('row 1 is gone');
     expect(await s.profiles()).toEqual(FULL);
   }),
+  'profiles, mirror: a gone row comes back': seen(returning, (_, back) => {
+    expect(back).toEqual({ ...FULL, '1': { name: 'Grace' } });
+  }),
   'profiles, mirror: a column is excluded or renamed': both('mode: mirror', async (s) => {
     await s.remap('mode: mirror', 'mode: mirror, properties: { rename: { name: called }, exclude: [tier] }');
     expect(await s.profiles()).toEqual({ '1': { called: 'Grace' }, '2': { called: 'Bob' } });
@@ -305,37 +317,57 @@ const LINES: Readonly<Record<string, () => Promise<void>>> = {
     await s.apply('1 update');
     expect(await s.profiles()).toEqual({ '1': { called: 'Grace', known: 'Ada' }, '2': { called: 'Bob' } });
   }),
-  'profiles, append: the newest row of an id': both(
-    'mode: append, insert_time: loaded',
-    async (s) => {
-      await s.change(
-        `insert into t values ('1', 'first', 'x', '2024-01-03'), ('1', 'last', null, '2024-01-04'), ('3', 'Ada', 'y', '2024-01-03')`,
-      );
-      await s.apply('2 inserts');
-      expect(await s.profiles()).toEqual({ '1': { name: 'last' }, '2': FULL['2'], '3': { name: 'Ada', tier: 'y' } });
-    },
-    ...LOADED,
-  ),
-  'profiles, append: a row arrives late': both(
-    'mode: append, insert_time: loaded',
-    async (s) => {
-      await s.change(`insert into t values ('1', 'late', 'x', '2024-01-01'), ('3', 'equal', 'x', '2024-01-02')`);
-      await s.apply('nothing changed');
-      expect(await s.profiles()).toEqual(FULL);
-    },
-    ...LOADED,
-  ),
+  'profiles, mirror: a new column': seen(returning, (_, back, same, locked) => {
+    expect(same).toEqual(back);
+    expect(locked).toEqual({ '1': { name: 'Grace' }, '2': { ...FULL['2'], x: 'new' } });
+  }),
+  'profiles, append: the newest row of an id': seen(appended, (first) => {
+    expect([first['1'], first['3']]).toEqual([{ name: 'last' }, { name: 'Ada', tier: 'y' }]);
+  }),
+  'profiles, append: two newest rows of an id have one insert time': async () => {
+    const names = (await appended()).map(([first]) => first?.['tie']?.['name']);
+    // Users came as a and b, groups as b and a.
+    expect([
+      ['a', 'a'],
+      ['b', 'b'],
+    ]).toContainEqual(names);
+  },
+  'profiles, append: the newest row changes or is gone': seen(appended, (first) => {
+    expect([first['changed'], first['gone'], first['fallen']]).toEqual([
+      { name: 'a', tier: 'Pro' },
+      { name: 'a', tier: 'Pro' },
+      { name: 'new', tier: 'Pro' },
+    ]);
+  }),
+  'profiles, append: a gone row comes back': seen(appended, (first, back) => {
+    expect([first['back'], back['back']]).toEqual([{ name: 'a', tier: 'Pro' }, { tier: 'Max' }]);
+  }),
+  'profiles, append: a row arrives late': seen(appended, (first, _, last) => {
+    for (const step of [first, last]) expect([step['2'], step['late']]).toEqual([FULL['2'], undefined]);
+  }),
+  'profiles, append: a new column': seen(appended, (first, second, locked) => {
+    expect(JSON.stringify([first, second])).not.toContain('"x":"new"');
+    expect(locked).toEqual({ ...second, '3': { name: 'Ada', tier: 'z', x: 'new' } });
+  }),
   'profiles, full: every row in each run': both('mode: full', async (s) => {
     await s.change(`update t set tier = null where id = '1'`, `delete from t where id = '2'`);
     await s.apply('1 insert');
     // The row that is gone is not known to be gone.
     expect(await s.profiles()).toEqual({ ...FULL, '1': { name: 'Grace' } });
   }),
+  'profiles, full: a new column': both('mode: full', async (s) => {
+    await s.change(`alter table t add column x varchar`, `update t set x = 'new' where id = '1'`);
+    await s.lock();
+    await s.apply('2 inserts');
+    expect(await s.profiles()).toEqual({ ...FULL, '1': { ...FULL['1'], x: 'new' } });
+  }),
   'profiles, one_time': both('mode: one_time', async (s) => {
     await s.change(`update t set tier = null where id = '1'`);
     await s.apply('one_time, and done');
     expect(await s.profiles()).toEqual(FULL);
   }),
+
+  ...HISTORY,
 
   'lookup table, full: any change': async () => {
     const s = await songs('full');
@@ -348,6 +380,14 @@ const LINES: Readonly<Record<string, () => Promise<void>>> = {
     await s.apply('2 inserts');
     expect(JSON.stringify(await s.lookup())).not.toMatch(/Drake|Voyager/);
     expect(await s.lookup()).toHaveLength(2);
+  },
+  'lookup table, full: a new column': async () => {
+    const s = await songs('full');
+    await s.change(`alter table t add column genre varchar`, `update t set genre = 'Pop' where id = 1`);
+    await s.apply('nothing changed');
+    await s.lock();
+    await s.apply('2 inserts');
+    expect(JSON.stringify(await s.lookup())).toContain('Pop');
   },
   'lookup table, full: no row is left': async () => {
     const s = await songs('full');

@@ -90,17 +90,125 @@ const CASES: Readonly<Record<Exclude<DiagnosticCode, 'env-var-unset'>, Files>> =
   'insert-time-not-partition': onBigQuery(''),
 };
 
+/** A sync of one kind over columns of these types, by name. */
+function over(types: Readonly<Record<string, string>>, declared: string): Files {
+  return files({
+    'syncs/shop.yml': `syncs:\n  - { name: s, source: { relation: main.orders }, ${declared} }\n`,
+    'syncline.lock.json': lock(Object.entries(types)),
+  });
+}
+const EVENTS = 'kind: events, event: E, time: t';
+const PEOPLE = 'kind: user_profiles, user_id: u, mode: mirror';
+/** Each role that a column can have: a declaration in which `c` has it. */
+const ROLES: Readonly<Record<string, string>> = {
+  time: 'kind: events, event: E, time: c, mode: one_time',
+  event: 'kind: events, event: { column: c }, time: t, mode: one_time',
+  user_id: `${EVENTS}, user_id: c, mode: one_time`,
+  device_id: `${EVENTS}, device_id: c, mode: one_time`,
+  key: `${EVENTS}, key: c, mode: mirror`,
+  json_properties: `${EVENTS}, json_properties: c, mode: one_time`,
+  insert_time: `${EVENTS}, insert_time: c, mode: append`,
+  'user_id of a profile': 'kind: user_profiles, user_id: c, mode: mirror',
+  group_id: 'kind: group_profiles, group_key: g, group_id: c, mode: mirror',
+  start_time: `${PEOPLE}, history: { start_time: c }`,
+  end_time: `${PEOPLE}, history: { start_time: t, end_time: c }`,
+  id: 'kind: lookup_table, id: c, lookup_table_id: l, mode: full',
+};
+const asRole = (declared: string, type: string): Files =>
+  over({ t: 'TIMESTAMP', u: 'VARCHAR', p: 'INTEGER', c: type }, declared);
+/** A type that makes no sense there. */
+const UNFIT: Readonly<Record<string, string>> = {
+  time: 'VARCHAR',
+  event: 'INTEGER',
+  json_properties: 'DECIMAL(9,2)',
+  key: 'DOUBLE',
+  insert_time: 'TIME',
+  start_time: 'BIGINT',
+  end_time: 'BOOLEAN',
+  user_id: 'TIMESTAMP',
+  device_id: 'DOUBLE',
+  'user_id of a profile': 'DATE',
+  group_id: 'JSON',
+  id: 'DECIMAL(9,2)',
+};
+
+/** More of what people write, besides one case a code. */
+const MORE: readonly (readonly [DiagnosticCode, string, Files])[] = [
+  ...['snowflake', 'databricks'].map(
+    (type) =>
+      [
+        'not-yet-supported',
+        `type: ${type}`,
+        main('type: duckdb, path: warehouse.duckdb', `type: ${type}, account: acme`),
+      ] as const,
+  ),
+  ['not-yet-supported', 'exports', main('name: shop', 'name: shop\nexports: [{ name: raw_events }]')],
+  ['wrong-value', 'type: oracle', main('type: duckdb', 'type: oracle')],
+  ...Object.entries(ROLES).map(
+    ([role, declared]) => ['column-type', role, asRole(declared, UNFIT[role] ?? '')] as const,
+  ),
+  ['column-type', 'a nested value in a lookup table', over({ c: 'INTEGER', p: 'INTEGER[]' }, ROLES['id'] ?? '')],
+];
+
+/** Types that each role takes, of one for each way that DuckDB stores a value. */
+const TYPES = [
+  'VARCHAR',
+  'UUID',
+  'BIGINT',
+  'DECIMAL(9,2)',
+  'DOUBLE',
+  'BOOLEAN',
+  'DATE',
+  'TIME',
+  'TIMESTAMP',
+  'TIMESTAMP WITH TIME ZONE',
+  'BLOB',
+  'JSON',
+  'INTEGER[]',
+  'STRUCT(a INTEGER)',
+  'INTERVAL',
+];
+const STAMPS = ['DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE'];
+const IDS = ['VARCHAR', 'UUID', 'BIGINT'];
+
+test.each(
+  Object.entries({
+    time: STAMPS,
+    insert_time: STAMPS,
+    start_time: STAMPS,
+    end_time: STAMPS,
+    event: ['VARCHAR', 'UUID'],
+    user_id: IDS,
+    device_id: IDS,
+    'user_id of a profile': IDS,
+    group_id: IDS,
+    id: IDS,
+    key: TYPES.filter((t) => !['DOUBLE', 'JSON', 'INTEGER[]', 'STRUCT(a INTEGER)', 'INTERVAL'].includes(t)),
+    json_properties: ['VARCHAR', 'UUID', 'JSON', 'INTEGER[]', 'STRUCT(a INTEGER)'],
+  }),
+)('as %s a column may be %j, and no other type', async (role, fit) => {
+  const taken: string[] = [];
+  for (const type of TYPES) {
+    const { diagnostics } = await compileFiles(asRole(ROLES[role] ?? '', type));
+    const errors = diagnostics.filter((d) => d.severity === 'error').map((d) => [d.code, d.message.includes('`c`')]);
+    if (errors.length === 0) taken.push(type);
+    else expect(errors, type).toEqual([['column-type', true]]);
+  }
+  expect(taken).toEqual(TYPES.filter((t) => fit.includes(t)));
+});
+
 test('every code has a case, and every case reports its code', async () => {
   expect(Object.keys(CASES).sort()).toEqual(DIAGNOSTIC_CODES.filter((c) => c !== 'env-var-unset').sort());
   const texts: string[] = [];
-  for (const [code, input] of Object.entries(CASES)) {
+  const cases = Object.entries(CASES).map(([code, input]) => [code as DiagnosticCode, '', input] as const);
+  for (const [code, what, input] of [...cases, ...MORE]) {
     const { diagnostics } = await compileFiles(input);
     expect(
       diagnostics.map((d) => d.code),
       code,
     ).toContain(code);
     texts.push(
-      `# ${code}`,
+      `# ${code}${what === '' ? '' : `: ${what}`}`,
       ...diagnostics.map((d) => formatText(d, input)),
       ...diagnostics.slice(0, 1).map(formatGithub),
       '',

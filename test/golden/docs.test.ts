@@ -92,6 +92,71 @@ test.each([
   expect(plan?.setup.flatMap((s) => s.run)).toContain(`shared/${isBigQuery ? 'grant_sources' : 'grant_future'}.sql`);
 });
 
+/** What shows each difference from Warehouse Connectors: files of tests, and the titles of theirs that do. */
+const DIFFERENCES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  'Deletes and updates of events.': {
+    'e2e/seen.test.ts': ['events, mirror: a value changes', 'events, mirror: a row is gone, on_delete: tombstone'],
+  },
+  'Equal rows.': { 'e2e/seen.test.ts': ['events, mirror without key: equal rows'] },
+  'Profiles.': {
+    'e2e/seen.test.ts': [
+      'profiles, mirror: a value becomes NULL',
+      'profiles, mirror: a row is gone, on_delete: delete',
+    ],
+  },
+  'What counts as a change.': {
+    'e2e/samples.test.ts': [
+      'checksums: a new column of NULLs, what is written into it, and a column that is removed',
+      'a column that is excluded is in no checksum',
+    ],
+  },
+  'Key.': {
+    'e2e/seen.test.ts': ['events, mirror: a value changes', 'events, mirror without key: a row changes in anything'],
+  },
+  'Plan first.': {
+    'e2e/preview.test.ts': [
+      'a guard that would stop apply is told by plan, with the flag that lets it pass',
+      'what a check of apply would refuse is told by plan, in the same sentence and with the rows',
+    ],
+    'e2e/seen.test.ts': ['events, mirror: a row that Mixpanel would refuse'],
+  },
+  'Account.': {
+    'mixpanel.test.ts': ['a token goes as user with an empty password and names no project'],
+    'golden/diagnostics.test.ts': ['credential-missing'],
+    'e2e/doctor.test.ts': ['what is not well in Mixpanel: credentials, region, project, token, group keys, variables'],
+  },
+  'Getting data out.': { 'golden/diagnostics.test.ts': ['exports'], 'sandbox-events.test.ts': ['export'] },
+  'Warehouses.': { 'golden/docs.test.ts': ['the README names the warehouses that can be read, and no other'] },
+  'Schedule.': {
+    'e2e/due.test.ts': ['apply --due runs what is due by its last finished run, and says when the rest is'],
+  },
+  'History.': { 'e2e/seen-history.ts': ['profiles with history, mirror: a new version'] },
+};
+
+test('each difference from Warehouse Connectors has tests that show it, and no other has', () => {
+  const section = read('README.md').split('## Differences from Warehouse Connectors\n')[1]!.split('\n## ')[0]!;
+  const titles = [...section.matchAll(/^- (?:\*\*(.*?)\*\*)?/gm)].map((m) => m[1]);
+  expect(titles).toEqual(Object.keys(DIFFERENCES));
+  const missing = Object.values(DIFFERENCES)
+    .flatMap((files) => Object.entries(files))
+    .flatMap(([file, tests]) => tests.filter((title) => !read(`test/${file}`).includes(`'${title}'`)));
+  expect(missing).toEqual([]);
+});
+
+test('the README names the warehouses that can be read, and no other', () => {
+  const { $defs } = JSON.parse(read('schemas/project.schema.json')) as { $defs: Record<string, unknown> };
+  const types = [...JSON.stringify($defs).matchAll(/"type":\{"const":"([a-z]+)"/g)].map((m) => m[1]!);
+  const named = (text: string | undefined): string[] =>
+    [...(text ?? '').matchAll(/DuckDB|PostgreSQL|Redshift|BigQuery|Snowflake|Databricks/g)].map((m) =>
+      m[0].toLowerCase().replace('postgresql', 'postgres'),
+    );
+  const readme = read('README.md');
+  const [reads, differs] = [/This version reads (.*?)\. /, /syncline reads (.*?); the others come later/].map((p) =>
+    named(p.exec(readme)?.[1]),
+  );
+  for (const list of [reads, differs]) expect([...new Set(list)].sort()).toEqual(types.sort());
+});
+
 test('the README names every command, and no other', () => {
   const commands = [...read('runtime/cli/program.ts').matchAll(/(?:command\(\s*'|\.command\(')([a-z-]+)'/g)].map(
     (m) => m[1]!,

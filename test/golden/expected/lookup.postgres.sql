@@ -367,7 +367,7 @@ limit 1
 union all
 select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
 from (
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as text) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as text) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal

@@ -12,7 +12,7 @@
 
 -- purchases/check_twin_keys.sql
 -- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
-select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+select k.row_key as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
   from (select case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key from "main"."orders" as syncline_source) as n
@@ -22,7 +22,7 @@ from (
 ) as k
 where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select o.row_key as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -410,7 +410,7 @@ union all
 select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
 from (
 -- a twin that equals the ledger is not captured, so keys that the source has more than once are looked up among the captured
-select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
+select k.row_key as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
   from (select case when cast("customer_id" as varchar) is null or cast("order_id" as varchar) is null then null else coalesce(cast(length(cast("customer_id" as varchar)) as varchar) || ':' || cast("customer_id" as varchar), '~') || coalesce(cast(length(cast("order_id" as varchar)) as varchar) || ':' || cast("order_id" as varchar), '~') end as syncline_key from "main"."orders" as syncline_source) as n
@@ -420,7 +420,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select o.row_key as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal

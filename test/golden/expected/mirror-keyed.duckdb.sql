@@ -85,7 +85,7 @@ from (
 ) as k
 where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -829,7 +829,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -1006,7 +1006,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -1182,7 +1182,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal

@@ -91,7 +91,7 @@ from (
 ) as k
 where exists (select 1 from "mixpanel"."purchases__outbox_${run}" as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as text) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as text) || ' times' as violation
 from "mixpanel"."purchases__outbox_${run}" as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -633,7 +633,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as text) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as text) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal

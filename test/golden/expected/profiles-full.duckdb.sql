@@ -29,7 +29,7 @@ left join source_columns as c on c.name = w.name
 where c.name is null or c.native <> w.native
 
 -- customers/check_twin_keys.sql
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from "mixpanel"."customers__outbox_${run}" as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -450,7 +450,7 @@ group by row_change, change, reason
 union all
 select null, 'check_twin_keys', v.violation, 0, 0, 0, 0, 0
 from (
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as varchar) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as varchar) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal

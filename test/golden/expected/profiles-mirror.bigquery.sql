@@ -46,7 +46,7 @@ from (
 ) as k
 where exists (select 1 from `mixpanel.customers__outbox_${run}` as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as string) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as string) || ' times' as violation
 from `mixpanel.customers__outbox_${run}` as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
@@ -682,7 +682,7 @@ from (
 ) as k
 where exists (select 1 from measured as o where o.row_checksum is not null and o.row_key = k.row_key)
 union all
-select 'key ' || o.row_key || ' was captured ' || cast(count(*) as string) || ' times' as violation
+select 'key ' || o.row_key || ' occurs ' || cast(count(*) as string) || ' times' as violation
 from measured as o
 where o.row_checksum is not null
   -- rows without an id are named by their content, and may all be equal
