@@ -2,7 +2,7 @@ import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { recordOf } from '../sync.ts';
+import { recordOf } from '../setup.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { openWarehouse } from './context.ts';
