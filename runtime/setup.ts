@@ -71,10 +71,11 @@ export async function refuseLost(runner: Runner, plan: Plan, sync: SyncPlan, fou
  * state says that nothing is shown: afterwards an empty ledger would resend the table.
  */
 async function completeSetup(runner: Runner, plan: Plan, sync: SyncPlan): Promise<void> {
-  if (plan.transaction !== null) return;
   const [row] = await runner.rows(sync.state.read);
   const state = row && toState(row);
-  if (state?.baseline === null && state.phase === 'idle') await runner.steps(sync.setup, {});
+  if (state) verifyState(sync.name, state, { ...plan, mixpanel: state.mixpanel, sync });
+  if (plan.transaction === null && state?.baseline === null && state.phase === 'idle')
+    await runner.steps(sync.setup, {});
 }
 
 /** Only a run gives a state its new name: nothing else may go by it before. */
