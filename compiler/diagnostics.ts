@@ -35,7 +35,7 @@ const near = (name: string, names: readonly string[]): string | undefined => {
 
 /** Every code with its parameters: a call site cannot pass wrong data. */
 const TEXTS = {
-  'yaml-syntax': (p: { text: string }): Text => ({ message: p.text }),
+  'yaml-syntax': (p: { text: string; hint?: string }): Text => ({ message: p.text, hint: p.hint }),
   'file-missing': (p: { file: string }): Text => ({
     message: `there is no ${p.file}`,
     hint: 'run `syncline init` in an empty folder, or give --project-dir',
@@ -116,9 +116,9 @@ const TEXTS = {
     message: `the lock has no columns of ${p.source} for target ${p.target}`,
     hint: `run \`syncline lock -t ${p.target}\``,
   }),
-  'lock-invalid': (p: { text: string }): Text => ({
+  'lock-invalid': (p: { text: string; hint?: string }): Text => ({
     message: `syncline.lock.json: ${p.text}`,
-    hint: 'run `syncline lock` to write it anew',
+    hint: p.hint ?? 'run `syncline lock` to write it anew',
   }),
   'column-not-found': (p: { column: string; source: string; known: readonly string[] }): Text => ({
     message: `${p.source} has no column \`${p.column}\``,

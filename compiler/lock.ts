@@ -27,10 +27,13 @@ export function parseLock(text: string | undefined): {
   readonly diagnostics: readonly Diagnostic[];
 } {
   if (text === undefined) return { lock: EMPTY, diagnostics: [] };
-  const bad = (why: string, line = 1) => {
+  const bad = (why: string, line = 1, hint?: string) => {
     const at = { line, col: 1 };
     const span = { file: FILE, start: at, end: at };
-    return { lock: EMPTY, diagnostics: [diagnostic('lock-invalid', { text: why }, span)] };
+    return {
+      lock: EMPTY,
+      diagnostics: [diagnostic('lock-invalid', hint === undefined ? { text: why } : { text: why, hint }, span)],
+    };
   };
   let value: unknown;
   try {
@@ -39,6 +42,12 @@ export function parseLock(text: string | undefined): {
     const conflict = text.split('\n').findIndex((line) => line.startsWith('<<<<<<< '));
     return conflict >= 0 ? bad('it has a merge conflict', conflict + 1) : bad('it is not JSON');
   }
+  if (isRecord(value) && Number(value['lockVersion']) > 1)
+    return bad(
+      `it was written by a newer syncline (lockVersion ${String(value['lockVersion'])})`,
+      1,
+      'upgrade syncline',
+    );
   const problem = problemOf(value);
   return problem === undefined ? { lock: value as Lock, diagnostics: [] } : bad(problem);
 }

@@ -60,7 +60,7 @@ export function overridesOf(
         ? diagnostic('template-unknown', { path, known: PUBLIC }, at(path, 1))
         : !PUBLIC.includes(name)
           ? diagnostic('template-refused', { name, known: PUBLIC }, at(path, 1))
-          : unfit({ name, path, text });
+          : unfit({ name, path, text }, blocksOf(name, templates));
     if (problem) report(problem);
     // `default` comes before every warehouse in this order: what is narrower replaces it.
     else if (folder === 'default' || folder === warehouse) {
@@ -69,6 +69,14 @@ export function overridesOf(
   }
   return found;
 }
+
+/** The blocks that the package's template of that name has, for any warehouse. */
+const blocksOf = (name: string, templates: Readonly<Record<string, string>>): ReadonlySet<string> =>
+  new Set(
+    Object.entries(templates)
+      .filter(([file]) => file.endsWith(`/${name}.sql.njk`))
+      .flatMap(([, text]) => [...text.matchAll(/\{%-? *block (\w+)/g)].map((m) => m[1] ?? '')),
+  );
 
 const isTemplate = (file: string): boolean => file.startsWith('templates/');
 
@@ -86,7 +94,7 @@ interface Node {
  * What keeps a text from being a template of a project: it must parse, name no template but the package's, and call
  * nothing. The template language would let an expression reach JavaScript; the compiler stays pure all the same.
  */
-function unfit({ name, path, text }: Override): Diagnostic | undefined {
+function unfit({ name, path, text }: Override, blocks: ReadonlySet<string>): Diagnostic | undefined {
   const invalid = (why: string, line = 1, col = 1): Diagnostic =>
     diagnostic('template-invalid', { text: why }, at(path, line, col));
   const bad = text.split('\n').findIndex((line) => isControl(line.replace(/[\t\r]/g, '')));
@@ -163,7 +171,20 @@ function unfit({ name, path, text }: Override): Diagnostic | undefined {
     }
   };
   walk(root);
-  return problem;
+  if (problem) return problem;
+  // A block that its parent does not have is never rendered, and nobody would say so.
+  const parts = (root['children'] as readonly Node[] | undefined) ?? [];
+  const isExtending = parts.some((part) => part.typename === 'Extends');
+  for (const part of isExtending ? parts : []) {
+    const [block] = part.typename === 'Block' ? symbolsOf(part['name']) : [];
+    if (block !== undefined && !blocks.has(block))
+      return invalid(
+        `${BUILTIN}${name} has no block \`${block}\`; it has ${[...blocks].join(', ')}`,
+        part.lineno + 1,
+        part.colno + 1,
+      );
+  }
+  return undefined;
 }
 
 /** The names in a node, or in a list of nodes. */

@@ -2,7 +2,9 @@ import { RunError } from './errors.ts';
 import type { SyncRun } from './sync.ts';
 import type { Baseline } from './state.ts';
 import { dropRun } from './snapshot.ts';
-import { applySync, begin, ensureState, interruptedRun, outboxesOf } from './sync.ts';
+import { Runner } from './run.ts';
+import { ensureState } from './setup.ts';
+import { applySync, begin, interruptedRun, outboxesOf, readState } from './sync.ts';
 
 /**
  * Drops a sync's staging tables; with `data`, first takes everything back that its ledger knows: tombstones for
@@ -10,17 +12,12 @@ import { applySync, begin, ensureState, interruptedRun, outboxesOf } from './syn
  */
 export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
   const { plan, sync } = run;
-  await ensureState({ plan, sync, warehouse: run.warehouse, mayCreate: false });
-  if (data && sync.destroy.keeps !== null)
-    throw new RunError(
-      'check-failed',
-      `${sync.name} cannot take back what it sent: ${sync.destroy.keeps}. Destroy it without --data.`,
-      {
-        retryable: false,
-      },
-    );
+  if (data) {
+    await ensureState({ plan, sync, warehouse: run.warehouse, mayCreate: false });
+    if (sync.destroy.keeps !== null) await refuseKept(run, sync.destroy.keeps);
+  }
   if (data) await applySync({ ...run, mayCreate: false, purge: true });
-  const held = await begin(run, () => 0);
+  const held = await begin(run, () => 0, !data);
   let isGone = false;
   try {
     const { state, runner, lease, values } = held;
@@ -39,4 +36,17 @@ export async function destroySync(run: SyncRun, data: boolean): Promise<void> {
   } finally {
     await (isGone ? held.end() : held.release());
   }
+}
+
+/** Says why nothing can be taken back; of what was another sync that is not for this declaration to say. */
+async function refuseKept({ plan, sync, warehouse, mixpanel }: SyncRun, why: string): Promise<never> {
+  const runner = await Runner.open(plan, warehouse);
+  try {
+    await readState(runner, plan, sync, mixpanel.name);
+  } finally {
+    await runner.close();
+  }
+  throw new RunError('check-failed', `${sync.name} cannot take back what it sent: ${why}. Destroy it without --data.`, {
+    retryable: false,
+  });
 }

@@ -47,6 +47,7 @@ export async function applyDirect(run: DirectRun): Promise<void> {
       project: run.plan.project,
       target: run.plan.target,
       mixpanel: run.mixpanel.name,
+      sync: run.sync,
     });
     if (run.previewed !== undefined && markOfFile(found) !== run.previewed) throw previewMoved(run.sync.name);
     if (!found) await run.prove?.(run.stop);
@@ -104,6 +105,8 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   // An interrupted run is read again up to where it was read before.
   if (state.pending) values = { ...values, watermark_to: state.pending.watermark_to ?? null };
   const pending: Baseline = {
+    kind: sync.kind,
+    mode: sync.mode,
     mapping: sync.mapping,
     watermark_to: textOf(values['watermark_to']),
     content: textOf(values['content']),

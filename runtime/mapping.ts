@@ -28,6 +28,37 @@ export type Verdict =
   | { readonly kind: 'rebase' }
   | { readonly kind: 'changed'; readonly change: MappingChange };
 
+type What = Pick<SyncPlan | DirectPlan, 'name' | 'kind' | 'mode' | 'mapping'>;
+
+/** What a sync is, beside how its rows are mapped: records of one kind are no records of another. */
+function natureOf({ kind, mode, mapping }: Pick<What, 'kind' | 'mode' | 'mapping'>): string {
+  const hasHistory = mapping.some((m) => m.means.split(', ').includes('start_time'));
+  const group = mapping.find((m) => m.column === '(group_key)')?.means;
+  return `${kind}${group === undefined ? '' : ` of ${group}`}${hasHistory ? ' with history' : ''} in mode ${mode}`;
+}
+
+/**
+ * Refuses a declaration that makes another sync of it under the same name: of what the former one sent it could
+ * neither tell nor take back anything, and would send the table beside it.
+ * @param name under which the state is
+ * @param end how that one is ended
+ */
+export function refuseAnother(
+  name: string,
+  sync: What,
+  was: Baseline | null,
+  end = `\`syncline destroy ${name}\` ends the former, whose records then stay in Mixpanel`,
+): void {
+  if (was?.kind === undefined || was.mode === undefined) return;
+  const [before, now] = [natureOf({ ...was, kind: was.kind, mode: was.mode }), natureOf(sync)];
+  if (before === now) return;
+  throw new RunError(
+    'mapping-changed',
+    `${name} was ${before} when it ran last, and is declared as ${now}. That is another sync, which cannot tell what Mixpanel shows of the former: give it another name, or declare it as it was; ${end}.`,
+    { retryable: false },
+  );
+}
+
 const IDENTITY = ['time', 'event', 'user_id', 'device_id', 'group_id', 'id', 'key', 'start_time', 'end_time'];
 const IDENTITY_CONSTANTS = ['(event)', '(key)', '(group_key)', '(distinct_id)'];
 

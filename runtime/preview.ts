@@ -9,7 +9,8 @@ import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
 import type { Range } from './sync.ts';
-import { backfillOf, pendingOf, recordOf } from './sync.ts';
+import { recordOf, refuseLost } from './setup.ts';
+import { backfillOf, pendingOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
 
@@ -29,6 +30,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   // Before the state: a run that ends in between makes the preview one that is refused.
   const record = Number(found?.['runs_exists'] ?? 0) === 1 ? await recordOf(runner, plan, sync) : undefined;
   const lastRun = record?.lastRun ?? null;
+  if (Number(found?.['state_exists'] ?? 0) === 1) await refuseLost(runner, plan, sync, found);
   const is = await statementsOf(runner, sync, Number(found?.['state_exists'] ?? 0) === 1);
   const renamedFrom = is?.renamedFrom ?? null;
   const common = {
@@ -58,6 +60,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     project: plan.project,
     target: plan.target,
     mixpanel: state.mixpanel,
+    sync,
   });
   if (state.phase === 'sending') {
     const rows = await runner.rows(is.pending, { run: state.run, next_batch: state.nextBatch });

@@ -1,5 +1,6 @@
 import type { SyncRun } from './sync.ts';
-import { begin, ensureState, interruptedRun } from './sync.ts';
+import { ensureState } from './setup.ts';
+import { begin, interruptedRun } from './sync.ts';
 
 /**
  * Forgets what Mixpanel shows of a sync, in one step, so that its next run sends the whole table.

@@ -1,4 +1,6 @@
+import type { DirectPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
+import { refuseAnother } from './mapping.ts';
 import type { Baseline } from './state.ts';
 import type { World } from './world.ts';
 
@@ -41,7 +43,10 @@ interface Lock {
 export async function readStateFile(
   world: World,
   file: string,
-  expected: Pick<FileState, 'project' | 'target'> & { readonly mixpanel: string | null },
+  expected: Pick<FileState, 'project' | 'target'> & {
+    readonly mixpanel: string | null;
+    readonly sync?: DirectPlan;
+  },
 ): Promise<FileState | undefined> {
   const text = await world.readFile(file);
   if (text === undefined) return undefined;
@@ -53,6 +58,8 @@ export async function readStateFile(
   }
   if (state.layout !== 1)
     throw refuse('state-newer', `The state file ${file} was written by a newer syncline. Upgrade syncline.`);
+  const { sync } = expected;
+  if (sync) refuseAnother(sync.name, sync, state.pending ?? state.baseline, `removing ${file} ends the former`);
   for (const key of ['project', 'target', 'mixpanel'] as const) {
     const wanted = expected[key];
     if (wanted === null || state[key] === '' || state[key] === wanted) continue;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Plan, SyncPlan } from '../schemas/types.ts';
 import { RunError } from './errors.ts';
-import { isSameMapping } from './mapping.ts';
+import { isSameMapping, refuseAnother } from './mapping.ts';
 import { retiredNames } from './names.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
@@ -60,6 +60,9 @@ export interface Baseline {
   /** 1 where the run takes back everything, for a sync that is being destroyed. */
   readonly purged?: number;
   readonly mapping: SyncPlan['mapping'];
+  /** What the sync was; states of an earlier version do not say. */
+  readonly kind?: SyncPlan['kind'];
+  readonly mode?: SyncPlan['mode'];
   /** Names of properties under which profiles were sent earlier: see `retiredNames`. */
   readonly retired?: string;
   readonly retried?: string;
@@ -120,11 +123,19 @@ const unpacked = (text: string): string =>
 /** Whether a newer syncline wrote it: what its columns mean is then not known here. */
 export const isNewer = ({ layout }: Pick<State, 'layout'>): boolean => layout > LAYOUT;
 
-/** Refuses a state that belongs to someone else or to a newer syncline. */
+/**
+ * Refuses a state that belongs to someone else or to a newer syncline.
+ * @param expected with a sync, also a state of one that was something else
+ */
 export function verifyState(
   sync: string,
   state: State,
-  expected: { readonly project: string; readonly target: string; readonly mixpanel: string },
+  expected: {
+    readonly project: string;
+    readonly target: string;
+    readonly mixpanel: string;
+    readonly sync?: Pick<SyncPlan, 'name' | 'kind' | 'mode' | 'mapping'> | undefined;
+  },
 ): void {
   const foreign = (what: string, has: string, wants: string): RunError =>
     new RunError(
@@ -140,6 +151,9 @@ export function verifyState(
     );
   if (state.project !== expected.project) throw foreign('project', state.project, expected.project);
   if (state.target !== expected.target) throw foreign('target', state.target, expected.target);
+  // Profiles and events may be of two Mixpanel projects: what the sync was comes first.
+  const last = state.pending ?? state.baseline;
+  if (expected.sync) refuseAnother(sync, expected.sync, last === null ? null : (JSON.parse(last) as Baseline));
   const isSandbox = (name: string): boolean => name.startsWith('http://sandbox-');
   if (isSandbox(state.mixpanel) && isSandbox(expected.mixpanel) && state.mixpanel !== expected.mixpanel)
     throw new RunError(
@@ -206,6 +220,8 @@ export const SNAPSHOT = '__snapshot_';
 /** What the run will leave for the next one. */
 export function baselineOf(sync: SyncPlan, values: Values): Baseline {
   return {
+    kind: sync.kind,
+    mode: sync.mode,
     mapping: sync.mapping,
     expressions: sync.expressions,
     watermark_to: text(values['watermark_to']),

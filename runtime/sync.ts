@@ -8,6 +8,7 @@ import type { Decision } from './mapping.ts';
 import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Readers, Runner } from './run.ts';
+import { ensureState, recordOf } from './setup.ts';
 import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
 import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
@@ -82,116 +83,6 @@ async function persistently(run: SyncRun): Promise<'resumed' | 'done'> {
     }
 }
 
-const settingUp = new WeakMap<Warehouse, Promise<unknown>>();
-
-/**
- * Creates the sync's tables if they may be created; a state that is missing otherwise would resend the table.
- * `anew` says that a person asked for it: then a run on record does not stand against it, a ledger still does.
- */
-export async function ensureState(
-  run: Pick<SyncRun, 'plan' | 'sync' | 'warehouse' | 'mayCreate'> &
-    Partial<Pick<SyncRun, 'prove' | 'stop' | 'emit'>> & { readonly anew?: boolean },
-): Promise<void> {
-  const { plan, sync } = run;
-  const runner = await Runner.open(plan, run.warehouse);
-  try {
-    const [found] = await runner.rowsIfThere(sync.state.exists);
-    const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
-    const recorded = has('runs_exists') && (await recordOf(runner, plan, sync)).recorded;
-    if (sync.rename && (await takesName(runner, run, sync.rename, has('state_exists')))) return;
-    if (has('state_exists')) {
-      if (run.anew === true) await completeSetup(runner, plan, sync);
-      return;
-    }
-    const isAsked = run.anew === true;
-    const mayCreate = run.mayCreate && (plan.embedded || isAsked);
-    if (!mayCreate || has('ledger_exists') || (recorded && !isAsked))
-      throw new RunError(
-        'state-missing',
-        `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
-        { retryable: false },
-      );
-    if (run.stop) await run.prove?.(run.stop);
-    // Syncs that start at once would create the same schema at once.
-    const last = settingUp.get(run.warehouse) ?? Promise.resolve();
-    const mine = last.then(async () => {
-      await runner.steps(plan.setup, {});
-      await runner.steps(sync.setup, {});
-    });
-    settingUp.set(
-      run.warehouse,
-      mine.catch(() => undefined),
-    );
-    await mine;
-  } finally {
-    await runner.close();
-  }
-}
-
-/**
- * Without transactions a setup that was cut leaves a state without the other tables. They are made as long as the
- * state says that nothing is shown: afterwards an empty ledger would resend the table.
- */
-async function completeSetup(runner: Runner, plan: Plan, sync: SyncPlan): Promise<void> {
-  if (plan.transaction !== null) return;
-  const [row] = await runner.rows(sync.state.read);
-  const state = row && toState(row);
-  if (state?.baseline === null && state.phase === 'idle') await runner.steps(sync.setup, {});
-}
-
-/** Gives a sync the tables of its former name: state, ledger and ids go on. @returns whether it did */
-async function takesName(
-  runner: Runner,
-  run: Pick<SyncRun, 'plan' | 'sync' | 'mayCreate'> & Partial<Pick<SyncRun, 'emit'>>,
-  rename: NonNullable<SyncPlan['rename']>,
-  isThere: boolean,
-): Promise<boolean> {
-  const { plan, sync } = run;
-  const [found] = await runner.rowsIfThere(rename.exists);
-  if (Number(found?.['state_exists'] ?? 0) === 0) return false;
-  if (isThere)
-    throw new RunError(
-      'check-failed',
-      `${sync.name} and ${rename.from} both have a state in ${plan.staging}, so one cannot become the other. Remove \`renamed_from\`, or destroy one of them.`,
-      { retryable: false },
-    );
-  const [row] = await runner.rows(rename.read);
-  if (!run.mayCreate || !row) return false;
-  const state = toState(row);
-  verifyState(rename.from, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
-  await runner.atomic([
-    ...state.names.flatMap((n) => rename.outbox.map((file) => [file, { run: n }] as const)),
-    ...rename.steps.map((file) => [file, {}] as const),
-  ]);
-  run.emit?.({
-    type: 'note',
-    sync: sync.name,
-    message: `renamed from ${rename.from}: its state, its ledger and the ids of its events go on`,
-  });
-  return true;
-}
-
-/**
- * What is on record of a sync: whether it ran under this name, and its last run, under a former name too.
- * @throws RunError where the staging schema is of another project or target
- */
-export async function recordOf(
-  runner: Runner,
-  plan: Plan,
-  sync: SyncPlan,
-): Promise<{ readonly recorded: boolean; readonly lastRun: number | null }> {
-  const [owner] = await runner.rows(sync.state.owner);
-  const foreign = owner?.['foreign_owner'] ?? null;
-  if (foreign !== null)
-    throw new RunError(
-      'state-foreign',
-      `The staging schema ${plan.staging} is used by ${foreign}, this is ${plan.project} / ${plan.target}. Give this target a staging schema of its own.`,
-      { retryable: false },
-    );
-  const last = owner?.['last_run'] ?? null;
-  return { recorded: Number(owner?.['recorded'] ?? 0) === 1, lastRun: last === null ? null : Number(last) };
-}
-
 /** A preview is of one state. The record is read after the state: a run that ends in between is in it. */
 async function refuseMoved({ plan, sync, previewed }: SyncRun, runner: Runner, state: State): Promise<void> {
   if (previewed === undefined) return;
@@ -199,15 +90,25 @@ async function refuseMoved({ plan, sync, previewed }: SyncRun, runner: Runner, s
   if (markOf(state, lastRun) !== previewed) throw previewMoved(sync.name);
 }
 
-/** Reads the state and proves that this plan may use it. */
-export async function readState(runner: Runner, plan: Plan, sync: SyncPlan, mixpanel: string): Promise<State> {
+/**
+ * Reads the state and proves that this plan may use it.
+ * @param isEnd true where its tables are to go, whatever they were
+ */
+export async function readState(
+  runner: Runner,
+  plan: Plan,
+  sync: SyncPlan,
+  mixpanel: string,
+  isEnd = false,
+): Promise<State> {
   const [row] = await runner.rows(sync.state.read);
   if (!row)
     throw new RunError('state-missing', `${sync.name} has no row in its state table. Restore it.`, {
       retryable: false,
     });
   const state = toState(row);
-  verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel });
+  const { project, target } = plan;
+  verifyState(sync.name, state, { project, target, mixpanel, sync: isEnd ? undefined : sync });
   return state;
 }
 
@@ -225,17 +126,19 @@ export interface Held {
 /**
  * Wins the lease, or throws `lease-held`. What was read before the win is not used after it.
  * @param quiet milliseconds that nobody may send after this release
+ * @param isEnd true where its tables are to go, whatever they were
  */
-export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
+export async function begin(run: SyncRun, quiet: () => number, isEnd = false): Promise<Held> {
   const { plan, sync, world } = run;
   const runner = await Runner.open(plan, run.warehouse);
+  const read = (): Promise<State> => readState(runner, plan, sync, run.mixpanel.name, isEnd);
   const renewals = await Runner.open(plan, run.warehouse);
   const close = async (): Promise<void> => {
     await renewals.close();
     await runner.close();
   };
   try {
-    const seen = await readState(runner, plan, sync, run.mixpanel.name);
+    const seen = await read();
     // The lease writes down which project this state is of: a mistyped host must not get there.
     if (seen.mixpanel === '') await run.prove?.(run.stop);
     await refuseMoved(run, runner, seen);
@@ -252,11 +155,11 @@ export async function begin(run: SyncRun, quiet: () => number): Promise<Held> {
       })
       .catch(async (error: unknown) => {
         // An unknown answer is settled by reading who holds it.
-        const now = await readState(runner, plan, sync, run.mixpanel.name);
+        const now = await read();
         if (now.holder === holder && now.version === fence.version) return;
         throw error instanceof RunError && error.code === 'lease-held' ? held(sync.name, now) : error;
       });
-    const state = await readState(runner, plan, sync, run.mixpanel.name);
+    const state = await read();
     if (state.version !== fence.version || state.holder !== holder) throw held(sync.name, state);
     const lease = new Lease(
       world,

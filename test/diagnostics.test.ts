@@ -39,6 +39,11 @@ const found = (input: Files): string[] =>
 test('control characters are shown, not sent', () =>
   expect(diagnostic('bad-relation', { relation: 'a\u001b[2J' }).message).toBe('cannot read the relation a\\x1b[2J'));
 
+test('a key that stands twice is named', () => {
+  const twice = entry('a', '    decisions: { a123456: resend }\n    decisions: { b123456: forward }\n');
+  expect(found(files(twice))).toEqual(['10:5 yaml-syntax: the key `decisions` stands here twice']);
+});
+
 test('var stands for a word and for a number; columns take the spelling of the lock', () => {
   const text = entry('a', `    guard: { max_changes: "{{ var('budget') }}" }\n`).replace(
     'mirror',
@@ -188,6 +193,12 @@ test('a profile of dbt gives the connection, in memory only', () => {
 });
 
 test('the lock: shape, differences, names', () => {
+  expect(parseLock('{"lockVersion":2,"targets":{}}').diagnostics).toMatchObject([
+    {
+      message: 'syncline.lock.json: it was written by a newer syncline (lockVersion 2)',
+      hint: 'upgrade syncline',
+    },
+  ]);
   expect(parseLock('{"lockVersion":1,"targets":{"a":{}}}').diagnostics.map((d) => d.code)).toEqual(['lock-invalid']);
   const change = LOCK.replace('"TIMESTAMP"', '"DATE"');
   expect(diffLock(parseLock(LOCK).lock, parseLock(change).lock)).toEqual([

@@ -207,6 +207,11 @@ test.each([
     `${AT}:1:1 template-invalid`,
   ],
   [
+    'a block that its parent does not have',
+    `${GOOD}\n{% block option %} x{% endblock %}`,
+    `${AT}:2:4 template-invalid the template cannot be used: builtin:create_table has no block \`option\`; it has `,
+  ],
+  [
     'no text',
     '',
     `${AT}:1:1 template-incomplete the template leaves out \`batch\`, which purchases/create_outbox.sql needs`,

@@ -78,7 +78,16 @@ export function parseFile(file: string, text: string, into: Diagnostic[]): Sourc
   // What follows the first error of a file is mostly its echo.
   const error = document.errors[0];
   if (error) {
-    into.push(diagnostic('yaml-syntax', { text: error.message }, span(...error.pos)));
+    const twice = error.code === 'DUPLICATE_KEY' ? /^[\w.-]+/.exec(text.slice(error.pos[0]))?.[0] : undefined;
+    into.push(
+      diagnostic(
+        'yaml-syntax',
+        twice === undefined
+          ? { text: error.message }
+          : { text: `the key \`${twice}\` stands here twice`, hint: 'put what both say into one, or remove one' },
+        span(...error.pos),
+      ),
+    );
     return undefined;
   }
   const root = document.contents;

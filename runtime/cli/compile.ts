@@ -36,8 +36,8 @@ async function compileOnce(options: CompileOptions): Promise<number> {
     await Promise.all(
       [...new Set(differing.map((f) => path.dirname(f)))].map((d) => mkdir(path.join(folder, d), { recursive: true })),
     );
-    await Promise.all(differing.map((f) => writeFile(path.join(folder, f), compiled[f] ?? '')));
-    await Promise.all(extra.map((f) => rm(path.join(folder, f))));
+    await someAtOnce(differing, (f) => writeFile(path.join(folder, f), compiled[f] ?? ''));
+    await someAtOnce(extra, (f) => rm(path.join(folder, f)));
   });
   if (!options.quiet)
     err(
@@ -50,11 +50,18 @@ async function compileOnce(options: CompileOptions): Promise<number> {
 export async function readFolder(folder: string): Promise<Readonly<Record<string, string>>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const files = entries.filter((e) => e.isFile()).map((e) => path.relative(folder, path.join(e.parentPath, e.name)));
-  return Object.fromEntries(
-    await Promise.all(
-      files.sort().map(async (f): Promise<[string, string]> => [f, await readFile(path.join(folder, f), 'utf8')]),
-    ),
-  );
+  const texts: Record<string, string> = Object.fromEntries(files.sort().map((f) => [f, '']));
+  await someAtOnce(files, async (f) => void (texts[f] = await readFile(path.join(folder, f), 'utf8')));
+  return texts;
+}
+
+/** A process may have only so many files open, and a project has fifty for each sync. */
+async function someAtOnce(files: readonly string[], work: (file: string) => Promise<unknown>): Promise<void> {
+  const left = files.values();
+  const worker = async (): Promise<void> => {
+    for (const file of left) await work(file);
+  };
+  await Promise.all(Array.from({ length: 16 }, worker));
 }
 
 /** Why what was reviewed is not what would run, in a sentence; undefined when it is, or where no review is asked for. */

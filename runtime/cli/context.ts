@@ -11,7 +11,7 @@ import { select } from '../../compiler/project/select.ts';
 import { readTemplates } from '../../compiler/templates.ts';
 import type { DirectPlan, Plan, PreviewFile, SyncPlan } from '../../schemas/types.ts';
 import type { Runner } from '../run.ts';
-import { recordOf } from '../sync.ts';
+import { recordOf } from '../setup.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import { diskReason } from '../disk.ts';

@@ -3,6 +3,7 @@ import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { destroySync } from '../destroy.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
+import { notRenamedYet } from '../setup.ts';
 import { toState } from '../state.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
@@ -51,8 +52,9 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     try {
       const never = new AbortController().signal;
       const own = mixpanelOf(remote.mixpanel, sync);
-      // Nothing is sent for a sync whose kind nobody knows any more, so its state's Mixpanel project is taken as it is.
-      const mixpanel = isStandIn ? { ...own, name: await mixpanelOfState(plan, sync, warehouse) } : own;
+      // Where nothing is sent, its state's Mixpanel project is taken as it is: nobody may know any more what the sync was.
+      const former = await mixpanelOfState(plan, sync, { warehouse, isDeclared });
+      const mixpanel = options.data === true ? own : { ...own, name: former };
       const run = {
         ...{ plan, sync, warehouse, mixpanel, concurrency: remote.concurrency },
         ...{ world: realWorld, leaseTtlMs: settings.leaseTtlMs, requestTimeoutMs: remote.requestTimeoutMs },
@@ -77,18 +79,23 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
   return 0;
 }
 
-async function mixpanelOfState(plan: Plan, sync: SyncPlan, warehouse: Warehouse): Promise<string> {
+async function mixpanelOfState(
+  plan: Plan,
+  sync: SyncPlan,
+  { warehouse, isDeclared }: { readonly warehouse: Warehouse; readonly isDeclared: boolean },
+): Promise<string> {
   const runner = await Runner.open(plan, warehouse);
   try {
     const names = (await runner.rows(plan.states)).filter((r) => Number(r['has_state']) === 1).map((r) => r['name']);
     const [row] = names.includes(sync.name) ? await runner.rows(sync.state.read) : [];
     if (row) return toState(row).mixpanel;
+    if (sync.rename && names.includes(sync.rename.from)) throw notRenamedYet(sync.name, sync.rename.from);
   } finally {
     await runner.close();
   }
   throw new RunError(
     'state-missing',
-    `${sync.name} is not declared and has no state in ${plan.staging}, so there is nothing to destroy.`,
+    `${sync.name} ${isDeclared ? 'has no' : 'is not declared and has no'} state in ${plan.staging}, so there is nothing to destroy.`,
     { retryable: false },
   );
 }

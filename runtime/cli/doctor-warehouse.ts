@@ -2,7 +2,8 @@ import type { ResolvedProject } from '../../compiler/project/resolve.ts';
 import type { DirectPlan, SyncPlan } from '../../schemas/types.ts';
 import { RunError } from '../errors.ts';
 import { Runner } from '../run.ts';
-import { recordOf } from '../sync.ts';
+import { recordOf, refuseLost } from '../setup.ts';
+import { toState, verifyState } from '../state.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { openWarehouse } from './context.ts';
@@ -158,7 +159,12 @@ async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find)
     try {
       const [found] = await runner.rowsIfThere(sync.state.exists);
       if (Number(found?.['runs_exists'] ?? 0) === 1) await recordOf(runner, plan, sync);
-      isSetUp += Number(found?.['state_exists'] ?? 0);
+      if (Number(found?.['state_exists'] ?? 0) !== 1) continue;
+      await refuseLost(runner, plan, sync, found);
+      const [row] = await runner.rows(sync.state.read);
+      const state = row && toState(row);
+      if (state) verifyState(sync.name, state, { ...plan, mixpanel: state.mixpanel, sync });
+      isSetUp++;
     } catch (error) {
       return find('fail', 'staging', messageOf(error));
     }

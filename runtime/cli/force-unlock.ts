@@ -1,5 +1,6 @@
 import { Runner } from '../run.ts';
-import { ensureState, readState } from '../sync.ts';
+import { ensureState } from '../setup.ts';
+import { readState } from '../sync.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';

@@ -141,7 +141,7 @@ async function previewOf(
   backfill: Range | undefined,
 ): Promise<Preview> {
   if ('state' in sync) return previewSync(runner, plan, sync, backfill);
-  const owner = { project: plan.project, target: plan.target, mixpanel: null };
+  const owner = { project: plan.project, target: plan.target, mixpanel: null, sync };
   return previewDirect(
     runner,
     plan,

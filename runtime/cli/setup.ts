@@ -1,6 +1,6 @@
 import { compiledFiles } from '../../compiler/plan.ts';
 import { Runner } from '../run.ts';
-import { ensureState } from '../sync.ts';
+import { ensureState } from '../setup.ts';
 import type { CommonOptions } from './context.ts';
 import { err, load, openWarehouse, out } from './context.ts';
 import { count } from './report.ts';

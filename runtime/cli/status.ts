@@ -33,6 +33,8 @@ interface Status extends Health {
   readonly rejects: number;
   /** With snapshots: when the one that is compared with is dropped, once that is near. */
   readonly expires: string | null;
+  /** The name that the state still has, until the next apply. */
+  readonly renamedFrom: string | null;
   readonly runs: readonly Row[];
 }
 
@@ -88,10 +90,13 @@ const filterOf = ({ kind, name }: SyncPlan | DirectPlan): string | null =>
 async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Promise<Read> {
   const [found] = await runner.rows(sync.state.exists);
   const has = (name: string): boolean => Number(found?.[name] ?? 0) === 1;
-  const [row] = has('state_exists') ? await runner.rows(sync.state.read) : [];
+  const former = has('state_exists') ? null : await formerOf(runner, sync);
+  const renamedFrom = former?.from ?? null;
+  const [row] = has('state_exists') || former ? await runner.rows(former?.read ?? sync.state.read) : [];
   const runs = has('runs_exists') ? await runner.rows(plan.runs) : [];
   const state = row ? toState(row) : null;
-  if (state) verifyState(sync.name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
+  const name = renamedFrom ?? sync.name;
+  if (state) verifyState(name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   // Who can open a database file has it alone: whoever holds a lease there is dead.
   const isRunning = state?.held === true && !plan.embedded;
   const shown = {
@@ -100,13 +105,20 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
     holder: state?.holder ?? null,
     runsUntil: isRunning ? timeOf(state.leaseUntil) : null,
     version: state?.version ?? null,
-    ...nextDue(sync, dueOfStaged(sync, state, runs)),
+    ...nextDue(sync, dueOfStaged(sync, renamedFrom === null ? state : null, runs)),
     filter: filterOf(sync),
-    rejects: state ? (await runner.rows(sync.rejects)).length : 0,
+    rejects: has('state_exists') ? (await runner.rows(sync.rejects)).length : 0,
     expires: nearEnd(sync, state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline), realWorld.now()),
-    runs: runs.filter((r) => r['sync'] === sync.name).slice(0, 5),
+    renamedFrom,
+    runs: runs.filter((r) => r['sync'] === name).slice(0, 5),
   };
   return { shown, ran: state !== null && state.baseline !== null };
+}
+
+/** Where the state of a renamed sync is, as long as nothing was applied. */
+async function formerOf(runner: Runner, { rename }: SyncPlan): Promise<SyncPlan['rename']> {
+  const [found] = rename ? await runner.rows(rename.exists) : [];
+  return Number(found?.['state_exists'] ?? 0) === 1 ? rename : null;
 }
 
 async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read> {
@@ -123,6 +135,7 @@ async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read
     filter: filterOf(sync),
     rejects: state?.rejects.length ?? 0,
     expires: null,
+    renamedFrom: null,
     runs: [],
   };
   return { shown, ran: state !== undefined && state.baseline !== null };
@@ -158,6 +171,7 @@ function text(s: Status, now: number): string {
     s.rejects > 0 ? `; ${count(s.rejects, 'record')}${s.rejects === REJECTS ? ' or more' : ''} rejected` : '';
   const lines = [`${s.sync}: ${said}${rejected}${s.next === null ? '' : `. Next: ${s.next}`}`];
   if (s.error) lines.push(`  ${s.error.code}: ${s.error.message}`);
+  if (s.renamedFrom !== null) lines.push(`  its state is that of ${s.renamedFrom} until the next apply renames it`);
   if (s.status === 'running')
     lines.push(`  if its process is dead, \`syncline force-unlock ${s.sync}\` ends its lease now`);
   else if (s.holder !== null) lines.push('  its lease was not released');

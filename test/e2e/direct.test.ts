@@ -304,6 +304,13 @@ test('a state file in use, foreign or unreadable is refused', async () => {
   );
   expect(await readFile(state, 'utf8')).toBe(text);
 
+  await writeFile(state, text.replace(/"mode": "\w+"/, '"mode": "one_time"'));
+  for (const command of ['plan', 'apply'])
+    told(
+      await cli(dir, command, '-s', 'customers'),
+      1,
+      'customers was user_profiles in mode one_time when it ran last',
+    );
   await writeFile(state, text.replace('"project": "shop"', '"project": "other"'));
   expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('belongs to project other');
   await writeFile(state, '{');

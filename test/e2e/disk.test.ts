@@ -158,3 +158,12 @@ test.concurrent('init, lock and compile into a folder that may not be written', 
   await writeFile(path.join(dir, 'compiled'), '');
   told(await cli(dir, 'compile'), 1, 'error[disk]: compiled/dev/ cannot be written: a file');
 });
+
+test.concurrent('a project of more files than a process may have open compiles', async () => {
+  const names = Array.from({ length: 6 }, (_, i) => `purchases_${i}`);
+  const dir = await shop({ extra: names.map((n) => SYNC.slice(7).replace('purchases', n)).join('') });
+  const under = ['bash', '-c', 'ulimit -n 150 && exec "$@"', 'bash'];
+  told(await cliIn({ cwd: dir, under }, 'compile'), 0, '7 syncs, ');
+  told(await cliIn({ cwd: dir, under }, 'compile', '--check'), 0);
+  expect((await readdir(path.join(dir, 'compiled/dev'), { recursive: true })).length).toBeGreaterThan(300);
+});

@@ -247,6 +247,7 @@ test('a backfill sends the rows of a range again, its end left out, and moves no
   for (const [range, why] of [
     ['2024-01-05..2024-01-03', 'ends before it starts'],
     ['2024-01-05', 'is not understood: write FROM..TO'],
+    ['2024-02-30..2024-03-31', 'is not understood: write FROM..TO'],
     [`2024-01-01..2024-01-02'; drop table orders`, 'is not understood: write FROM..TO'],
   ] as const)
     for (const command of ['plan', 'apply']) told(await cli(dir, command, '-s', 'log', '--backfill', range), 2, why);

@@ -34,6 +34,15 @@ test('a renamed sync goes on with its state, its ledger and its ids', async () =
   await cli(dir, 'compile', '-q');
   expect(planned.err).not.toContain('does not declare');
   expect(await tables(dir)).toContain('purchases__state');
+  // Until an apply has renamed it, what goes by its state says where that is.
+  const status = await cli(dir, 'status');
+  expect(status.out).toMatch(
+    /^sales: ok, last run .*\n {2}its state is that of purchases until the next apply renames/,
+  );
+  const still = 'sales goes on from purchases, whose state still has that name: `syncline apply -s sales` gives it';
+  told(await cli(dir, 'destroy', 'sales', '-y'), 1, still);
+  told(await cli(dir, 'reset', 'sales'), 1, still);
+  expect(await tables(dir)).toContain('purchases__state');
   told(await cli(dir, 'apply'), 0, 'renamed from purchases', '0 inserts, 1 update, 0 deletes');
   expect(await tables(dir)).toEqual(['runs', 'sales__ledger', 'sales__rejects', 'sales__state']);
   told(await cli(dir, 'apply'), 0, 'nothing changed');
@@ -199,7 +208,11 @@ test('destroy --data of profiles, and what cannot be taken back', async () => {
   await declare(other, profiles.replace('mode: mirror', 'mode: full').replace('    on_delete: delete\n', ''));
   await cli(other, 'apply', '-q');
   told(await cli(other, 'destroy', 'purchases', '--data', '-y'), 1, 'mode full keeps no ledger of what Mixpanel shows');
+  // Another sync under its name sends nothing, and can be told to begin where that one ends.
+  await declare(other, SYNC);
+  told(await cli(other, 'apply'), 1, 'error[mapping-changed]: purchases: purchases was user_profiles in mode full');
   told(await cli(other, 'destroy', 'purchases', '-y'), 0, 'What it sent stays in Mixpanel');
+  expect(await tables(other)).toEqual(['runs']);
 });
 
 test('a sync that is not enabled can be destroyed, and one that is declared no more', async () => {

@@ -74,8 +74,16 @@ targets:
   expect((await cli(dir, 'apply')).code).toBe(0);
   expect((await cli(dir, 'force-unlock', 'p')).err).toContain('p is not held');
   await duck(file, 'update mixpanel.p__state set layout = 99');
-  const newer = await cli(dir, 'apply');
-  expect([newer.code, newer.err.includes('written by a newer syncline')]).toEqual([1, true]);
+  const tables = (): Promise<unknown> => duck(file, 'select * from mixpanel.p__state, mixpanel.p__ledger');
+  const before = await tables();
+  const newer = 'The state of p was written by a newer syncline (layout 99). Upgrade syncline.';
+  for (const command of [['plan'], ['apply'], ['setup', '--execute'], ['reset', 'p'], ['doctor']])
+    expect(await cli(dir, ...command)).toMatchObject(
+      command[0] === 'doctor'
+        ? { code: 1, out: expect.stringContaining(`fail  staging: ${newer}\n`) as string }
+        : { code: 1, err: expect.stringContaining(newer) as string },
+    );
+  expect(await tables()).toEqual(before);
   await duck(file, "update mixpanel.p__state set layout = 1, mixpanel = 'http://elsewhere#9'");
   expect((await cli(dir, 'apply')).err).toContain('belongs to Mixpanel project http://elsewhere#9');
   await duck(file, 'drop table mixpanel.p__state');

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { Plan } from '../../schemas/types.ts';
 import { duckdb } from './duckdb.ts';
 import { random } from './scheduler.ts';
 import { compiled, Story, TTL } from './story.ts';
@@ -148,3 +149,48 @@ test('an interrupted run is not finished by a destroy, and a destroy that was in
     await story.close();
   }
 });
+
+const [MIRROR, USERS] = [ymlOf('keyed', true), ymlOf('users', true)];
+const APPEND = MIRROR.replace('mode: mirror', 'mode: append').replace(/ {4}key: .*\n/, '') + '    insert_time: t\n';
+const HISTORY = ymlOf('history', true);
+const GROUPS = ymlOf('groups', true);
+test.each([
+  ['keyed', MIRROR, APPEND, 'events in mode mirror', 'events in mode append'],
+  ['keyed', APPEND, MIRROR, 'events in mode append', 'events in mode mirror'],
+  ['keyed', MIRROR, USERS, 'events in mode mirror', 'user_profiles in mode mirror'],
+  ['history', HISTORY, USERS, 'user_profiles with history in mode mirror', 'user_profiles in mode mirror'],
+  ['groups', GROUPS, GROUPS.replace('company', 'firm'), 'group_profiles of company', 'group_profiles of firm'],
+] as const)(
+  '%#: what is another sync by its kind, mode, group key or history is refused under the same name, whatever is asked of it',
+  async (shape, before, after, was, is) => {
+    const story = await open(shape);
+    try {
+      const [former, other, renamed] = (await Promise.all(
+        [before, after, `${after.replace('name: s\n', 'name: r\n')}    renamed_from: s\n`].map((yml) =>
+          compiled(duckdb, yml, columnsOf(shape, 'narrow'), { records: 2, bytes: 600 }),
+        ),
+      )) as [Plan, Plan, Plan];
+      expect(await story.apply({ plan: former, mayCreate: true })).toEqual(['ok']);
+      expect(story.server.records).toBeGreaterThan(0);
+      const all = async (): Promise<unknown> => [
+        story.server.records,
+        await tablesOf(story),
+        await story.rows('from mixpanel.s__state'),
+        await story.rows('select count(*) as n from mixpanel.runs'),
+      ];
+      const found = await all();
+      const refused = expect.stringMatching(
+        new RegExp(`^mapping-changed: s was ${was}.* when it ran last, and is declared as ${is}`),
+      ) as string;
+      for (const plan of [other, renamed]) {
+        expect(await story.apply({ plan, mayCreate: true, decision: 'resend' })).toEqual([refused]);
+        await expect(story.preview(plan)).rejects.toThrow(/That is another sync/);
+      }
+      for (const asked of [{ destroys: true }, { resets: true }])
+        expect(await story.apply({ plan: other, ...asked })).toEqual([refused]);
+      expect(await all()).toEqual(found);
+    } finally {
+      await story.close();
+    }
+  },
+);
