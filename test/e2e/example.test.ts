@@ -72,10 +72,26 @@ test.concurrent('all kinds: locked, compiled, applied, and what arrives', async 
 
 test.concurrent('the demo, a kill -9 included, ends with nothing lost and nothing doubled', async () => {
   const dir = path.join(await mkdtemp(path.join(tmpdir(), 'syncline-')), 'demo');
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(quickstart, 'demo.mjs'), '8000', dir]);
-  expect(stdout).toContain('with 8,000 orders');
+  const demo = path.join(quickstart, 'demo.mjs');
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [demo, '20000', dir]);
+  expect(stdout).toContain('with 20,000 orders');
   expect(stdout).toMatch(
-    /rows in the table {7}8,050\n {2}events in the report {4}8,050 {3}\(every copy ever sent: [\d,]+\)\n {2}lost 0, extra 0\n/,
+    /rows in the table {7}20,050\n {2}events in the report {4}20,050 {3}\(every copy ever sent: [\d,]+\)\n {2}lost 0, extra 0\n/,
   );
+  // Its story: what changed moves and nothing else, and the kill comes between the first batch and the last.
+  const changes = '120 inserts, 300 updates, 70 deletes';
+  expect(stdout).toContain(`purchases (changes): ${changes}; 490 billable events`);
+  expect(stderr).toContain(`purchases: run 2 done: ${changes}\n`);
+  expect(stdout).toContain('purchases: interrupted while sending ');
+  expect(stdout).toContain('Next: syncline apply -s purchases');
+  const [, total = ''] =
+    /finishing interrupted run 3\n[^]*run 3 done: 0 inserts, ([\d,]+) updates, 0 deletes\npurchases: nothing changed\n/.exec(
+      stderr,
+    ) ?? [];
+  const number = (text = ''): number => Number(text.replaceAll(',', ''));
+  const killed = number(/killed after about ([\d,]+) records/.exec(stdout)?.[1]);
+  expect(number(total)).toBe(6015);
+  expect(killed).toBeGreaterThan(0);
+  expect(killed).toBeLessThan(number(total));
   expect(stdout).toContain('Nothing lost, nothing doubled.');
 });
