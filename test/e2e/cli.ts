@@ -94,6 +94,8 @@ export interface Started {
   readonly err: () => string;
   /** That it has told something. */
   readonly told: Promise<void>;
+  /** That a run of it has captured something, which it sends next, or that it has ended. */
+  readonly captured: Promise<unknown>;
 }
 
 /** Starts it without waiting, to be killed. */
@@ -101,11 +103,18 @@ export function start(cwd: string, ...args: string[]): Started {
   const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: ENV, stdio: ['ignore', 'ignore', 'pipe'] });
   let err = '';
   child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
+  const captured = new Promise<void>((resolve) => {
+    child.stderr.on('data', () => {
+      if (/: (captured|finishing) /.test(err)) resolve();
+    });
+  });
   return {
     child,
     err: () => err,
     told: new Promise((resolve) => child.stderr.once('data', () => resolve())),
-    ended: new Promise((resolve) => child.once('close', (code) => resolve(code))),
+    captured: Promise.race([captured, ended]),
+    ended,
   };
 }
 

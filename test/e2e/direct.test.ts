@@ -129,8 +129,8 @@ test('kills and faults: a run is sent again within the same bounds, until all is
         `insert into log select 100000 + i, '2024-02-0${round + 1}', '2024-02-0${round + 1}' from range(300) as t(i)`,
         `update customers set tier = '${round}' where id = 'a'`,
       );
-      const { child, ended, told } = start(dir, 'apply');
-      await Promise.race([told, ended]);
+      const { child, ended, captured } = start(dir, 'apply');
+      await captured;
       await new Promise((resolve) => setTimeout(resolve, 150 * round));
       child.kill('SIGKILL');
       await ended;

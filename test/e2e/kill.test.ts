@@ -71,9 +71,9 @@ targets:
       `delete from orders where id % 307 = ${Math.floor(rng() * 307)}`,
       `insert into orders select 100000 + ${round} * 1000 + i, timestamp '2024-03-01' + to_seconds(i::integer), 'n', 0 from range(50) as t(i)`,
     );
-    const { child, ended, told } = start(dir, 'apply');
+    const { child, ended, captured } = start(dir, 'apply');
     // Now and then it is killed as soon as it has captured, however long a machine takes to start a process.
-    if (round % 3 === 0) await Promise.race([told, ended]);
+    if (round % 3 === 0) await captured;
     else await new Promise((resolve) => setTimeout(resolve, 150 + rng() * 900));
     if (rng() < 0.3) {
       child.kill('SIGSTOP');
@@ -86,8 +86,7 @@ targets:
     landed += await heldBy(file, ['purchases']);
   }
   process.stderr.write(`${landed} of ${ROUNDS} kills landed within a run\n`);
-  // In a few rounds the server may have refused each of them before it captured.
-  if (ROUNDS >= 10) expect(landed).toBeGreaterThan(0);
+  expect(landed).toBeGreaterThan(0);
   // On a slow machine no round may have got as far as a tombstone.
   await cli(dir, 'apply');
   await duck(file, 'delete from orders where id % 307 = 5');
@@ -152,8 +151,8 @@ test(`real processes: ${MANY} rounds with six syncs at once end in equality of a
     let landed = 0;
     for (let round = 0; round < MANY; round++) {
       await duck(file, ...fleet.changes(WORDS, round, rng));
-      const { child, ended, told } = start(dir, 'apply', '--threads', '3');
-      if (round % 3 === 0) await Promise.race([told, ended]);
+      const { child, ended, captured } = start(dir, 'apply', '--threads', '3');
+      if (round % 3 === 0) await captured;
       else await new Promise((resolve) => setTimeout(resolve, 250 + rng() * 1500));
       if (rng() < 0.3) {
         child.kill('SIGSTOP');
@@ -166,6 +165,7 @@ test(`real processes: ${MANY} rounds with six syncs at once end in equality of a
       landed += await heldBy(file, fleet.NAMES);
     }
     process.stderr.write(`${landed} runs in ${MANY} rounds were cut by a kill\n`);
+    // In a few rounds the server may have refused the proof of each, before any captured.
     if (MANY >= 10) expect(landed).toBeGreaterThan(0);
     let last = { code: 1, err: '', out: '' };
     const still = (): number => last.err.split('nothing changed').length - 1;
