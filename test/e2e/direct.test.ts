@@ -215,7 +215,7 @@ test('two rows of one id, and two versions at one time, are refused before anyth
     ],
     list: [
       'kind: events, mode: one_time, event: E, time: t, key: [id, t]',
-      'A key occurs more than once. Make `key:` unique in the source, or remove it. (key (a, 2024-01-01 00:00:00))',
+      'A key occurs more than once. Make `key:` unique in the source, or remove it. (key a, 2024-01-01 00:00:00)',
     ],
     table: ['kind: lookup_table, mode: full, id: id, lookup_table_id: l-1', id],
   };
