@@ -1,5 +1,5 @@
 /**
- * A row key that is a list, in words: `id a at 2024-01-01 00:00:00` for a version, `key (a, 7)` for a key of columns.
+ * A row key that is a list, in words: `id a at 2024-01-01 00:00:00` for a version, `key a, 7` for a key of columns.
  * Any other text stays as it is.
  */
 export function spokenKey(text: string): string {
@@ -7,7 +7,7 @@ export function spokenKey(text: string): string {
   if (parts === undefined) return text;
   const [kind, id, time] = parts;
   const of = parts.length === 3 && kind != null ? HISTORY[kind] : undefined;
-  return of === undefined ? `key (${parts.map((p) => p ?? 'NULL').join(', ')})` : of(id ?? 'NULL', timeOf(time));
+  return of === undefined ? `key ${parts.map((p) => p ?? 'NULL').join(', ')}` : of(id ?? 'NULL', timeOf(time));
 }
 
 /** The rows that a version is (compiler/mapping/history.ts), as people say them. */

@@ -10,8 +10,8 @@ test.each([
   ['7:profile2:😀b~', 'id 😀b'],
   // Redshift ends texts with a bar.
   ['7:version|2:a||10:2024-01-01', 'id a| at 2024-01-01'],
-  ['1:a0:', 'key (a, )'],
-  ['1:a2:7|~', 'key (a, 7|, NULL)'],
+  ['1:a0:', 'key a, '],
+  ['1:a2:7|~', 'key a, 7|, NULL'],
   ['1:a', '1:a'],
   ['9:a1:b', '9:a1:b'],
   ['order 7:version', 'order 7:version'],

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -94,6 +94,8 @@ export interface Started {
   readonly err: () => string;
   /** That it has told something. */
   readonly told: Promise<void>;
+  /** That a run of it has captured something, which it sends next, or that it has ended. */
+  readonly captured: Promise<unknown>;
 }
 
 /** Starts it without waiting, to be killed. */
@@ -101,12 +103,36 @@ export function start(cwd: string, ...args: string[]): Started {
   const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: ENV, stdio: ['ignore', 'ignore', 'pipe'] });
   let err = '';
   child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
+  const captured = new Promise<void>((resolve) => {
+    child.stderr.on('data', () => {
+      if (/: (captured|finishing) /.test(err)) resolve();
+    });
+  });
   return {
     child,
     err: () => err,
     told: new Promise((resolve) => child.stderr.once('data', () => resolve())),
-    ended: new Promise((resolve) => child.once('close', (code) => resolve(code))),
+    captured: Promise.race([captured, ended]),
+    ended,
   };
+}
+
+/** How many of the syncs a process that was killed held: it ended in the middle of their runs. */
+export async function heldBy(file: string, syncs: readonly string[]): Promise<number> {
+  const holders = syncs.map((name) => `select holder from mixpanel.${name}__state`).join(' union all ');
+  const [row] = await duck(file, `select count(holder)::int as n from (${holders})`);
+  return Number(row?.['n']);
+}
+
+/** The same without write access: of how many syncs the state file says that a run goes on. */
+export async function pendingIn(dir: string): Promise<number> {
+  const folder = path.join(dir, 'syncline.state/dev');
+  const files = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.json'));
+  const states = await Promise.all(
+    files.map(async (name) => JSON.parse(await readFile(path.join(folder, name), 'utf8')) as { pending: unknown }),
+  );
+  return states.filter(({ pending }) => pending !== null).length;
 }
 
 /** A project folder with the given files. */

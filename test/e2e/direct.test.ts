@@ -4,7 +4,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { openSandbox, serveSandbox } from '../../runtime/sandbox/server.ts';
 import { parseFaults } from '../../runtime/sandbox/faults.ts';
-import { cli, duck, project, start, told } from './cli.ts';
+import { cli, duck, pendingIn, project, start, told } from './cli.ts';
 
 const YML = (mixpanel = 'sandbox'): string => `name: shop
 default_target: dev
@@ -122,17 +122,21 @@ test('kills and faults: a run is sent again within the same bounds, until all is
     const dir = await shop(
       `{ host: "http://127.0.0.1:${server.port}", project_id: 1, token: t, service_account: { username: u, secret: s }, request_timeout: 1s, retry: { initial: 10ms, max: 50ms, attempts: 20 }, rate_limit: { events_per_second: 4000 } }`,
     );
+    let landed = 0;
     for (let round = 0; round < 6; round++) {
       await duck(
         path.join(dir, 'warehouse.duckdb'),
         `insert into log select 100000 + i, '2024-02-0${round + 1}', '2024-02-0${round + 1}' from range(300) as t(i)`,
         `update customers set tier = '${round}' where id = 'a'`,
       );
-      const { child, ended } = start(dir, 'apply', '--quiet');
-      await new Promise((resolve) => setTimeout(resolve, 300 + 250 * round));
+      const { child, ended, captured } = start(dir, 'apply');
+      await captured;
+      await new Promise((resolve) => setTimeout(resolve, 150 * round));
       child.kill('SIGKILL');
       await ended;
+      landed += await pendingIn(dir);
     }
+    expect(landed).toBeGreaterThan(0);
     let last = { code: 1, err: '', out: '' };
     for (let i = 0; i < 4 && last.code !== 0; i++) last = await cli(dir, 'apply');
     expect(last.code, last.err).toBe(0);
@@ -211,7 +215,7 @@ test('two rows of one id, and two versions at one time, are refused before anyth
     ],
     list: [
       'kind: events, mode: one_time, event: E, time: t, key: [id, t]',
-      'A key occurs more than once. Make `key:` unique in the source, or remove it. (key (a, 2024-01-01 00:00:00))',
+      'A key occurs more than once. Make `key:` unique in the source, or remove it. (key a, 2024-01-01 00:00:00)',
     ],
     table: ['kind: lookup_table, mode: full, id: id, lookup_table_id: l-1', id],
   };

@@ -10,7 +10,8 @@ export const SYNCS = (schema = ''): string => `syncs:
   - { name: songs, kind: lookup_table, mode: full, source: { relation: ${schema}songs }, id: id, lookup_table_id: songs }
   - { name: log, kind: events, mode: append, source: { relation: ${schema}log }, event: Log, time: t, insert_time: loaded, late_window: 1h }
 `;
-export const COUNT = 6;
+export const NAMES = ['purchases', 'customers', 'accounts', 'tiers', 'songs', 'log'];
+export const COUNT = NAMES.length;
 
 /** A target whose requests and leases are short, for processes that die. */
 export const project = (warehouse: string, port: number): string => `name: shop

@@ -94,7 +94,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     // Nobody holds a lease, and no outbox is left, also none that a process made after it had been paused past its
     // lease and that no state names.
     expect(await outboxes()).toEqual([]);
-    for (const sync of ['purchases', 'customers', 'accounts', 'tiers', 'songs', 'log']) {
+    for (const sync of fleet.NAMES) {
       const [state] = await query(`select holder, phase, names from mixpanel.${sync}__state`);
       expect(state).toMatchObject({ holder: null, phase: 'idle', names: '' });
     }
