@@ -9,7 +9,7 @@ import type { Baseline } from './state.ts';
 import { markOf, toState, valuesOf, verifyState } from './state.ts';
 import type { FileState } from './state-file.ts';
 import type { Range } from './sync.ts';
-import { recordOf, refuseLost } from './setup.ts';
+import { recordOf, refuseLost, stateMissing } from './setup.ts';
 import { backfillOf, pendingOf } from './sync.ts';
 import type { Values } from './values.ts';
 import type { Row } from './warehouses/warehouse.ts';
@@ -40,6 +40,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     backfill: backfill ?? null,
   };
   if (!is) {
+    if (record?.recorded === true || Number(found?.['ledger_exists'] ?? 0) === 1) throw stateMissing(plan, sync);
     if (backfill) backfillOf(sync, null, backfill);
     const values = await runner.steps(sync.probe, valuesOf(plan, sync, undefined));
     const rows = await runner.rows(sync.preview.initial, values);

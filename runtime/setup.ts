@@ -29,12 +29,7 @@ export async function ensureState(
     }
     const isAsked = run.anew === true;
     const mayCreate = run.mayCreate && (plan.embedded || isAsked);
-    if (!mayCreate || has('ledger_exists') || (recorded && !isAsked))
-      throw new RunError(
-        'state-missing',
-        `${sync.name} has no state in ${plan.staging}. Run \`syncline setup --execute\` if it never ran; if it did, restore its state table, because starting anew would resend the table.`,
-        { retryable: false },
-      );
+    if (!mayCreate || has('ledger_exists') || (recorded && !isAsked)) throw stateMissing(plan, sync);
     if (run.stop) await run.prove?.(run.stop);
     // Syncs that start at once would create the same schema at once.
     const last = settingUp.get(run.warehouse) ?? Promise.resolve();
@@ -51,6 +46,14 @@ export async function ensureState(
     await runner.close();
   }
 }
+
+/** Nothing starts anew by itself where a run or a ledger shows that it ran. */
+export const stateMissing = ({ staging }: Pick<Plan, 'staging'>, { name }: Pick<SyncPlan, 'name'>): RunError =>
+  new RunError(
+    'state-missing',
+    `${name} has no state in ${staging}. Run \`syncline setup --execute\` if it never ran or was destroyed; if its state is lost, restore it, because starting anew would resend the table.`,
+    { retryable: false },
+  );
 
 /** A mirror without its ledger knows nothing: an empty one would send the table again. */
 export async function refuseLost(runner: Runner, plan: Plan, sync: SyncPlan, found: Row | undefined): Promise<void> {

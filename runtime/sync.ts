@@ -57,7 +57,7 @@ export interface Range {
 export async function applySync(run: SyncRun): Promise<void> {
   await ensureState(run);
   const first = await persistently(run);
-  if (first === 'resumed' && !run.stop.aborted) await persistently({ ...run, previewed: undefined });
+  if (first === 'resumed' && !run.stop.aborted) await persistently({ ...run, previewed: undefined, abandon: false });
 }
 
 const ATTEMPTS = 3;
@@ -222,6 +222,8 @@ async function attempt(run: SyncRun): Promise<'resumed' | 'done'> {
       await finish(story, values, state.nextBatch, true);
     }
     if (!resumed) {
+      if (run.abandon === true)
+        emit({ type: 'note', sync: sync.name, message: 'it has no interrupted run, so --abandon gives nothing up' });
       const names = await outboxesOf(runner, sync, state);
       await drop(story, { ...state, names }, (n) => n < state.version && n !== state.run);
       await fresh(story);

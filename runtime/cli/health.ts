@@ -15,6 +15,8 @@ export interface Known {
   /** Milliseconds of its last committed run; null when none is on record. */
   readonly finishedMs: number | null;
   readonly rejects: number;
+  /** What says that its state is gone though it ran; undefined otherwise. */
+  readonly lost?: { readonly code: string; readonly message: string } | undefined;
 }
 
 export interface Health {
@@ -64,6 +66,8 @@ export function healthOf(
   if (known.runsUntilMs !== null) return { status: 'running', since: null, error: null, next: null };
   if (known.sending || isBroken(known, record))
     return { status: 'interrupted', since: brokenAt(failed, manifest, record), error, next: again };
+  if (known.lost)
+    return { status: 'failed', since: failed?.at ?? null, error: known.lost, next: command('plan', sync) };
   if (failed)
     return { status: 'failed', since: failed.at, error, next: command(REMEDIES[failed.code] ?? 'apply', sync) };
   const at = finishedMs === null ? (record?.endedAt ?? null) : new Date(finishedMs).toISOString();

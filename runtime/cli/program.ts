@@ -100,7 +100,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   )
     .argument('[preview]', 'what `plan --out` wrote: refused when plan, lock or state have moved since')
     .option('--threads <n>', 'syncs at a time', '4')
-    .option('--due', 'run only what is due by its `frequency:`, and what was interrupted')
+    .option(
+      '--due',
+      'run only what is due by its `frequency:`, was interrupted, or is compared with a snapshot that nears its end',
+    )
     .option('--resend <syncs...>', 'send every row of these syncs again')
     .option('--forward <syncs...>', 'take a changed mapping of these syncs for rows to come, and send nothing for it')
     .option('--abandon <syncs...>', 'give up what an interrupted run of these syncs has still to send')

@@ -3,6 +3,7 @@ import type { Due } from '../due.ts';
 import { readManifest } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { readStateFile } from '../state-file.ts';
+import { stateMissing } from '../setup.ts';
 import { nearEnd } from '../snapshot.ts';
 import type { Baseline } from '../state.ts';
 import { toState, verifyState } from '../state.ts';
@@ -11,7 +12,7 @@ import type { Row } from '../warehouses/warehouse.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { dueOfDirect, dueOfStaged, timeOf } from './due.ts';
 import { load, manifestFile, openWarehouse, orphansOf, out, stateFile, warnOfOrphans } from './context.ts';
-import type { Health } from './health.ts';
+import type { Health, Known } from './health.ts';
 import { healthOf } from './health.ts';
 import { count, describeCounts } from './report.ts';
 
@@ -43,6 +44,7 @@ interface Read {
   readonly shown: Omit<Status, keyof Health>;
   /** Whether a run of it was committed. */
   readonly ran: boolean;
+  readonly lost?: Known['lost'];
 }
 
 /** Whether each selected sync is well, since when, what to do, and its last runs. */
@@ -50,10 +52,10 @@ export async function status(options: CommonOptions & { readonly output?: string
   const loaded = await load(options);
   const manifest = await readManifest(realWorld, manifestFile(loaded.dir, loaded.plan.target));
   const command = commandOf(options);
-  const result = (await readAll(loaded, options)).map(({ shown, ran }): Status => {
+  const result = (await readAll(loaded, options)).map(({ shown, ran, lost }): Status => {
     const { sync, phase, holder, rejects, runs, runsUntil } = shown;
     const finished = runs[0]?.['finished_ms'] ?? null;
-    const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects };
+    const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects, lost };
     const runsUntilMs = runsUntil === null ? null : Date.parse(runsUntil);
     return {
       ...shown,
@@ -112,7 +114,9 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
     renamedFrom,
     runs: runs.filter((r) => r['sync'] === name).slice(0, 5),
   };
-  return { shown, ran: state !== null && state.baseline !== null };
+  const isLost = !state && (shown.runs.length > 0 || has('ledger_exists'));
+  const lost = isLost ? stateMissing(plan, sync) : undefined;
+  return { shown, ran: state !== null && state.baseline !== null, lost };
 }
 
 /** Where the state of a renamed sync is, as long as nothing was applied. */
@@ -163,7 +167,7 @@ function text(s: Status, now: number): string {
   const said = {
     ok: s.since === null ? 'ok' : `ok, last run ${when(s.since, now)}`,
     running: `running, until ${minute(s.runsUntil ?? '')} unless its lease is renewed`,
-    failed: `failed ${when(s.since, now)}`,
+    failed: s.since === null ? 'failed' : `failed ${when(s.since, now)}`,
     interrupted: `interrupted${s.phase === 'sending' ? ' while sending' : ' before anything was sent'}${s.since === null ? '' : ` ${when(s.since, now)}`}`,
     'never run': 'never run',
   }[s.status];

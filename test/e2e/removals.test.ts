@@ -185,8 +185,12 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   expect(await tables(dir)).toEqual(['runs']);
   const deleted = await mixpanel(dir, `select properties ->> 'syncline_deleted' as d from events`);
   expect(deleted).toEqual([{ d: 'true' }, { d: 'true' }, { d: 'true' }]);
-  // A run is on record, so nothing starts anew by itself.
-  told(await cli(dir, 'apply'), 1, 'error[state-missing]');
+  // A run is on record, so nothing starts anew by itself, and plan and status say so.
+  const missing = 'purchases has no state in mixpanel. Run `syncline setup --execute` if it never ran or was destroyed';
+  for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'error[state-missing]', missing);
+  expect((await cli(dir, 'status')).out).toMatch(
+    /^purchases: failed .*Next: syncline plan -s purchases\n {2}state-missing: /,
+  );
   told(await cli(dir, 'setup', '--execute'), 0, 'Set up');
   told(await cli(dir, 'apply'), 0, '3 inserts');
 });
