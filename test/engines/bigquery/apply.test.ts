@@ -137,7 +137,9 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     /** The days that the last capture reads, and how often it says so: once of each snapshot. */
     const read = (): readonly string[][] => {
       const { sql } = engine.jobs.findLast((job) => job.labels['statement'] === 'capture') ?? { sql: '' };
-      return [...sql.matchAll(/`happened` is null or (.*?)\)+ as syncline_source|`happened` is null or (.*?)\) and/g)].map((m) => {
+      return [
+        ...sql.matchAll(/`happened` is null or (.*?)\)+ as syncline_source|`happened` is null or (.*?)\) and/g),
+      ].map((m) => {
         const text = `${m[1] ?? m[2] ?? ''})`;
         const ranges = [...text.matchAll(/unix_date\((-?\d+)\) and date_from_unix_date\((-?\d+)\)/g)];
         return Array.from({ length: 12 }, (_, i) => i)
