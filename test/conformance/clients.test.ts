@@ -12,6 +12,8 @@ import { makeTls } from '../../runtime/sandbox/tls.ts';
 
 const run = promisify(execFile);
 const CLIENTS = path.join(import.meta.dirname, 'clients');
+/** A client that does not end is ended, in milliseconds. */
+const PATIENCE = 60_000;
 const TIME = Date.UTC(2026, 0, 2, 12);
 
 type Properties = Record<string, unknown>;
@@ -78,7 +80,7 @@ async function node(on: Machine, script: string, given: object, ...more: string[
   const redirect = ['--import', path.join(CLIENTS, 'redirect.mjs')];
   const args = [...redirect, path.join(CLIENTS, script), await input(on, given), ...more];
   const env = { PATH: process.env['PATH'], NODE_EXTRA_CA_CERTS: on.ca, SANDBOX_PORT: String(on.port) };
-  await run(process.execPath, args, { env, cwd: on.dir, maxBuffer: 1 << 26 });
+  await run(process.execPath, args, { env, cwd: on.dir, maxBuffer: 1 << 26, timeout: PATIENCE });
 }
 
 /** Runs a client of PyPI behind the proxy. */
@@ -93,7 +95,7 @@ async function python(on: Machine, script: string, given: object, ...more: strin
     TZ: 'UTC',
   };
   const args = [path.join(CLIENTS, script), await input(on, given), ...more];
-  await run(path.join(VENV, 'bin/python'), args, { env, cwd: on.dir, maxBuffer: 1 << 26 });
+  await run(path.join(VENV, 'bin/python'), args, { env, cwd: on.dir, maxBuffer: 1 << 26, timeout: PATIENCE });
 }
 
 const PACKAGES = ['mixpanel==5.4.1', 'mixpanel-utils==2.2.7'];
