@@ -327,7 +327,7 @@ it('npm mixpanel-import streams, runs as a command, exports, copies and deletes'
     'export-import-event': all(given.length),
     'export-import-profile': all(people.length),
     'profile-delete': all(0), // It counts what it deletes nowhere.
-    // These three versions of a refusal are the client's: its own mistake, a 404 without its text, and a type that it does not take.
+    // In the client's words: a mistake of its own, a 404 without its text, and types that it does not take.
     validateToken: 'Job is not a constructor',
     scd: 'SCD preparation failed: Response code 404 (Not Found)',
     ...Object.fromEntries(
