@@ -68,6 +68,8 @@ describe('track', () => {
     const pixel = await send(`/track?img=1&data=${data}`);
     expect([pixel.headers.get('content-type'), pixel.text.slice(0, 6)]).toEqual(['image/gif', 'GIF89a']);
     expect((await send('/track')).text).toBe('0');
+    const unreadable = new URLSearchParams({ data: '[NaN]', verbose: '1' });
+    expect((await send('/track', { body: unreadable })).json).toEqual({ error: 'data, missing or empty', status: 0 });
     expect(await sandbox.query('select count(*) as n from events_raw')).toEqual([{ n: 4 }]);
   });
 });
@@ -91,6 +93,12 @@ describe('forms on /import', () => {
     expect((await send('/import', { body: timeless })).status).toBe(400);
     expect((await send('/import?project_id=7', { body: timeless })).json).toEqual({
       error: "'properties.time' is invalid: must be specified as seconds since epoch",
+      status: 0,
+    });
+    const merge = [track({ time: 1 + 3e8 }), { event: '$merge', properties: { $distinct_ids: ['a', 'b'] } }];
+    const fields = { data: JSON.stringify(merge), verbose: '1' };
+    expect((await send('/import?project_id=7', { body: new URLSearchParams(fields) })).json).toEqual({
+      error: 'identity events are not allowed when project is using simplified identity management',
       status: 0,
     });
     expect(await sandbox.query('select project, insert_id from events order by seq')).toEqual([

@@ -41,6 +41,7 @@ describe('reading profiles', () => {
     ]);
     expect(await read({ distinct_id: 'u2' })).toMatchObject([{ $distinct_id: 'u2' }]);
     expect(await read({ where: 'properties["odd"] and user["i"] > 1' })).toMatchObject([{ $distinct_id: 'u3' }]);
+    expect(await read({ selector: 'properties["i"] == 4' })).toMatchObject([{ $distinct_id: 'u4' }]);
     expect(await read({ data_group_id: 'company' })).toEqual([{ $distinct_id: 'acme', $properties: { plan: 'pro' } }]);
     for (const wrong of ['behaviors=[]', 'distinct_ids=x', 'where=(', 'page=x']) {
       expect((await send(`/api/query/engage?project_id=7&${wrong}`)).status).toBe(400);
@@ -66,6 +67,48 @@ describe('access', () => {
     for (const pair of ['ann:no', 'bob:pw', 'toString:pw', 'tok:']) {
       const refused = await send('/api/app/me', { headers: basic(pair) });
       expect([refused.status, refused.json]).toEqual([401, { error: 'Invalid credentials', status: 'error' }]);
+    }
+  });
+
+  it.each([
+    ['/flags?token=tok', 'app', 'feature flags (/flags)'],
+    ['/flags/definitions', 'app', 'feature flags (/flags/definitions)'],
+    ['/api/query/jql', 'query', 'JQL (/api/query/jql)'],
+    ['/api/query/insights?bookmark_id=1', 'query', 'reports (/api/query/insights)'],
+    ['/api/query/segmentation/sum', 'query', 'reports (/api/query/segmentation/sum)'],
+    ['/api/query/stream/query', 'query', 'reports (/api/query/stream/query)'],
+    ['/api/query/cohorts/list', 'query', 'cohorts (/api/query/cohorts/list)'],
+    ['/api/query/engage/properties', 'query', 'list of profile properties (/api/query/engage/properties)'],
+    ['/api/query/new', 'query', '/api/query/new'],
+    ['/api/2.0/nessie/pipeline/create', 'app', 'data pipelines (/api/2.0/nessie/pipeline/create)'],
+    ['/api/app/projects/7/annotations/5', 'app', 'annotations (/api/app/projects/7/annotations/5)'],
+    ['/api/app/projects/7/schemas/event', 'app', 'Lexicon (/api/app/projects/7/schemas/event)'],
+    ['/api/app/projects/7/data-groups/', 'app', 'Lexicon (/api/app/projects/7/data-groups/)'],
+    [
+      '/api/app/projects/7/warehouse-sources/imports',
+      'app',
+      'Warehouse Connectors (/api/app/projects/7/warehouse-sources/imports)',
+    ],
+    [
+      '/api/app/organizations/1/service-accounts',
+      'app',
+      'management of service accounts (/api/app/organizations/1/service-accounts)',
+    ],
+    ['/api/app/data-deletions/v3.0/?token=tok', 'app', 'GDPR requests (/api/app/data-deletions/v3.0/)'],
+    ['/settings/project/7/metadata', 'app', 'project settings (/settings/project/7/metadata)'],
+    ['/api/app/new', 'app', '/api/app/new'],
+    ['/nope', 'strict', '/nope'],
+  ])('says what it does not have: %s', async (path, family, lacking) => {
+    const { send } = await serve();
+    const error = `the sandbox has no ${lacking}; it answers /import, /track, /engage, /groups, /lookup-tables, /api/2.0/export, /api/query/engage, /api/2.0/engage and /api/app/me`;
+    const worded = {
+      app: { error, status: 'error' },
+      query: { request: path, error },
+      strict: { code: 404, error, status: 'Not Found' },
+    }[family];
+    for (const method of ['GET', 'POST']) {
+      const answer = await send(path, { method });
+      expect([answer.status, answer.json]).toEqual([404, worded]);
     }
   });
 

@@ -25,8 +25,10 @@ async function update(call: Call, context: Context, forGroups: boolean): Promise
   const { dice } = context;
   // The reference says that these endpoints do not support gzip; what they answer is not documented.
   const gzip = header(call.request, 'content-encoding')?.toLowerCase() === 'gzip';
-  const payload = gzip ? refusal(400, 'data, missing or empty') : await readPayload(call);
-  if (isRefusal(payload)) return legacyRefusal(call.url.searchParams, payload);
+  const payload = gzip
+    ? { ...refusal(400, 'data, missing or empty'), fields: call.url.searchParams }
+    : await readPayload(call);
+  if (isRefusal(payload)) return legacyRefusal(payload);
   const { records, fields } = payload;
   const now = context.now();
   if (!dice.admits(now, records.length, payload.bytes)) return refusal(429, TOO_MANY);

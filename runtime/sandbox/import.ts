@@ -3,7 +3,7 @@ import type { Call, Context, Endpoint } from './endpoint.ts';
 import { MAX_BYTES, MAX_RECORDS, TOO_MANY } from './endpoint.ts';
 import type { Refusal, Reply } from './http.ts';
 import { failure, header, json, readBody, refusal } from './http.ts';
-import { countRecords, hasIdentityEvent, ingest, parseRecords } from './ingest.ts';
+import { countRecords, hasIdentityEvent, ingest, NO_IDENTITY_EVENTS, parseRecords } from './ingest.ts';
 import { isForm } from './payload.ts';
 import { takeEvents } from './track.ts';
 
@@ -88,9 +88,9 @@ function received(records: number, context: Context): Reply {
 
 const tooMany = refusal(413, `request exceeds max limit of ${MAX_RECORDS} events`);
 
-/** What a Simplified ID Merge project says of `$identify`, `$create_alias` and `$merge`: texts instead of objects. */
+/** Texts instead of objects, as live projects answer. */
 const identityEvents = failure(400, 'some data points in the request failed validation', {
-  failed_records: ['identity events are not allowed when project is using simplified identity management'],
+  failed_records: [NO_IDENTITY_EVENTS],
   num_records_imported: 0,
 });
 

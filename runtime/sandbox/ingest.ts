@@ -105,6 +105,10 @@ function countElements(body: Uint8Array, start: number): number {
   return empty ? 0 : commas + 1;
 }
 
+/** What a Simplified ID Merge project says of `$identify`, `$create_alias` and `$merge` on `/import`. */
+export const NO_IDENTITY_EVENTS =
+  'identity events are not allowed when project is using simplified identity management';
+
 /** Whether the batch is one that a Simplified ID Merge project refuses whole. */
 export function hasIdentityEvent(records: readonly unknown[]): boolean {
   return records.some((record) => isObject(record) && IDENTITY_EVENTS.has(record['event']));

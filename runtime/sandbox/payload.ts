@@ -13,6 +13,9 @@ export interface Payload {
   readonly bytes: number;
 }
 
+/** A body that cannot be read, with the fields that say how the answer is worded. */
+export type Unreadable = Refusal & Pick<Payload, 'fields'>;
+
 /** Why one record was refused: an entry of `failed_records`. */
 export interface Failed {
   readonly index: number;
@@ -32,18 +35,19 @@ export function isForm(call: Pick<Call, 'request'>): boolean {
  * Reads `data` from the query, from a form (JSON, or JSON in base64) or from a JSON body; one object or a list.
  * Sources: Mixpanel docs "Track Events", OpenAPI "ingestion"; npm `mixpanel` sends base64 without escaping `+`.
  */
-export async function readPayload(call: Call): Promise<Payload | Refusal> {
+export async function readPayload(call: Call): Promise<Payload | Unreadable> {
   const body = await readBody(call.request, MAX_BYTES);
-  if (!(body instanceof Uint8Array)) return body;
+  if (!(body instanceof Uint8Array)) return { ...body, fields: call.url.searchParams };
   const form = isForm(call);
   const fields = new URLSearchParams(form && call.request.method !== 'GET' ? new TextDecoder().decode(body) : '');
   for (const [name, value] of call.url.searchParams) fields.set(name, value);
   const data = form ? decode(fields.get('data') ?? '') : new TextDecoder().decode(body);
   const parsed = parse(data);
-  if (parsed === undefined) return refusal(400, 'data, missing or empty');
-  const records: unknown[] = Array.isArray(parsed) ? parsed : [parsed];
-  if (records.length === 0) return refusal(400, 'data, missing or empty');
-  if (records.length > MAX_RECORDS) return refusal(413, `request exceeds max limit of ${MAX_RECORDS} events`);
+  const records: unknown[] = Array.isArray(parsed) ? parsed : parsed === undefined ? [] : [parsed];
+  if (records.length === 0) return { ...refusal(400, 'data, missing or empty'), fields };
+  if (records.length > MAX_RECORDS) {
+    return { ...refusal(413, `request exceeds max limit of ${MAX_RECORDS} events`), fields };
+  }
   return { records, fields, malformed: !form && !isUtf8(body), bytes: form ? data.length : body.length };
 }
 
@@ -97,10 +101,10 @@ function strictAnswer(good: number, failed: readonly Failed[]): Reply {
 }
 
 /** A body that cannot be read is the legacy `0`; only a size that is too large has a status of its own. */
-export const legacyRefusal = (fields: URLSearchParams, refused: Refusal): Reply | Refusal =>
-  refused.refused === 400 ? unreadable(fields, refused.error) : refused;
+export const legacyRefusal = ({ fields, ...refused }: Unreadable): Reply | Refusal =>
+  refused.refused === 400 ? inLegacyWords(fields, refused.error) : refused;
 
-function unreadable(fields: URLSearchParams, error: string): Reply {
+function inLegacyWords(fields: URLSearchParams, error: string): Reply {
   if (fields.get('strict') === '1') return json(200, { code: 400, error, num_good_events: 0, status: 'Bad Request' });
   return fields.get('verbose') === '1' || fields.get('verbose') === '2'
     ? json(200, { error, status: 0 })

@@ -49,7 +49,8 @@ async function answer(call: Call, context: Context, sessions: Map<string, number
   if (page === 0 && !context.dice.mayCall(`engage ${call.caller}`, context.now(), 60, 3_600_000)) {
     return refusal(429, rateLimited(call.caller));
   }
-  const where = whereOf(fields.get('where') ?? '');
+  // `selector` is the name that `where` had first, which PyPI `mixpanel-utils` still sends.
+  const where = whereOf(fields.get('where') ?? fields.get('selector') ?? '');
   if (where && 'refused' in where) return where;
   const groupKey = fields.get('data_group_id') ?? '';
   const filter = { project: context.gate.visible(call.caller), ids, ...(groupKey === '' ? {} : { groupKey }) };
@@ -157,10 +158,18 @@ export const meEndpoint: Endpoint = {
         permissions: ['all'],
       },
     ]);
+    const workspaces = gate
+      .projects()
+      .map(({ id }) => [id, { id: Number(id), name: 'All project data', project_id: Number(id) }]);
     const organizations = { 1: { id: 1, name: 'sandbox', role: 'owner' } };
     return Promise.resolve(
       json(200, {
-        results: { user_name: caller, organizations, projects: Object.fromEntries(projects) as object },
+        results: {
+          user_name: caller,
+          organizations,
+          projects: Object.fromEntries(projects) as object,
+          workspaces: Object.fromEntries(workspaces) as object,
+        },
         status: 'ok',
       }),
     );

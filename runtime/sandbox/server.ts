@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { absent } from './absent.ts';
 import type { Access } from './access.ts';
 import { Gate } from './access.ts';
 import type { Call, Context, Endpoint } from './endpoint.ts';
@@ -127,7 +128,10 @@ class LocalMixpanel implements Sandbox {
     const url = new URL(request.url, 'http://sandbox');
     const path = url.pathname;
     const endpoint = this.#endpoints.find((candidate) => candidate.path.test(path));
-    if (!endpoint) return refuse('strict', refusal(404, `the sandbox has no ${path}`), request.url);
+    if (!endpoint) {
+      const { family, refused } = absent(path);
+      return refuse(family, refused, request.url);
+    }
     if (!endpoint.methods.includes(request.method)) {
       const wrong = refusal(405, `only ${endpoint.methods.join(' and ')} is allowed`);
       return refuse(endpoint.family, wrong, request.url);

@@ -3,7 +3,7 @@ import type { Call, Context, Endpoint } from './endpoint.ts';
 import { TOO_MANY } from './endpoint.ts';
 import type { Refusal, Reply } from './http.ts';
 import { isRefusal, refusal } from './http.ts';
-import { ingest } from './ingest.ts';
+import { hasIdentityEvent, ingest, NO_IDENTITY_EVENTS } from './ingest.ts';
 import type { Properties } from './operations.ts';
 import { isObject } from './operations.ts';
 import type { Failed } from './payload.ts';
@@ -37,7 +37,7 @@ const DAYS = 5 * 86_400_000;
 export async function takeEvents(call: Call, context: Context, source: Source): Promise<Reply | Refusal> {
   const { dice } = context;
   const payload = await readPayload(call);
-  if (isRefusal(payload)) return legacyRefusal(call.url.searchParams, payload);
+  if (isRefusal(payload)) return legacyRefusal(payload);
   const { records, fields } = payload;
   const now = context.now();
   if (!dice.admits(now, records.length, payload.bytes)) return refusal(429, TOO_MANY);
@@ -46,6 +46,8 @@ export async function takeEvents(call: Call, context: Context, source: Source): 
     return legacyAnswer(fields, records.length, []);
   }
   const needsToken = source.endpoint === '/track';
+  // `/track` is documented to take identity events, without effect in Simplified ID Merge projects: they stay events.
+  if (!needsToken && hasIdentityEvent(records)) return legacyRefusal({ ...refusal(400, NO_IDENTITY_EVENTS), fields });
   const tokens = records.map(tokenOf);
   const nameless = tokens.flatMap((token, index): Failed[] =>
     needsToken && token === '' ? [{ index, field: 'properties.token', message: 'token, missing or empty' }] : [],

@@ -1,6 +1,6 @@
-/** The same events sent by other programs. What cannot be installed is skipped with a line that says so. */
+/** The same events sent by other programs. What is not there is skipped with a line that says so. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { apply, db, dir, megabytes, program, project, rate, root, run, say, withSandbox } from './common.mjs';
@@ -51,19 +51,32 @@ sync: { mode: full, batch_size: 2000, on_error: fail, rate_limit: { requests_per
   return home;
 }
 
+/** @returns where npm `mixpanel-import` is and its version, or why it is not there */
+function mixpanelImport() {
+  const home = path.join(root, 'node_modules/mixpanel-import');
+  try {
+    const { version } = JSON.parse(readFileSync(path.join(home, 'package.json'), 'utf8'));
+    return { version, cli: path.join(home, 'index.js') };
+  } catch (error) {
+    return { why: `npm ci has not installed it (${error.code ?? error.message})` };
+  }
+}
+
 /** @returns the environment's Python, or why there is none */
 function drtPython() {
   const venv = path.join(tmpdir(), 'syncline-bench-drt-core-1.2.1');
   const python = path.join(venv, 'bin/python');
-  if (existsSync(path.join(venv, 'ready'))) return { python };
+  const imports = () => spawnSync(python, ['-c', 'import drt, duckdb'], { timeout: 60_000 }).status === 0;
+  if (existsSync(path.join(venv, 'ready')) && imports()) return { python };
   const steps = [
     ['python3', ['-m', 'venv', '--clear', venv]],
     [python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', 'drt-core[duckdb]==1.2.1']],
   ];
   for (const [command, args] of steps) {
-    const done = spawnSync(command, args, { encoding: 'utf8' });
+    const done = spawnSync(command, args, { encoding: 'utf8', timeout: 300_000 });
     if (done.status !== 0) return { why: (done.error?.message ?? done.stderr).trim().split('\n').at(-1) };
   }
+  if (!imports()) return { why: 'it was installed and cannot be imported' };
   writeFileSync(path.join(venv, 'ready'), '');
   return { python };
 }
@@ -81,26 +94,26 @@ await withSandbox(async (port) => {
   row('syncline, delivery alone (captured events read from DuckDB, gzip)', ours.send, ours.kilobytes);
   row('syncline, whole apply (capture and ledger included)', ours.ms, ours.kilobytes);
 
-  // No option leads mixpanel-import elsewhere; its pool and its client take the origin of the sandbox instead.
-  const preload = path.join(import.meta.dirname, 'peer-redirect.mjs');
-  const env = { ...process.env, SANDBOX: origin };
-  const api = path.join(import.meta.dirname, 'peer-mixpanel-import.mjs');
-  const called = await program(process.execPath, ['--import', preload, api, lines], { env });
-  const { ms, success } = JSON.parse(called.out.trim().split('\n').at(-1));
-  if (success !== ROWS) throw new Error(`mixpanel-import sent ${success}: ${called.out}`);
-  row('npm mixpanel-import 3.1.43, API, gzip; events parsed in memory before the clock starts', ms, called.kilobytes);
-  const cli = path.join(root, 'node_modules/mixpanel-import/index.js');
-  const account = ['--project', '1', '--acct', 'u', '--pass', 's', '--token', 'x'];
-  const typed = await program(
-    process.execPath,
-    ['--import', preload, cli, lines, ...account, '--type', 'event', '--format', 'jsonl'],
-    { env },
-  );
-  row(
-    'npm mixpanel-import 3.1.43, CLI with its defaults; start of the program and reading NDJSON included',
-    typed.ms,
-    typed.kilobytes,
-  );
+  const theirs = mixpanelImport();
+  if (theirs.cli === undefined) say(`SKIPPED npm mixpanel-import: ${theirs.why}`);
+  else {
+    // No option leads mixpanel-import elsewhere; its pool and its client take the origin of the sandbox instead.
+    const preload = path.join(import.meta.dirname, 'peer-redirect.mjs');
+    const env = { ...process.env, SANDBOX: origin };
+    const api = path.join(import.meta.dirname, 'peer-mixpanel-import.mjs');
+    const called = await program(process.execPath, ['--import', preload, api, lines], { env });
+    const { ms, success } = JSON.parse(called.out.trim().split('\n').at(-1));
+    if (success !== ROWS) throw new Error(`mixpanel-import sent ${success}: ${called.out}`);
+    const name = `npm mixpanel-import ${theirs.version}`;
+    row(`${name}, API, gzip; events parsed in memory before the clock starts`, ms, called.kilobytes);
+    const account = ['--project', '1', '--acct', 'u', '--pass', 's', '--token', 'x'];
+    const typed = await program(
+      process.execPath,
+      ['--import', preload, theirs.cli, lines, ...account, '--type', 'event', '--format', 'jsonl'],
+      { env },
+    );
+    row(`${name}, CLI with its defaults; start of the program and reading NDJSON included`, typed.ms, typed.kilobytes);
+  }
 
   const { python, why } = drtPython();
   if (python === undefined) say(`SKIPPED PyPI drt-core 1.2.1: ${why}`);
@@ -125,5 +138,7 @@ const [mine, whole, ...others] = results;
 const [fastest] = others.sort((a, b) => a.ms - b.ms);
 const times = (ours) => `${(fastest.ms / ours.ms).toFixed(1)} ×`;
 say(
-  `against the fastest of the others, ${fastest.name.split(';')[0]}: delivery alone ${times(mine)} as fast (goal 10), whole apply ${times(whole)}`,
+  fastest === undefined
+    ? 'nothing to compare with: none of the other programs is here'
+    : `against the fastest of those that ran, ${fastest.name.split(';')[0]}: delivery alone ${times(mine)} as fast (goal 10), whole apply ${times(whole)}`,
 );
