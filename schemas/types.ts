@@ -99,12 +99,15 @@ export interface RunRecord {
   counts?: RunCounts;
 }
 /**
- * Records of one committed run. accepted + refused + invalid = captured.
+ * Records of one committed run, by what happened to their rows. What was captured and not attempted is invalid, or adopted; what was attempted and not accepted was refused, or may be shown. accepted + refused + invalid = captured.
  */
 export interface RunCounts {
   captured_inserts: number;
   captured_updates: number;
   captured_deletes: number;
+  attempted_inserts: number;
+  attempted_updates: number;
+  attempted_deletes: number;
   accepted_inserts: number;
   accepted_updates: number;
   accepted_deletes: number;

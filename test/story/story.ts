@@ -337,6 +337,8 @@ export class Story {
     if (server.problem !== undefined) return server.problem;
     if (server.records > server.captured + server.resent)
       return `${server.records} records were sent, ${server.captured} captured and ${server.resent} sent again`;
+    const wrong = this.committed.find((run) => !addsUp(run));
+    if (wrong) return `the record of a run does not add up: ${JSON.stringify(wrong)}`;
     const { kind, mode, onDelete } = specOf(this.shape);
     const isProfile = kind === 'user_profiles' || kind === 'group_profiles';
     const lines = await this.lines();
@@ -406,4 +408,24 @@ function isMadeOf(image: string, history: ReadonlySet<string> = new Set(), isPro
     (JSON.parse(text) as [string, unknown[]])[1].map((p) => JSON.stringify(p));
   const known = new Set([...history].flatMap(properties));
   return properties(image).every((p) => known.has(p));
+}
+
+/** What was captured of a change is invalid or attempted, and what was attempted accepted or refused; what is adopted is never attempted. */
+function addsUp(run: RunCounts): boolean {
+  const all = (part: 'captured' | 'attempted' | 'accepted'): readonly number[] => [
+    run[`${part}_inserts`],
+    run[`${part}_updates`],
+    run[`${part}_deletes`],
+  ];
+  const [captured, attempted, accepted] = [all('captured'), all('attempted'), all('accepted')];
+  const total = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
+  const within = (small: readonly number[], large: readonly number[]): boolean =>
+    small.every((n, i) => n <= (large[i] ?? 0));
+  const adopted = total(captured) - total(attempted) - run.invalid;
+  return (
+    within(accepted, attempted) &&
+    within(attempted, captured) &&
+    total(attempted) - total(accepted) === run.refused &&
+    (adopted === 0 || (total(attempted) === 0 && adopted > 0))
+  );
 }

@@ -74,11 +74,14 @@ create table `mixpanel.items__outbox_${run}` (
 cluster by batch, ordinal
 
 -- items/run_record.sql
-insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'items', cast(@run as int64), unix_millis(current_timestamp()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and cast(@adopted as int64) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null then 1 end),
   count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast(@adopted as int64) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
@@ -417,7 +420,7 @@ where version = cast(@version as int64) and holder = cast(@holder as string) and
 drop table if exists `mixpanel.items__outbox_${run}`
 
 -- items/run_read.sql
-select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from `mixpanel.runs`
 where project = 'shop' and target = 'dev' and sync = 'items' and run = cast(@run as int64)
 

@@ -13,6 +13,9 @@ create table if not exists `mixpanel.runs` (
   captured_inserts int64,
   captured_updates int64,
   captured_deletes int64,
+  attempted_inserts int64,
+  attempted_updates int64,
+  attempted_deletes int64,
   accepted_inserts int64,
   accepted_updates int64,
   accepted_deletes int64,
@@ -22,7 +25,7 @@ create table if not exists `mixpanel.runs` (
 )
 
 -- shared/runs.sql
-select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from (
   select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
   from `mixpanel.runs` as r
@@ -137,11 +140,14 @@ create table `mixpanel.purchases__outbox_${run}` (
 cluster by batch, ordinal
 
 -- purchases/run_record.sql
-insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'purchases', cast(@run as int64), unix_millis(current_timestamp()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and cast(@adopted as int64) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null then 1 end),
   count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast(@adopted as int64) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
@@ -601,7 +607,7 @@ where version = cast(@version as int64) and holder = cast(@holder as string) and
 drop table if exists `mixpanel.purchases__outbox_${run}`
 
 -- purchases/run_read.sql
-select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from `mixpanel.runs`
 where project = 'shop' and target = 'dev' and sync = 'purchases' and run = cast(@run as int64)
 

@@ -11,6 +11,9 @@ create table if not exists "mixpanel"."runs" (
   captured_inserts bigint,
   captured_updates bigint,
   captured_deletes bigint,
+  attempted_inserts bigint,
+  attempted_updates bigint,
+  attempted_deletes bigint,
   accepted_inserts bigint,
   accepted_updates bigint,
   accepted_deletes bigint,
@@ -20,7 +23,7 @@ create table if not exists "mixpanel"."runs" (
 )
 
 -- shared/runs.sql
-select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from (
   select r.*, row_number() over (partition by r.sync order by r.finished_ms desc, r.run desc) as recency
   from "mixpanel"."runs" as r
@@ -133,11 +136,14 @@ create table "mixpanel"."purchases__outbox_${run}" (
 )
 
 -- purchases/run_record.sql
-insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'purchases', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and cast($adopted as bigint) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null then 1 end),
   count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
@@ -691,7 +697,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 drop table if exists "mixpanel"."purchases__outbox_${run}"
 
 -- purchases/run_read.sql
-select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from "mixpanel"."runs"
 where project = 'shop' and target = 'dev' and sync = 'purchases' and run = cast($run as bigint)
 

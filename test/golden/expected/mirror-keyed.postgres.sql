@@ -131,11 +131,14 @@ create table "mixpanel"."purchases__outbox_${run}" (
 analyze "mixpanel"."purchases__outbox_${run}"
 
 -- purchases/run_record.sql
-insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'purchases', cast($1 as bigint), cast(floor(extract(epoch from now()) * 1000) as bigint),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and cast($2 as bigint) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null then 1 end),
   count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($2 as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),

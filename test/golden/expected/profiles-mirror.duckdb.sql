@@ -91,11 +91,14 @@ create table "mixpanel"."customers__outbox_${run}" (
 )
 
 -- customers/run_record.sql
-insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
+insert into "mixpanel"."runs" (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
 select 'shop', 'dev', 'customers', cast($run as bigint), epoch_ms(now()),
   count(case when o.change = 'insert' then 1 end),
   count(case when o.change = 'update' then 1 end),
   count(case when o.change = 'delete' then 1 end),
+  count(case when o.change = 'insert' and o.reason is null and cast($adopted as bigint) = 0 then 1 end),
+  count(case when o.change = 'update' and o.reason is null then 1 end),
+  count(case when o.change = 'delete' and o.reason is null then 1 end),
   count(case when o.change = 'insert' and o.reason is null and o.outcome is null and cast($adopted as bigint) = 0 then 1 end),
   count(case when o.change = 'update' and o.reason is null and o.outcome is null then 1 end),
   count(case when o.change = 'delete' and o.reason is null and o.outcome is null then 1 end),
@@ -475,7 +478,7 @@ where version = cast($version as bigint) and holder = cast($holder as varchar) a
 drop table if exists "mixpanel"."customers__outbox_${run}"
 
 -- customers/run_read.sql
-select captured_inserts, captured_updates, captured_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
+select captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
 from "mixpanel"."runs"
 where project = 'shop' and target = 'dev' and sync = 'customers' and run = cast($run as bigint)
 
