@@ -191,6 +191,7 @@ export const bigquery: Dialect = {
   // Documentation: GRANT statement. Snapshots and clones are tables.
   granted: (type) => sql(type === 'EXTERNAL' ? 'external table' : type?.endsWith('VIEW') === true ? 'view' : 'table'),
   types: { text: sql('string'), integer: sql('int64') },
+  isList: (native) => /^ARRAY\b/i.test(native),
   logicalType: (native) =>
     TYPES[
       native

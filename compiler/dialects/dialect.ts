@@ -125,6 +125,8 @@ export interface Dialect {
   readonly types: Readonly<Record<'text' | 'integer', Sql>>;
   /** The logical type of a native type; undefined when it cannot be synced. */
   logicalType(native: string): LogicalType | undefined;
+  /** True for a type whose values are lists: they have no members with names. */
+  isList(native: string): boolean;
   /** Whom a grant names; null where a warehouse gives no rights. Where it does, it has templates `grant_*` and `privileges`. */
   readonly grantee: ((name: string) => Grantee) | null;
   /** The word for a relation of that type in a grant, where there is more than one. */

@@ -179,8 +179,9 @@ export const duckdb: Dialect = {
   renamesIfThere: true,
   grantee: null,
   types: { text: sql('varchar'), integer: sql('bigint') },
+  isList: (native) => native.endsWith(']'),
   logicalType(native) {
-    if (native.endsWith(']')) return 'nested';
+    if (duckdb.isList(native)) return 'nested';
     return TYPES[native.replace(/\(.*$/s, '').trim().toUpperCase()];
   },
   ident,

@@ -216,8 +216,9 @@ export const postgres: Dialect = {
     tables: 'owned',
   }),
   types: { text: sql('text'), integer: sql('bigint') },
+  isList: (native) => native.endsWith('[]'),
   logicalType(native) {
-    if (native.endsWith('[]') || native.startsWith('composite ')) return 'nested';
+    if (postgres.isList(native) || native.startsWith('composite ')) return 'nested';
     if (native.startsWith('enum ')) return 'text';
     const name = native.replace(/\s*\([^)]*\)/, '').trim();
     return Object.hasOwn(TYPES, name) ? TYPES[name] : undefined;

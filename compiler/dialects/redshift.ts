@@ -231,6 +231,8 @@ export const redshift: Dialect = {
   renamesIfThere: false,
   grantee,
   types: { text: VARCHAR, integer: sql('bigint') },
+  // A SUPER may be one, and no row tells before it is read.
+  isList: () => false,
   logicalType: (native) => (Object.hasOwn(TYPES, plainType(native)) ? TYPES[plainType(native)] : undefined),
   ident,
   relation,

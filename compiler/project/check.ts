@@ -14,7 +14,10 @@ import { chosen, snapshotProblem } from './strategy.ts';
 import { isControl } from './text.ts';
 
 type Report = (d: Diagnostic) => void;
-type Columns = Pick<Dialect, 'logicalType' | 'readsText' | 'flattens' | 'readsPartitions' | 'name' | 'snapshots'>;
+type Columns = Pick<
+  Dialect,
+  'logicalType' | 'isList' | 'readsText' | 'flattens' | 'readsPartitions' | 'name' | 'snapshots'
+>;
 
 /** Names that address a profile instead of being part of it (Mixpanel documentation: User Profiles). */
 const isReservedProfile = (name: string): boolean =>
@@ -323,7 +326,11 @@ export function joinLock(
       if (isText && (role === 'json_properties' || sync.properties.types[column] === 'json')) {
         const wants = `a JSON type: ${dialect.name} cannot tell whether a text is JSON before it reads it`;
         fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span()));
-      } else if (type !== undefined && allowed.length > 0 && !allowed.includes(type))
+      } else if (
+        type !== undefined &&
+        allowed.length > 0 &&
+        (!allowed.includes(type) || (role === 'json_properties' && dialect.isList(found.type)))
+      )
         fail(diagnostic('column-type', { column: found.name, role, native: found.type, wants }, span()));
     }
   }

@@ -158,7 +158,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     ),
   )
     .argument('<sync>')
-    .option('--new-epoch', 'give every event a new id: Mixpanel then has each twice');
+    .option('--new-epoch', 'give every event a new id: Mixpanel then has each twice')
+    .option('-y, --yes', 'do not ask before a protected target');
   connecting(
     command('destroy', 'drop the staging tables of a sync', async () => (await import('./destroy.ts')).destroy),
   )

@@ -1,16 +1,23 @@
+import type { SyncPlan } from '../../schemas/types.ts';
 import { resetSync } from '../reset.ts';
 import { realWorld } from '../world.ts';
+import { confirmed } from './confirm.ts';
 import type { CommonOptions } from './context.ts';
 import { connection, err, load, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 
 /** Forgets what Mixpanel shows for a sync. Refused while a run is sending. */
 export async function reset(
-  options: CommonOptions & { readonly newEpoch?: boolean },
+  options: CommonOptions & { readonly newEpoch?: boolean; readonly yes?: boolean },
   [name]: readonly string[],
 ): Promise<number> {
   const loaded = await load(options);
   const sync = stagedSync(loaded, name);
+  const question = `Forget what Mixpanel shows for ${sync.name} (${loaded.plan.target})? ${nextOf(sync)}`;
+  if (loaded.project.target.protected && !options.yes && !(await confirmed(question))) {
+    err('Nothing was changed.');
+    return 1;
+  }
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: false });
   try {
     const remote = await openMixpanel(loaded.dir, loaded.project);
@@ -35,9 +42,6 @@ export async function reset(
   } finally {
     await warehouse.close();
   }
-  const next = sync.adopts
-    ? 'The next apply takes the table for what Mixpanel shows (initial: skip).'
-    : 'The next apply sends the whole table.';
   const ids =
     sync.deliver.endpoint !== 'import' && sync.deliver.also === null
       ? ''
@@ -45,7 +49,12 @@ export async function reset(
         ? ' Its events get new ids: Mixpanel shows those of before beside them, and counts both.'
         : ' Events with equal ids are the same events in Mixpanel.';
   err(
-    `${sync.name}: forgotten. ${next}${ids} Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.`,
+    `${sync.name}: forgotten. ${nextOf(sync)}${ids} Rows that vanished since the last apply are forgotten too: what Mixpanel shows of them stays.`,
   );
   return 0;
 }
+
+const nextOf = ({ adopts }: SyncPlan): string =>
+  adopts
+    ? 'The next apply takes the table for what Mixpanel shows (initial: skip).'
+    : 'The next apply sends the whole table.';

@@ -126,12 +126,20 @@ describe.concurrent('what was reviewed', () => {
         expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
         expect(ran.text).not.toContain('(yes/no)');
       }
+      const unset = await onTerminal(dir, { answer: 'no\n' }, 'reset', 'purchases');
+      expect([unset.code, unset.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
+      expect(unset.text).toContain(
+        'Forget what Mixpanel shows for purchases (dev)? The next apply sends the whole table. (yes/no)',
+      );
       const question =
         'Destroy the staging tables of purchases in mixpanel (dev), and what it put into Mixpanel? (yes/no)';
       const kept = await onTerminal(dir, { answer: 'no\n' }, 'destroy', 'purchases', '--data');
       expect([kept.code, kept.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
       expect(kept.text).toContain(question);
       told(await cli(dir, 'apply', '-y'), 0, 'nothing changed');
+      const forgot = await onTerminal(dir, {}, 'reset', 'purchases', '--yes');
+      expect([forgot.code, forgot.text]).toEqual([0, expect.stringContaining('purchases: forgotten.')]);
+      expect(forgot.text).not.toContain('(yes/no)');
       const gone = await onTerminal(dir, { answer: 'yes\n' }, 'destroy', 'purchases');
       expect([gone.code, gone.text]).toEqual([0, expect.stringContaining('purchases: destroyed.')]);
       expect(gone.text).toContain('Destroy the staging tables of purchases in mixpanel (dev)? (yes/no)');
