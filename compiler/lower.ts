@@ -3,7 +3,7 @@ import { declaredOf } from './project/declared.ts';
 import { checksOf, foretold, guardsOf, probeChecks, rowChecks } from './checks.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
-import { mapEvents } from './mapping/events.ts';
+import { eventId, mapEvents } from './mapping/events.ts';
 import { closings, historyColumns, historyRows, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
@@ -101,16 +101,20 @@ export function lowerSync(
     });
   const known = knownAs(sync.name);
   const hasSnapshot = sync.strategy === 'snapshot';
-  const first = mappingOf(dialect, place, sync, source, {
-    idSpace: dialect.text(sync.name),
-    epoch: sql('0'),
-    earlier: { again: sql('0'), names: null },
-  });
+  const unset = { idSpace: dialect.text(sync.name), epoch: sql('0') };
+  // Of an event only its id knows the difference.
+  const first =
+    sync.kind === 'events'
+      ? { ...known, image: { ...known.image, insertId: eventId(dialect, unset) } }
+      : mappingOf(dialect, place, sync, source, { ...unset, earlier: { again: sql('0'), names: null } });
   const mirror = sync.mode === 'mirror';
   const isLookup = sync.kind === 'lookup_table';
   const tables = stagingTables(dialect, renderer, known, { hasPosition: sync.lateWindowMs !== null, hasSnapshot });
   const context = contextOf(dialect, renderer, place, sync, source, known, tables);
-  const initial = context.with(mappingContext(dialect, first)).with({ initial: true });
+  const initial = context.with({
+    ...(sync.kind === 'events' ? { insert_id: first.image.insertId } : mappingContext(dialect, first)),
+    initial: true,
+  });
   // What a run captures is read from the snapshot that it makes; what is previewed, from the table as it is.
   const captured = hasSnapshot ? ofSnapshot(context) : context;
 

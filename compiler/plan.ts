@@ -33,8 +33,8 @@ export function withHash(
   const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
   const hash = createHash('sha256');
   let waiting = '';
-  const say = (content: unknown): void => {
-    waiting += `${JSON.stringify(content)}\n`;
+  const say = (content: string): void => {
+    waiting += `${content}\n`;
     // The whole is large, and most of it is of no use afterwards.
     if (waiting.length < 65_536) return;
     hash.update(waiting);
@@ -43,21 +43,24 @@ export function withHash(
   // Templates and contexts are shared: each is said where it is first met, and named by its place from there.
   const templateOf = (text: string): number => {
     const place = templates.get(text) ?? templates.size;
-    if (place === templates.size) say(text);
+    if (place === templates.size) say(JSON.stringify(text));
     templates.set(text, place);
     return place;
   };
   const contextOf = (context: Context): number => {
     const known = contexts.get(context);
     if (known !== undefined) return known;
-    say([context.under ? contextOf(context.under) : null, context.own]);
+    const under = context.under ? contextOf(context.under) : null;
+    say(`${under} ${JSON.stringify(context.own)}`);
     contexts.set(context, contexts.size);
     return contexts.size - 1;
   };
-  say(plan);
+  say(JSON.stringify(plan));
   for (const file in statements) {
     const { origin, returns, expect, failure, repeatable } = statements[file] as Rendered;
-    say([file, templateOf(origin.template), contextOf(origin.context), returns, expect, failure, repeatable]);
+    const made = `${templateOf(origin.template)} ${contextOf(origin.context)} ${repeatable}`;
+    const more = returns || expect || failure !== undefined ? JSON.stringify([returns, expect, failure]) : '';
+    say(`${file} ${made} ${more}`);
   }
   return { ...plan, statements, hash: hash.update(waiting).digest('hex') };
 }

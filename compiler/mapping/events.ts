@@ -39,6 +39,22 @@ export interface EventSpace {
   readonly idManagement: 'simplified' | 'original';
 }
 
+/** The id of an event (documentation: Event Deduplication), and all that knows the space of ids. */
+export function eventId(dialect: Dialect, { idSpace, epoch }: Pick<EventSpace, 'idSpace' | 'epoch'>): Sql {
+  const text = (value: Sql): Sql => sql(`cast(${value} as ${dialect.types.text})`);
+  return dialect.md5(
+    joined(dialect, [
+      idSpace,
+      text(epoch),
+      sql('syncline_key'),
+      sql('syncline_event'),
+      text(sql('syncline_time_ms')),
+      sql('syncline_user_id'),
+      sql('syncline_device_id'),
+    ]),
+  );
+}
+
 /**
  * Events: an image for a row that is there, a tombstone for one that is not (Mixpanel has no per-event delete).
  * Names and limits: Mixpanel documentation, Import Events, Event Deduplication and Identifying Users.
@@ -60,18 +76,6 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     { name: 'user_id', type: 'text', sql: id(sync.userId) },
     { name: 'device_id', type: 'text', sql: id(sync.deviceId) },
   ] as const;
-
-  const insertId = dialect.md5(
-    joined(dialect, [
-      space.idSpace,
-      text(space.epoch),
-      sql('syncline_key'),
-      sql('syncline_event'),
-      text(sql('syncline_time_ms')),
-      sql('syncline_user_id'),
-      sql('syncline_device_id'),
-    ]),
-  );
 
   const payload = (prefix: string, insert: string, rest: readonly Member[], more?: Sql): Sql => {
     const [user, device] = [`${prefix}user_id`, `${prefix}device_id`];
@@ -117,7 +121,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
   return {
     identity,
     image: {
-      insertId,
+      insertId: eventId(dialect, space),
       payload: payload(
         'syncline_',
         'syncline_insert_id',

@@ -25,7 +25,10 @@ export function mappingList(
     ['json_properties', sync.jsonProperties],
     ...(sync.key ?? []).map((name) => ['key', name] as const),
   ];
-  const rolesOf = (c: Column): string[] => roles.filter(([, name]) => name === c.name).map(([role]) => role);
+  const rolesByColumn = new Map<string, string[]>();
+  for (const [role, name] of roles)
+    if (name != null) rolesByColumn.set(name, [...(rolesByColumn.get(name) ?? []), role]);
+  const rolesOf = (c: Column): readonly string[] => rolesByColumn.get(c.name) ?? [];
   const payloadOf = (c: Column): string => {
     const property = names.get(c.name);
     const time = c.name === sync.time ? [dialect.epochMs(c)] : [];

@@ -384,23 +384,13 @@ export function joinLock(
   const owners = new Map<string, string>();
   for (const { name, type: native } of locked) {
     const property = names.get(name) ?? null;
-    const isReserved = sync.kind === 'events' ? isReservedEvent : isReservedProfile;
-    for (const rule of LOCKED)
-      fail(
-        rule({
-          name,
-          native,
-          type: dialect.logicalType(native),
-          property,
-          isReserved: property !== null && isReserved(property),
-          isRead: property !== null || roles.has(name),
-          span,
-        }),
-      );
+    const type = dialect.logicalType(native);
+    const isReserved = property !== null && (sync.kind === 'events' ? isReservedEvent : isReservedProfile)(property);
+    const column = { name, native, type, property, isReserved, isRead: property !== null || roles.has(name), span };
+    for (const rule of LOCKED) fail(rule(column));
     if (property === null) continue;
     const isNested =
-      ['nested', 'json', 'binary', 'geo'].includes(dialect.logicalType(native) ?? '') &&
-      sync.properties.types[name] === undefined;
+      ['nested', 'json', 'binary', 'geo'].includes(type ?? '') && sync.properties.types[name] === undefined;
     if (sync.kind === 'lookup_table' && isNested)
       fail(
         diagnostic(

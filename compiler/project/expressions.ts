@@ -32,20 +32,27 @@ export function expand(value: unknown, scope: Scope, into: Diagnostic[]): Expand
   const rendered = new Set<string>();
   const open = new Set<string>();
   const kept = new Set<string>();
-  const walk = (at: unknown, path: Path): unknown => {
+  const path: (string | number)[] = [];
+  const below = (key: string | number, value: unknown): unknown => {
+    path.push(key);
+    const walked = walk(value);
+    path.pop();
+    return walked;
+  };
+  const walk = (at: unknown): unknown => {
     if (typeof at === 'string') {
       if (!at.includes('{{')) return at;
-      const result = expandText(at, path, scope, into);
+      const result = expandText(at, [...path], scope, into);
       (result.open ? open : rendered).add(pointer(path));
       if (result.kept) kept.add(pointer(path));
       return result.text;
     }
-    if (Array.isArray(at)) return at.map((v: unknown, i) => walk(v, [...path, i]));
+    if (Array.isArray(at)) return at.map((v: unknown, i) => below(i, v));
     if (at !== null && typeof at === 'object')
-      return Object.fromEntries(Object.entries(at).map(([k, v]) => [k, walk(v, [...path, k])]));
+      return Object.fromEntries(Object.entries(at).map(([k, v]) => [k, below(k, v)]));
     return at;
   };
-  return { value: walk(value, []), rendered, open, kept };
+  return { value: walk(value), rendered, open, kept };
 }
 
 /** As Ajv writes paths. */
