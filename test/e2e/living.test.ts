@@ -66,7 +66,7 @@ test.concurrent('the source of a sync that is not enabled may be gone', async ()
 
 test.concurrent('a project’s templates run, are named by plan, and are compared with their parents', async () => {
   const newer =
-    '{% extends "builtin:changes_compare" %}\n{% block newer %}\n{{ super() -}}\n  where r.id <> 1\n{% endblock %}\n';
+    '{% extends "builtin:changes_compare" %}\n{% block newer %}\n{{ super() -}}\n  where syncline_row.id <> 1\n{% endblock %}\n';
   const dir = await shop();
   const put = async (file: string, text: string): Promise<void> => {
     await mkdir(path.dirname(path.join(dir, 'templates', file)), { recursive: true });
