@@ -30,6 +30,11 @@ async function connect(inserts: readonly Answer[], more: Partial<BigQuerySetting
     bodies.push(asked);
     return asked.call === 'jobs.insert' ? inserts[given++] : undefined;
   });
+  return opened(more);
+}
+
+/** A connection to the service that runs. */
+async function opened(more: Partial<BigQuerySettings> = {}): Promise<Connection> {
   const settings: BigQuerySettings = {
     ...{ type: 'bigquery', project: 'acme', method: 'oauth-secrets', token: 'secret-token' },
     ...{ api_endpoint: server.endpoint, ...more },
@@ -101,10 +106,31 @@ test('a job whose answer was lost is found by its id and not run again', async (
   expect(new Set(ids()).size).toBe(1);
 });
 
-test('a job that is known already is waited for', async () => {
-  const connection = await connect([{ lost: { runs: 2, then: { affected: 1 } } }]);
+test('a job that is known already is waited for, where it runs', async () => {
+  const connection = await connect([{ lost: { runs: 2, then: { affected: 1 } } }], { location: 'EU' });
   expect(await connection.execute(query)).toBe(1);
+  expect(ids()).toHaveLength(1);
+  const asked = bodies.filter((b) => b.call !== 'jobs.insert');
+  expect(asked.length).toBeGreaterThan(1);
+  expect(asked.map((b) => b.search.get('location'))).toEqual(asked.map(() => 'EU'));
+});
+
+test('where nobody says whether a lost job is on record it is started again, and 409 is the answer that it is', async () => {
+  bodies = [];
+  let cuts = 0;
+  server = await startScripted((asked) => {
+    bodies.push(asked);
+    if (asked.call === 'jobs.insert' && ids().length === 1) return { lost: { runs: 3, then: { affected: 1 } } };
+    return asked.call === 'jobs.get' && ++cuts === 1 ? 'cut' : undefined;
+  });
+  const connection = await opened();
+  expect(await connection.execute(query)).toBe(1);
+  expect(ids()).toHaveLength(2);
   expect(new Set(ids()).size).toBe(1);
+  // It is asked for its end, and not started a third time.
+  const after = bodies.slice(bodies.findLastIndex((b) => b.call === 'jobs.insert') + 1).map((b) => b.call);
+  expect(after.length).toBeGreaterThan(1);
+  expect(new Set(after)).toEqual(new Set(['getQueryResults']));
 });
 
 test('a request that never arrived is made again under the same id', async () => {
@@ -123,6 +149,16 @@ test.each([
   expect(await connection.execute(query)).toBe(1);
   expect(ids().map((id) => id.slice(-2))).toEqual(['_1', '_2', '_3']);
 });
+
+test.each(['rateLimitExceeded', 'backendError'])(
+  'a request that is refused for %s leaves nothing on record, and is made again',
+  async (reason) => {
+    const refused = new Refusal(reason, 'Exceeded rate limits: too many requests for this project');
+    const connection = await connect([{ refused }, { refused }, { affected: 1 }]);
+    expect(await connection.execute(query)).toBe(1);
+    expect(ids()).toHaveLength(3);
+  },
+);
 
 test('what another statement crosses every time is a conflict', async () => {
   const failed = new Refusal('invalidQuery', 'Could not serialize access to table x due to concurrent update.');
