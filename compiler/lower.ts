@@ -40,6 +40,8 @@ export interface Place {
   readonly staging: string;
   readonly idManagement: 'simplified' | 'original';
   readonly limits: { readonly records: number; readonly bytes: number };
+  /** Where the staging schema is made, where the warehouse has such a thing and the target says it. */
+  readonly location: string | null;
   readonly grants: Grants | null;
 }
 

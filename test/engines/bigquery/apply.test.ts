@@ -235,7 +235,9 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect((await cli(dir, 'apply')).err).toContain(noLedger);
     await done(dir, 'setup', '--execute');
     const rights = engine.rights.map((sql) => /roles\/bigquery\.(\w+)` on (\w+)/.exec(sql)?.slice(1).join(' '));
-    expect(new Set(rights)).toEqual(new Set(['dataViewer table', 'dataEditor schema', 'jobUser project']));
+    expect(new Set(rights)).toEqual(
+      new Set(['metadataViewer schema', 'dataViewer table', 'dataEditor schema', 'jobUser project']),
+    );
     expect(rights.indexOf('jobUser project')).toBe(rights.length - 1);
     expect(await done(dir, 'apply')).toContain('300 inserts');
     // An empty ledger would now send everything again.

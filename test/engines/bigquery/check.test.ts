@@ -8,7 +8,7 @@ import type { GoogleSql, Session } from './googlesql.ts';
 import { googlesql, missing } from './googlesql.ts';
 import { planOf } from './partitions.ts';
 
-const RIGHTS = ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com"';
+const RIGHTS = ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com", location: EU';
 
 /** What is made before it is read, and dropped after. */
 const RANKS: readonly (readonly [RegExp, number])[] = [
