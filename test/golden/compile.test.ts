@@ -251,6 +251,38 @@ describe('compiled SQL', () => {
     await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
   });
 
+  test.each([
+    ['mirror-keyed', 'strategy: snapshot'],
+    ['mirror-unkeyed', 'strategy: snapshot'],
+    ['mirror-keyed', 'strategy: checksum'],
+    ['append-late-window', ''],
+    ['profiles-full', ''],
+  ] as const)(
+    '%s on bigquery, %s: a table that asks for a filter on its partitions gets one wherever it is read',
+    async (name, strategy) => {
+      const syncs = CASES[name].replace('mode: mirror', `mode: mirror\n    ${strategy}`);
+      const files = onWarehouse('bigquery', syncs);
+      const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+      Object.assign(written.targets['dev']?.sources['main.orders'] ?? {}, {
+        type: 'BASE TABLE',
+        partitioning: 'TIMESTAMP_TRUNC(loaded_at, DAY)',
+      });
+      const { plan, diagnostics } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+      if (!plan) throw new Error(JSON.stringify(diagnostics));
+      const bare: string[] = [];
+      let read = 0;
+      for (const [file, text] of Object.entries(compiledFiles(plan)))
+        for (const [line] of text.matchAll(
+          /^.*from `(?:main\.orders|mixpanel\.[^`]*snapshot_[^`]*(?<!_partitions))`.*$/gm,
+        )) {
+          read++;
+          if (!/ where .*`loaded_at`/.test(line)) bare.push(`${file}: ${line.trim()}`);
+        }
+      expect(bare).toEqual([]);
+      expect(read).toBeGreaterThan(3);
+    },
+  );
+
   test('a sync that no file declares any more is dropped on bigquery with its snapshots, whatever it was', async () => {
     const files = onWarehouse('bigquery', CASES['mirror-keyed']);
     const { plan, diagnostics } = await compileFiles(files, { destroyed: 'gone' });

@@ -201,6 +201,12 @@ test.each([
   ],
   [new Refusal('quotaExceeded', 'Quota exceeded'), 'warehouse-error', 'Quota exceeded', 'A quota'],
   [
+    new Refusal('timeout', 'Job timed out after 60 sec'),
+    'warehouse-error',
+    'purchases/state_flip.sql: Job timed out after 60 sec',
+    '`job_execution_timeout_seconds`',
+  ],
+  [
     new Refusal('stopped', 'Job execution was cancelled'),
     'warehouse-error',
     'cancelled',

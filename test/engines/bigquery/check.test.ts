@@ -152,7 +152,7 @@ onEngine(missing(), 'GoogleSQL', () => {
     });
     const errors: string[] = [];
     const files = Object.keys(plan.statements)
-      .filter((file) => EACH.test(file) || /create_|preview|no_part|explain|check_twin|shown/.test(file))
+      .filter((file) => EACH.test(file) || /create_|preview|no_part|explain|excess|check_twin|shown/.test(file))
       .filter((file) => type === 'DATE' || EACH.test(file) || /create_(?:state|outbox|rejects|ledger)/.test(file))
       .filter((file) => !file.endsWith('/create_snapshot.sql'))
       .sort((a, b) => rank(a) - rank(b));
