@@ -86,6 +86,7 @@ export function compile(input: CompileInput): Compiled {
     staging: project.target.warehouse.staging,
     idManagement: idManagementOf(project),
     limits: input.limits ?? { records: BATCH_RECORDS, bytes: BATCH_BYTES },
+    location: project.target.warehouse.location,
     grants: project.target.warehouse.grants,
   };
   const statements: Record<string, Rendered> = {};

@@ -37,12 +37,6 @@ function contextOf(
     ]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, what]) => ({ name, what, is_view: what === 'view' })),
-    // A snapshot is made of a table by who may see its dataset.
-    each_seen: each(
-      syncs.flatMap(({ relation, strategy }) =>
-        strategy === 'snapshot' && relation.length > 1 ? [dialect.relation(relation.slice(0, -1))] : [],
-      ),
-    ),
     each_schema: each(
       syncs.flatMap(({ relation }) => (relation.length < 2 ? [] : [dialect.relation(relation.slice(0, -1))])),
     ),

@@ -70,6 +70,9 @@ function problemOf(value: unknown): string | undefined {
       const isColumn = (c: unknown): boolean =>
         isRecord(c) && typeof c['name'] === 'string' && typeof c['type'] === 'string';
       if (!columns.every(isColumn)) return `a column of ${relation} lacks its name or type`;
+      const names = (columns as readonly { readonly name: string }[]).map((c) => c.name);
+      const twice = names.find((name, i) => names.indexOf(name) < i);
+      if (twice !== undefined) return `the column ${twice} of ${relation} stands in it twice`;
     }
   }
   return undefined;

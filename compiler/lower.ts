@@ -40,6 +40,8 @@ export interface Place {
   readonly staging: string;
   readonly idManagement: 'simplified' | 'original';
   readonly limits: { readonly records: number; readonly bytes: number };
+  /** Where the staging schema is made, where the warehouse has such a thing and the target says it. */
+  readonly location: string | null;
   readonly grants: Grants | null;
 }
 
@@ -56,6 +58,12 @@ export type Add = (
 
 const late = (name: LateName): Late => ({ name, type: LATE[name] });
 const step = (run: readonly string[], atomic = false): SqlStep => ({ kind: 'sql', run: [...run], atomic });
+/** What would write the source: a table may ask for a filter on its partitions there, too. */
+function excessOf(dialect: Dialect, sync: ResolvedSync): Values {
+  const whole = conditionOf(dialect, { ...sync, where: null });
+  return { relation: dialect.relation(sync.relation), has_condition: whole !== null, whole: sql(whole ?? '') };
+}
+
 const LEASE_LOST: Expect = { affected: 1, otherwise: 'lease-lost' };
 
 /** Adds a sync's statements; `overridden` becomes the list of those that templates of the project took part in. */
@@ -266,7 +274,7 @@ export function lowerSync(
     ],
     cleanup: [step([add('drop_outbox')])],
     record: { write: record, read: add('run_read') },
-    excess: renderer.has('excess') ? add('excess') : '',
+    excess: renderer.has('excess') ? add('excess', { values: excessOf(dialect, sync) }) : '',
     preview: {
       initial: add('preview_initial', { template: 'preview', context: counting(initial, first) }),
       changes: add('preview', { context: preview }),

@@ -37,6 +37,8 @@ export function lowerShared(
     ...ownerContext(owner),
     ...(grantee && { grantee: grantee.to }),
     ...projectContext(dialect, place.grants),
+    has_location: place.location !== null,
+    location: dialect.text(place.location ?? ''),
     table: runs,
     staging_name: dialect.text(place.staging),
     is_staged: isStaged,

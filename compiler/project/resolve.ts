@@ -32,6 +32,8 @@ export interface ResolvedTarget {
     readonly staging: string;
     /** Of a gigabyte that leaves the warehouse. */
     readonly egressPrice: number | null;
+    /** Where the sources are, in the warehouse's word for it; null where the target does not say it. */
+    readonly location: string | null;
     /** Whom `setup` gives rights, which ones, and who makes the sources anew; null where nobody is named. */
     readonly grants: {
       readonly to: string;
@@ -292,6 +294,7 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
       type: warehouse.type,
       staging,
       egressPrice: warehouse.egress_price ?? null,
+      location: locationOf(warehouse),
       grants,
       statementTimeoutMs: timeout === undefined ? null : (toMilliseconds(timeout) ?? null),
       connection: warehouse,
@@ -301,6 +304,10 @@ function resolveTarget(name: string, target: Target, locate: Locate, into: Diagn
     locate,
   };
 }
+
+/** What only the environment says is said when connecting. */
+const locationOf = (warehouse: WarehouseSettings): string | null =>
+  'location' in warehouse && !warehouse.location.includes('{{') ? warehouse.location : null;
 
 function grantsOf(warehouse: WarehouseSettings): ResolvedTarget['warehouse']['grants'] {
   if (!('grantee' in warehouse)) return null;

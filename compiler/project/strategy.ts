@@ -17,7 +17,7 @@ export function snapshotProblem(sync: ResolvedSync, dialect: Pick<Dialect, 'name
   if (where !== null && UNSTEADY.test(where))
     return 'the condition `where:` depends on more than the row, so the ledger keeps which rows came under it';
   if (type !== null && !dialect.snapshots(type))
-    return `${relation.join('.')} is no table but a ${type.toLowerCase()}, and only tables have snapshots`;
+    return `${relation.join('.')} is ${type === 'EXTERNAL' ? 'an external table' : `a ${type.toLowerCase()}`}, and only tables that the warehouse stores have snapshots`;
   return undefined;
 }
 

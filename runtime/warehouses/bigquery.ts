@@ -422,6 +422,12 @@ function failed(name: string, { label }: Query, { reason, message: full }: Failu
   switch (reason) {
     case 'accessDenied':
     case '403':
+      // Who names another's project, or one that is not there, is told the same.
+      if (/Access Denied: Project/i.test(message))
+        return failure(
+          false,
+          `Check \`project\` of the target. If it is the right one, the account lacks roles/bigquery.jobUser in it: \`syncline setup\` prints the SQL that gives it.`,
+        );
       return failure(
         false,
         'Give the account that syncline connects as this right: `syncline setup` prints what it needs.',

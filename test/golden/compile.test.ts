@@ -251,6 +251,38 @@ describe('compiled SQL', () => {
     await expect(sections(parts)).toMatchFileSnapshot('expected/partitions.bigquery.sql');
   });
 
+  test.each([
+    ['mirror-keyed', 'strategy: snapshot'],
+    ['mirror-unkeyed', 'strategy: snapshot'],
+    ['mirror-keyed', 'strategy: checksum'],
+    ['append-late-window', ''],
+    ['profiles-full', ''],
+  ] as const)(
+    '%s on bigquery, %s: a table that asks for a filter on its partitions gets one wherever it is read',
+    async (name, strategy) => {
+      const syncs = CASES[name].replace('mode: mirror', `mode: mirror\n    ${strategy}`);
+      const files = onWarehouse('bigquery', syncs);
+      const written = JSON.parse(files['syncline.lock.json'] ?? '') as Lock;
+      Object.assign(written.targets['dev']?.sources['main.orders'] ?? {}, {
+        type: 'BASE TABLE',
+        partitioning: 'TIMESTAMP_TRUNC(loaded_at, DAY)',
+      });
+      const { plan, diagnostics } = await compileFiles({ ...files, 'syncline.lock.json': JSON.stringify(written) });
+      if (!plan) throw new Error(JSON.stringify(diagnostics));
+      const bare: string[] = [];
+      let read = 0;
+      for (const [file, text] of Object.entries(compiledFiles(plan)))
+        for (const [line] of text.matchAll(
+          /^.*from `(?:main\.orders|mixpanel\.[^`]*snapshot_[^`]*(?<!_partitions))`.*$/gm,
+        )) {
+          read++;
+          if (!/ where .*`loaded_at`/.test(line)) bare.push(`${file}: ${line.trim()}`);
+        }
+      expect(bare).toEqual([]);
+      expect(read).toBeGreaterThan(3);
+    },
+  );
+
   test('a sync that no file declares any more is dropped on bigquery with its snapshots, whatever it was', async () => {
     const files = onWarehouse('bigquery', CASES['mirror-keyed']);
     const { plan, diagnostics } = await compileFiles(files, { destroyed: 'gone' });
@@ -258,14 +290,45 @@ describe('compiled SQL', () => {
     expect(plan!.syncs.map((s) => [s.name, s.snapshot?.drop])).toEqual([['gone', 'gone/drop_snapshot.sql']]);
   });
 
-  test('rights on bigquery: who makes snapshots owns the staging dataset, and nobody else does', async () => {
-    const roles = ['checksum', 'snapshot'].map(async (strategy) => {
-      const syncs = CASES['mirror-keyed'].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);
-      const files = onWarehouse('bigquery', CASES['mirror-keyed'], ', grantee: "user:a@b.c"');
-      const compiled = compiledFiles((await compileFiles({ ...files, 'syncs/shop.yml': syncs })).plan!);
-      return /grant `(.*)` on schema `mixpanel`/.exec(compiled['shared/grant_staging.sql'] ?? '')?.[1];
-    });
-    expect(await Promise.all(roles)).toEqual(['roles/bigquery.dataEditor', 'roles/bigquery.dataOwner']);
+  test('the staging dataset on bigquery is made where the sources are, which the target says', async () => {
+    const of = async (location: string): Promise<string | undefined> => {
+      const { plan } = await compileFiles(onWarehouse('bigquery', CASES['mirror-keyed'], location));
+      return compiledFiles(plan!)['shared/create_schema.sql'];
+    };
+    expect(await of(', location: EU')).toBe(
+      [
+        '-- where the sources are; nothing in it expires by itself',
+        'create schema if not exists `mixpanel`',
+        "options (location = 'EU', description = 'State and ledgers of syncline. What is deleted here is sent to Mixpanel again.', max_time_travel_hours = 48)\n",
+      ].join('\n'),
+    );
+    // Only the environment says it: then the job does.
+    for (const location of ['', `, location: "{{ env_var('AT') }}"`]) {
+      expect(await of(location)).toContain('which has to be where the sources are');
+      expect(await of(location)).not.toContain('location =');
+    }
+  });
+
+  test.each([
+    ['checksum', 'table', ['metadataViewer schema `main`', 'dataViewer table `main.orders`'], 'dataEditor'],
+    ['snapshot', 'table', ['metadataViewer schema `main`', 'dataViewer table `main.orders`'], 'dataOwner'],
+    ['checksum', 'schema', ['dataViewer schema `main`'], 'dataEditor'],
+    ['snapshot', 'schema', ['dataViewer schema `main`'], 'dataOwner'],
+  ])('rights on bigquery, %s and scope %s: those and no other', async (strategy, scope, sources, staging) => {
+    const syncs = CASES['mirror-keyed'].replace('mode: mirror', `mode: mirror\n    strategy: ${strategy}`);
+    const files = onWarehouse('bigquery', CASES['mirror-keyed'], `, grantee: "user:a@b.c", grant_scope: ${scope}`);
+    const plan = (await compileFiles({ ...files, 'syncs/shop.yml': syncs })).plan!;
+    const compiled = compiledFiles(plan);
+    const setup = [...plan.setup.flatMap((step) => step.run), plan.jobs];
+    const given = setup.flatMap((file) =>
+      [...(compiled[file] ?? '').matchAll(/^grant `roles\/bigquery\.(\w+)` on (\w+ `.*`) to 'user:a@b.c';?$/gm)].map(
+        ([, role, on]) => `${role ?? ''} ${on ?? ''}`,
+      ),
+    );
+    expect(given).toEqual([...sources, `${staging} schema \`mixpanel\``, 'jobUser project `acme`']);
+    // Nowhere else is anything given.
+    const all = Object.values(compiled).join('\n');
+    expect(all.match(/^grant /gm)).toHaveLength(given.length);
   });
 
   test('an append on redshift: what is read is compared plainly, so that a sort key leaves blocks unread', async () => {

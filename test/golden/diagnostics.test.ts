@@ -237,6 +237,39 @@ test('on BigQuery a source names its dataset', async () => {
   expect(found?.span?.start).toEqual({ line: 5, col: 25 });
 });
 
+test.each([
+  ['VIEW', 'a view'],
+  ['MATERIALIZED VIEW', 'a materialized view'],
+  ['EXTERNAL', 'an external table'],
+])('on BigQuery a %s has no snapshots', async (type, word) => {
+  const columns = ['order_id', 'ordered_at', 'customer_id'].map((name) => ({
+    name,
+    type: name === 'ordered_at' ? 'TIMESTAMP' : 'STRING',
+  }));
+  const { diagnostics } = await compileFiles({
+    ...shop('    key: order_id', '    key: order_id\n    strategy: snapshot'),
+    'syncline.yml': PROJECT.replace('type: duckdb, path: warehouse.duckdb', 'type: bigquery, project: acme'),
+    'syncline.lock.json': JSON.stringify({
+      lockVersion: 1,
+      targets: { dev: { sources: { 'main.orders': { type, columns } } } },
+    }),
+  });
+  expect(diagnostics.map(({ code, message, hint }) => ({ code, message, hint }))).toEqual([
+    {
+      code: 'snapshot-unfit',
+      message: `\`strategy: snapshot\` cannot be: main.orders is ${word}, and only tables that the warehouse stores have snapshots`,
+      hint: 'use checksum or auto',
+    },
+  ]);
+});
+
+test('a column that stands in the lock twice is named', async () => {
+  const { diagnostics } = await compileFiles(columns('note', 'VARCHAR'));
+  expect(diagnostics.map(({ code, message }) => [code, message])).toEqual([
+    ['lock-invalid', 'syncline.lock.json: the column note of main.orders stands in it twice'],
+  ]);
+});
+
 test('an append by the column that the table is partitioned by is fine', async () => {
   const { diagnostics } = await compileFiles(onBigQuery('loaded_at'));
   expect(diagnostics).toEqual([]);

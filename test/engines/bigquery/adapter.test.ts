@@ -1,4 +1,11 @@
-import { afterEach, beforeAll, expect, test } from 'vitest';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { RunError } from '../../../runtime/errors.ts';
 import { openBigQuery } from '../../../runtime/warehouses/bigquery.ts';
 import type { Connection, Query } from '../../../runtime/warehouses/warehouse.ts';
@@ -30,6 +37,11 @@ async function connect(inserts: readonly Answer[], more: Partial<BigQuerySetting
     bodies.push(asked);
     return asked.call === 'jobs.insert' ? inserts[given++] : undefined;
   });
+  return opened(more);
+}
+
+/** A connection to the service that runs. */
+async function opened(more: Partial<BigQuerySettings> = {}): Promise<Connection> {
   const settings: BigQuerySettings = {
     ...{ type: 'bigquery', project: 'acme', method: 'oauth-secrets', token: 'secret-token' },
     ...{ api_endpoint: server.endpoint, ...more },
@@ -101,10 +113,31 @@ test('a job whose answer was lost is found by its id and not run again', async (
   expect(new Set(ids()).size).toBe(1);
 });
 
-test('a job that is known already is waited for', async () => {
-  const connection = await connect([{ lost: { runs: 2, then: { affected: 1 } } }]);
+test('a job that is known already is waited for, where it runs', async () => {
+  const connection = await connect([{ lost: { runs: 2, then: { affected: 1 } } }], { location: 'EU' });
   expect(await connection.execute(query)).toBe(1);
+  expect(ids()).toHaveLength(1);
+  const asked = bodies.filter((b) => b.call !== 'jobs.insert');
+  expect(asked.length).toBeGreaterThan(1);
+  expect(asked.map((b) => b.search.get('location'))).toEqual(asked.map(() => 'EU'));
+});
+
+test('where nobody says whether a lost job is on record it is started again, and 409 is the answer that it is', async () => {
+  bodies = [];
+  let cuts = 0;
+  server = await startScripted((asked) => {
+    bodies.push(asked);
+    if (asked.call === 'jobs.insert' && ids().length === 1) return { lost: { runs: 3, then: { affected: 1 } } };
+    return asked.call === 'jobs.get' && ++cuts === 1 ? 'cut' : undefined;
+  });
+  const connection = await opened();
+  expect(await connection.execute(query)).toBe(1);
+  expect(ids()).toHaveLength(2);
   expect(new Set(ids()).size).toBe(1);
+  // It is asked for its end, and not started a third time.
+  const after = bodies.slice(bodies.findLastIndex((b) => b.call === 'jobs.insert') + 1).map((b) => b.call);
+  expect(after.length).toBeGreaterThan(1);
+  expect(new Set(after)).toEqual(new Set(['getQueryResults']));
 });
 
 test('a request that never arrived is made again under the same id', async () => {
@@ -123,6 +156,16 @@ test.each([
   expect(await connection.execute(query)).toBe(1);
   expect(ids().map((id) => id.slice(-2))).toEqual(['_1', '_2', '_3']);
 });
+
+test.each(['rateLimitExceeded', 'backendError'])(
+  'a request that is refused for %s leaves nothing on record, and is made again',
+  async (reason) => {
+    const refused = new Refusal(reason, 'Exceeded rate limits: too many requests for this project');
+    const connection = await connect([{ refused }, { refused }, { affected: 1 }]);
+    expect(await connection.execute(query)).toBe(1);
+    expect(ids()).toHaveLength(3);
+  },
+);
 
 test('what another statement crosses every time is a conflict', async () => {
   const failed = new Refusal('invalidQuery', 'Could not serialize access to table x due to concurrent update.');
@@ -157,6 +200,12 @@ test.each([
     '`max_bytes_billed`',
   ],
   [new Refusal('quotaExceeded', 'Quota exceeded'), 'warehouse-error', 'Quota exceeded', 'A quota'],
+  [
+    new Refusal('timeout', 'Job timed out after 60 sec'),
+    'warehouse-error',
+    'purchases/state_flip.sql: Job timed out after 60 sec',
+    '`job_execution_timeout_seconds`',
+  ],
   [
     new Refusal('stopped', 'Job execution was cancelled'),
     'warehouse-error',
@@ -214,4 +263,102 @@ test.each([
   const error = await errorOf(connect([], more));
   expect(error.message).toContain(message);
   expect(bodies).toEqual([]);
+});
+
+/** Google's own hosts, here: what each was asked, in order, and a token that names who gave it. */
+async function google() {
+  const asked: string[] = [];
+  const server = http.createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const text = Buffer.concat(chunks).toString();
+      const form = new URLSearchParams(text);
+      const [, claims = 'e30'] = (form.get('assertion') ?? '').split('.');
+      const { iss, scope } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as Record<string, string>;
+      const said =
+        iss === undefined ? (form.get('refresh_token') ?? form.get('subject_token')) : `${iss} ${scope ?? ''}`;
+      asked.push(`${request.url ?? ''} ${said ?? request.headers.authorization ?? ''}`);
+      const isImpersonated = request.url?.endsWith(':generateAccessToken') === true;
+      const token = `token-${asked.length}`;
+      const hour = new Date(Date.now() + 3_600_000).toISOString();
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(
+          JSON.stringify(
+            isImpersonated
+              ? { accessToken: token, expireTime: hour }
+              : { access_token: token, expires_in: 3600, token_type: 'Bearer' },
+          ),
+        );
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const spy = vi.spyOn(https, 'request').mockImplementation((url: string | URL, ...rest: unknown[]) => {
+    const { pathname, search } = new URL(String(url));
+    return http.request(`http://127.0.0.1:${port}${pathname}${search}`, ...(rest as [http.RequestOptions]));
+  });
+  return {
+    asked,
+    endpoint: `http://127.0.0.1:${port}`,
+    stop: () => {
+      spy.mockRestore();
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+test('each way to connect asks Google for a token and shows it', async () => {
+  const hosts = await google();
+  const dir = await mkdtemp(path.join(tmpdir(), 'syncline-key-'));
+  const file = async (name: string, value: unknown): Promise<string> => {
+    const at = path.join(dir, name);
+    await writeFile(at, typeof value === 'string' ? value : JSON.stringify(value));
+    return at;
+  };
+  const { privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+  const key = { type: 'service_account', client_email: 'sync@acme', private_key: privateKey };
+  const refresh = { refresh_token: 'fresh', client_id: 'i', client_secret: 's' };
+  const workload = {
+    ...{ type: 'external_account', audience: '//iam.googleapis.com/projects/1/x', token_url: `${hosts.endpoint}/sts` },
+    subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+    credential_source: { file: await file('subject', 'of-the-runner') },
+  };
+  const scope = 'https://www.googleapis.com/auth/cloud-platform';
+  const ways: readonly (readonly [Partial<BigQuerySettings>, readonly string[]])[] = [
+    [{ method: 'service-account', keyfile: await file('key.json', key) }, [`/token sync@acme ${scope}`]],
+    [{ method: 'service-account-json', keyfile_json: key }, [`/token sync@acme ${scope}`]],
+    [{ method: 'service-account', keyfile: await file('wif.json', workload) }, ['/sts of-the-runner']],
+    [{ method: 'oauth-secrets', ...refresh }, ['/token fresh']],
+    [{ method: 'oauth' }, ['/token fresh']],
+    [
+      { method: 'oauth', impersonate_service_account: 'other@acme' },
+      ['/token fresh', '/v1/projects/-/serviceAccounts/other@acme:generateAccessToken Bearer token-1'],
+    ],
+  ];
+  // What the environment gives.
+  vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', await file('adc.json', { type: 'authorized_user', ...refresh }));
+  try {
+    for (const [way, wanted] of ways) {
+      hosts.asked.length = 0;
+      bodies = [];
+      server = await startScripted((asked) => void bodies.push(asked));
+      const settings = { ...{ type: 'bigquery', project: 'acme', api_endpoint: server.endpoint }, ...way } as const;
+      const own = { ...world, readFile: (name: string) => readFile(name, 'utf8') };
+      await (await openBigQuery(own, settings as BigQuerySettings, { dir })).connect().then((c) => c.rows(query));
+      expect(hosts.asked, way.method).toEqual(wanted);
+      expect(new Set(bodies.map((b) => b.authorization))).toEqual(new Set([`Bearer token-${wanted.length}`]));
+      await server.stop();
+    }
+  } finally {
+    vi.unstubAllEnvs();
+    hosts.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
 });

@@ -216,6 +216,71 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     ]);
   });
 
+  test('a table without rows, one that turns out to be a view, lost answers of flip and commit, and a table that lost all its rows', async () => {
+    const dir = await start(
+      bigquery(', staging: bare_staging'),
+      ['whole', 'days']
+        .map((n) => ITEMS(n).replace('checksum', 'snapshot').replace(`${n}.items`, `bare.${n}`))
+        .join('')
+        .replace(/\nsyncs:/, ''),
+    );
+    await query(
+      'create schema bare',
+      'create table bare.whole (id int64, t datetime, v int64)',
+      'create table bare.days (id int64, t datetime, v int64) partition by datetime_trunc(t, day)',
+    );
+    for (const args of [['lock'], ['setup', '--execute']]) await done(dir, ...args);
+    const kept = async (): Promise<string[]> =>
+      (await snapshots('bare_staging')).filter((name) => !name.endsWith('_partitions'));
+    expect((await done(dir, 'plan')).match(/\(initial load\): 0 inserts/g)).toHaveLength(2);
+    // The first run has nothing to send, and is the one that the next compares with.
+    expect((await done(dir, 'apply')).match(/nothing changed/g)).toHaveLength(2);
+    expect(await kept()).toEqual(['days', 'whole']);
+
+    const row = "select i, datetime '2024-01-01 00:00:00', 0 from unnest(generate_array(1, 3)) as i";
+    await query(`insert into bare.whole ${row}`, `insert into bare.days ${row}`);
+    const isView = new Refusal('invalidQuery', 'Cannot clone acme:bare.whole: it is a VIEW');
+    engine.interference.beforeJob = (sql) =>
+      sql.includes('create snapshot table') ? Promise.reject(isView) : undefined;
+    const refused = await cli(dir, 'apply', '-s', 'whole');
+    expect([refused.code, refused.err]).toEqual([
+      1,
+      expect.stringContaining(
+        'No snapshot of the source could be made, and nothing was sent: only tables have one, and whoever runs this needs the role dataOwner on the staging dataset. With `strategy: checksum` none is needed. (whole/create_snapshot.sql: Cannot clone acme:bare.whole: it is a VIEW)',
+      ),
+    ]);
+    delete engine.interference.beforeJob;
+    // The answers to the flip and to the commit are lost: the jobs are found by their ids, and nothing runs twice.
+    const lost = ["phase = 'sending', run =", "phase = 'idle', baseline ="];
+    const losing = new Set(lost);
+    engine.interference.onRequest = ({ sql = '' }) => {
+      const part = lost.find((text) => sql.includes(text));
+      return part !== undefined && losing.delete(part) ? 'lost' : undefined;
+    };
+    const before = engine.jobs.length;
+    expect((await done(dir, 'apply')).match(/3 inserts/g)).toHaveLength(2);
+    delete engine.interference.onRequest;
+    expect(losing.size).toBe(0);
+    const since = engine.jobs.slice(before);
+    for (const part of lost) expect(since.filter(({ sql }) => sql.includes(part))).toHaveLength(2);
+    expect(await kept()).toEqual(['days', 'whole']);
+
+    await query('delete from bare.whole where true', 'delete from bare.days where true');
+    const emptied = await cli(dir, 'apply');
+    const allowed = ['whole', 'days'].map((name) => `${name}.on_empty_source`);
+    const sentences = allowed.map(
+      (name) =>
+        `The guard on_empty_source stopped this run before anything was sent. Check the source; if the change is meant, raise the guard, or once: --allow ${name}. (the source is empty and Mixpanel shows 3 rows)`,
+    );
+    expect([emptied.code, emptied.err.match(/The guard on_empty_source[^\n]*/g)?.sort()]).toEqual([
+      1,
+      sentences.sort(),
+    ]);
+    // What the refused attempts made is gone after the next one.
+    expect((await done(dir, 'apply', '--allow', ...allowed)).match(/3 deletes/g)).toHaveLength(2);
+    expect(await kept()).toEqual(['days', 'whole']);
+  });
+
   test('a setup that was cut is completed by the next one, as long as nothing was sent', async () => {
     const dir = await start(bigquery(', staging: cut_staging, grantee: "user:sync@example.com"'), ITEMS('cut'));
     await items('cut');
@@ -235,7 +300,9 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect((await cli(dir, 'apply')).err).toContain(noLedger);
     await done(dir, 'setup', '--execute');
     const rights = engine.rights.map((sql) => /roles\/bigquery\.(\w+)` on (\w+)/.exec(sql)?.slice(1).join(' '));
-    expect(new Set(rights)).toEqual(new Set(['dataViewer table', 'dataEditor schema', 'jobUser project']));
+    expect(new Set(rights)).toEqual(
+      new Set(['metadataViewer schema', 'dataViewer table', 'dataEditor schema', 'jobUser project']),
+    );
     expect(rights.indexOf('jobUser project')).toBe(rights.length - 1);
     expect(await done(dir, 'apply')).toContain('300 inserts');
     // An empty ledger would now send everything again.

@@ -8,7 +8,7 @@ import type { GoogleSql, Session } from './googlesql.ts';
 import { googlesql, missing } from './googlesql.ts';
 import { planOf } from './partitions.ts';
 
-const RIGHTS = ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com"';
+const RIGHTS = ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com", location: EU';
 
 /** What is made before it is read, and dropped after. */
 const RANKS: readonly (readonly [RegExp, number])[] = [
@@ -152,7 +152,7 @@ onEngine(missing(), 'GoogleSQL', () => {
     });
     const errors: string[] = [];
     const files = Object.keys(plan.statements)
-      .filter((file) => EACH.test(file) || /create_|preview|no_part|explain|check_twin|shown/.test(file))
+      .filter((file) => EACH.test(file) || /create_|preview|no_part|explain|excess|check_twin|shown/.test(file))
       .filter((file) => type === 'DATE' || EACH.test(file) || /create_(?:state|outbox|rejects|ledger)/.test(file))
       .filter((file) => !file.endsWith('/create_snapshot.sql'))
       .sort((a, b) => rank(a) - rank(b));

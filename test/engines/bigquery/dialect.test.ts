@@ -120,6 +120,67 @@ onEngine(missing(), 'the BigQuery dialect, by the reference evaluator', () => {
     );
   });
 
+  // The digest is committed, and what it is the digest of stands beside it, as it is read.
+  test.each([
+    ['STRING', `'é"\\n'`, '4:é"\n;', 'b448e2f940e8a7da6392e4f2a8d1166e'],
+    ['STRING', `''`, '0:;', 'f21d481af0c11b58a129f80d4fcc324a'],
+    ['INT64', '-1', '2:-1;', 'c612c7edcdfea5afdf99aede95c1d281'],
+    ['INT64', '9223372036854775807', '19:9223372036854775807;', 'b5148bcfc1f0e9871cd28e5e02999db9'],
+    ['INT64', '9007199254740993', '16:9007199254740993;', 'f444fd1c2c5b5082590e3215ebe33704'],
+    ['NUMERIC', "'1.50'", '3:1.5;', 'e5f8ff085aec1b5cab1bb0051ed323ad'],
+    [
+      'NUMERIC',
+      "'-99999999999999999999999999999.999999999'",
+      '40:-99999999999999999999999999999.999999999;',
+      '6f3e56c8ab4be49f5212288940a4a4cb',
+    ],
+    [
+      'BIGNUMERIC',
+      "'0.00000000000000000000000000000000000001'",
+      '40:0.00000000000000000000000000000000000001;',
+      '8bc84a88338613d4f1f5fb432a283370',
+    ],
+    ['FLOAT64', '0.1', '3:0.1;', 'ec1e16cca5976670ccf75dfdb1437af1'],
+    ['FLOAT64', '1.0', '1:1;', 'b0f019febcda57e691991852f348de3d'],
+    ['FLOAT64', '1e300', '6:1e+300;', 'e0457074a67e173c07a4103ed49a7085'],
+    ['FLOAT64', '-0.0', '1:0;', '6aba01e4cc2bc1548aabdaf637cbcbf3'],
+    ['FLOAT64', "'nan'", '5:"NaN";', '5f724a746ca487244adb828434174d7a'],
+    ['FLOAT64', "'-inf'", '11:"-Infinity";', '16762bd9f1c4b3ee09063cece89dcfe0'],
+    ['BOOL', 'true', '4:true;', '17792c673346431b3e250f38ad0ca298'],
+    ['BYTES', "b'\\x00\\xff'", '4:00ff;', '10fc86327bafc446f07c358192b35ae1'],
+    ['DATE', "'0001-01-01'", '10:0001-01-01;', 'f087803ca5d95d6458cc9540e61eb46b'],
+    ['TIME', "'01:02:03.5'", '12:01:02:03.500;', '46374a426a3b8afdc858ebefb6e13786'],
+    ['DATETIME', "'2024-07-01 12:00:00.000001'", '26:2024-07-01 12:00:00.000001;', '968bdd1c84aa87d76dffe16905c95a2c'],
+    ['TIMESTAMP', "'2024-07-01 12:00:00.000001+02'", '16:1719828000000001;', '1fac80189bf303cdf50ba766aeed90c8'],
+    ['TIMESTAMP', "'0001-01-01 00:00:00+00'", '18:-62135596800000000;', 'a48b09fa6e5719f96809811e6575a0ba'],
+    [
+      'JSON',
+      `json '{"b": 9007199254740993, "a": [null, 1.50]}'`,
+      '37:{"a":[null,1.5],"b":9007199254740993};',
+      '82f4755d29284934dddde7b8388a1862',
+    ],
+    ['JSON', `json 'null'`, '4:null;', '13e45f1157d2739626f0c38d3699e91e'],
+    [
+      'STRUCT<a INT64, b STRING, c ARRAY<NUMERIC>>',
+      `struct(9007199254740993 as a, cast(null as string) as b, [numeric '1.5'] as c)`,
+      '45:{"a":"9007199254740993","b":null,"c":["1.5"]};',
+      'b3904c6a7c9b6a1aa9cab9f87363883f',
+    ],
+    ['ARRAY<STRING>', `['a', 'b,c', '']`, '14:["a","b,c",""];', 'ccefe37c3141098170a01e856073dc2f'],
+    [
+      'ARRAY<STRUCT<x FLOAT64>>',
+      `[struct(cast('inf' as float64) as x)]`,
+      '18:[{"x":"Infinity"}];',
+      'd8f15d1c8e29128b636a691a6f176705',
+    ],
+    ['ARRAY<INT64>', '[]', '', 'd41d8cd98f00b204e9800998ecf8427e'],
+    ['INTERVAL', "interval '1 2:3:4' day to second", '11:0-0 1 2:3:4;', '4cc260fa62f5a1d2ae40dd87a2aa16bf'],
+    ['STRING', 'null', '', 'd41d8cd98f00b204e9800998ecf8427e'],
+  ] as const)('the checksum of %s %s is that of %j: %s', (native, value, text, digest) => {
+    expect(over(native, value, (c) => bigquery.checksum([c]))).toBe(digest);
+    expect(createHash('md5').update(text).digest('hex')).toBe(digest);
+  });
+
   test.each([
     ['TIMESTAMP', "'2024-01-02 03:04:05+02'", "'2024-01-02 03:04:05+01'"],
     ['TIMESTAMP', "'2024-01-02 03:04:05.000001+00'", "'2024-01-02 03:04:05+00'"],
@@ -140,6 +201,20 @@ onEngine(missing(), 'the BigQuery dialect, by the reference evaluator', () => {
     const of = (value: string): unknown => over(native, value, (c) => bigquery.checksum([c]));
     expect(of(a)).not.toBe(of(b));
     expect(of(a)).toBe(of(a));
+  });
+
+  // The evaluator has no GEOGRAPHY: it types the expressions, and their texts are pinned.
+  test('a GEOGRAPHY counts by its bytes and is sent as its text', () => {
+    const c = column('c', 'GEOGRAPHY');
+    const checksum = bigquery.checksum([c]);
+    expect(checksum).toBe(
+      "to_hex(md5(rtrim(array_to_string([coalesce(cast(byte_length(to_hex(st_asbinary(`c`))) as string) || ':' || to_hex(st_asbinary(`c`)) || ';', '~')], ''), '~')))",
+    );
+    const payload = bigquery.jsonValue(c);
+    expect(payload).toBe('if(st_astext(`c`) is null, null, to_json_string(st_astext(`c`)))');
+    const tables = { 'p.d.t': [{ name: 'c', type: 'GEOGRAPHY' }] };
+    expect(engine.analyze(`select ${checksum} || ${payload} from p.d.t`, tables)).toBeUndefined();
+    expect(engine.analyze('select st_asbinary(c) || 1 from p.d.t', tables)).toContain('No matching signature');
   });
 
   test('an array that is empty counts as one that nothing was written to', () => {

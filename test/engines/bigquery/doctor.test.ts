@@ -72,3 +72,50 @@ test('doctor names the role that makes table snapshots, where they are compared'
     await rm(dir, { recursive: true, force: true });
   }
 });
+
+test.each([
+  [
+    'wrong project',
+    new Refusal(
+      'accessDenied',
+      'Access Denied: Project acme: User does not have bigquery.jobs.create permission in project acme.',
+    ),
+    'error[warehouse-error]: columns of shop.orders: Access Denied: Project acme: User does not have bigquery.jobs.create permission in project acme',
+    'hint: Check `project` of the target. If it is the right one, the account lacks roles/bigquery.jobUser in it: `syncline setup` prints the SQL that gives it.',
+  ],
+  [
+    'dataset in another location',
+    new Refusal('notFound', 'Not found: Dataset acme:shop was not found in location US'),
+    'error[not-found]: columns of shop.orders: Not found: Dataset acme:shop was not found in location US',
+    'hint: Check `project` and `location` of the target and the `relation:`: a dataset is found only where it is.',
+  ],
+  [
+    'missing grant',
+    new Refusal(
+      'accessDenied',
+      'Access Denied: Table acme:shop.orders: User does not have permission to query table acme:shop.orders.',
+    ),
+    'error[warehouse-error]: columns of shop.orders: Access Denied: Table acme:shop.orders: User does not have permission to query table acme:shop.orders',
+    'hint: Give the account that syncline connects as this right: `syncline setup` prints what it needs.',
+  ],
+])('a %s is told in one sentence, and what helps', async (_, refused, sentence, hint) => {
+  const server = await startScripted(({ call }) => (call === 'jobs.insert' ? { refused } : undefined));
+  const warehouse = `{ type: bigquery, project: acme, method: oauth-secrets, token: t, api_endpoint: "${server.endpoint}" }`;
+  const yml = YML.replace('{ type: duckdb, path: warehouse.duckdb }', warehouse);
+  const dir = await project({ 'syncline.yml': yml, 'syncs/all.yml': SYNCS });
+  try {
+    const { err, code } = await cli(dir, 'lock');
+    expect(code).toBe(1);
+    expect(
+      err
+        .trim()
+        .split('\n')
+        .map((line) => line.trim()),
+    ).toEqual([sentence, hint]);
+    // It is asked once: nothing of it passes by itself.
+    expect(server.asked).toHaveLength(1);
+  } finally {
+    await server.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
+});

@@ -49,12 +49,15 @@ export interface Proxy {
   readonly interference: Interference;
   /** Statements of GRANT and REVOKE, in order: they change nothing. */
   readonly rights: readonly string[];
-  /** Every job that was started, with its labels. */
+  /** Every job that was started, with its labels, in that order. */
   readonly jobs: readonly {
     readonly id: string;
     readonly sql: string;
     readonly labels: Json;
     readonly failure: string | undefined;
+    readonly startMs: number;
+    /** Undefined while it runs. */
+    readonly endMs: number | undefined;
   }[];
   /** Runs statements as the emulator's own, past all interference. @returns the rows of the last one. @throws Refusal */
   query(sql: string): Promise<Record<string, string | null>[]>;
@@ -416,6 +419,8 @@ export async function startProxy(emulator: string): Promise<Proxy> {
         sql: job.sql,
         labels: (job.configuration['labels'] ?? {}) as Json,
         failure: job.failure?.reason,
+        startMs: job.startMs,
+        endMs: job.endMs,
       }));
     },
     async query(sql) {

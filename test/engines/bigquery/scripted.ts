@@ -13,6 +13,8 @@ export interface Asked {
   readonly sql: string | undefined;
   readonly body: Json;
   readonly search: URLSearchParams;
+  /** The header that says who asks. */
+  readonly authorization: string | undefined;
 }
 
 /** What is answered. */
@@ -192,7 +194,10 @@ export async function startScripted(script: Script): Promise<Scripted> {
         (body['configuration'] as { query?: { query?: string } } | undefined)?.query?.query ??
         (body['query'] as string | undefined);
       asked.push(`${call} ${id}`);
-      const answer = serve({ call, id, sql: query, body, search: url.searchParams }, project);
+      const answer = serve(
+        { call, id, sql: query, body, search: url.searchParams, authorization: request.headers.authorization },
+        project,
+      );
       if (answer === undefined) return void request.socket.destroy();
       const isRefusal = answer instanceof Refusal;
       const status = isRefusal ? statusOf(answer.reason) : 200;

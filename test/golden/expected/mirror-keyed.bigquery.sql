@@ -1,5 +1,5 @@
 -- shared/create_schema.sql
--- made where the job runs, which is where the sources are; nothing in it expires by itself
+-- made where the job runs, which has to be where the sources are; nothing in it expires by itself
 create schema if not exists `mixpanel`
 options (description = 'State and ledgers of syncline. What is deleted here is sent to Mixpanel again.', max_time_travel_hours = 48)
 
