@@ -164,6 +164,8 @@ export function lowerSync(
     return { name, context: old, preview: counting(old, mapping) };
   };
   const outboxTable = table('outbox');
+  const isOlderAsked = dialect.readsPartitions && context.get('pruned') === true;
+  const older = isOlderAsked ? [add('older_rows', { returns: [late('older')] })] : [];
   const analyzed = renderer.has('analyze') ? [add('analyze')] : [];
   const record = add('run_record');
   const partitioning = hasSnapshot ? partitioningOf(dialect, sync, source) : null;
@@ -224,6 +226,7 @@ export function lowerSync(
         ...(snapshot?.partitions ? [step(made), ...snapshot.partitions.changed] : []),
         step([
           ...(snapshot?.partitions ? [] : made),
+          ...older,
           add('capture', { context: captured, repeatable: false }),
           ...analyzed,
           ...(isLookup ? [add('capture_content', { returns: [late('content')] })] : []),
@@ -282,6 +285,7 @@ export function lowerSync(
         ? add('preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
         : null,
       pending: add('preview_pending'),
+      older: older[0] ?? '',
       explain: renderer.has('explain') ? add('explain') : '',
       shown: mirror ? add('preview_shown') : null,
     },

@@ -46,6 +46,7 @@ export const LATE = {
   retried: 'text',
   partitions: 'ranges',
   whole: 'integer',
+  older: 'integer',
   old_checksum: 'expression',
   old_key: 'expression',
   old_identity: 'expression',

@@ -38,6 +38,9 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
     in_window: inWindow('syncline_row'),
     in_window_n: inWindow('n'),
     in_window_t: inWindow('syncline_source'),
+    // Whether older rows are read is asked before, where a bound that is known then leaves partitions of them unread.
+    asks_older: dialect.readsPartitions,
+    older_from: fromText(sql(`case when ${bind('older')} = 1 then '0001-01-01' else '9999-12-31' end`)),
     // What is read at all: plain comparisons of the column where only such leave blocks of a table unread.
     parts: (dialect.prunesPlainly
       ? [`not ${isBackfill} and ${next}`, `${isBackfill} and ${again}`, `syncline_source.${column} is null`]

@@ -47,7 +47,7 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
     const guards = guardsOf(sync, rows, 0);
     const refusals = refusalsOf(runner, sync, rows);
     const counts = (sync.adopts ? adopted : tally)(sync, rows);
-    const reads = await readsOf(runner, sync, values);
+    const reads = await readsOf(runner, sync, { ...values, older: 0 });
     return { ...common, ...counts, reads, route: 'initial', state: markOf(undefined, lastRun), guards, refusals };
   }
   const [row] = await runner.rows(is.read);
@@ -74,7 +74,10 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   const columns = await runner.steps(sync.probe, valuesOf(plan, sync, state));
   const probed = renamedFrom === null ? await probeSnapshot(runner, sync, baseline, columns) : columns;
   const expires = nearEnd(sync, baseline, Number(probed['probed_ms']));
-  const values = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
+  // Under a former name nobody asks.
+  const isAsked = sync.preview.older !== '' && renamedFrom === null;
+  const { older = 1 } = isAsked ? await runner.statement(sync.preview.older) : {};
+  const values: Values = { ...probed, older, ...(backfill ? backfillOf(sync, baseline, backfill) : {}) };
   const anew = sync.snapshot !== null && baseline?.snapshot === undefined ? sync.snapshot.anew : null;
   const from = (anew && (renamedFrom === null ? anew.preview : anew.renamed)) ?? is;
   const read = async (forward: boolean, more: Values): Promise<readonly Row[]> =>

@@ -316,6 +316,10 @@ export interface SyncPlan {
   excess: string;
   preview: {
     /**
+     * Whether rows older than the window may be tried again, which is asked before they are read; empty where reading them costs nothing until then
+     */
+    older: string;
+    /**
      * What the planner expects to read; empty where a warehouse does not tell
      */
     explain: string;

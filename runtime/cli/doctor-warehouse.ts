@@ -151,7 +151,14 @@ function isRefused(error: unknown): boolean {
 const isDenied = (error: unknown): boolean => !isRefused(error) && /access denied/i.test((error as RunError).message);
 
 /** An append that has not run yet. */
-const NOTHING_YET = { backfill: 0, watermark_from: null, watermark_to: null, seen_from: null, position: null };
+const NOTHING_YET = {
+  backfill: 0,
+  older: 0,
+  watermark_from: null,
+  watermark_to: null,
+  seen_from: null,
+  position: null,
+};
 
 async function checkStaging(runner: Runner, { plan, syncs }: Loaded, find: Find): Promise<void> {
   let isSetUp = 0;

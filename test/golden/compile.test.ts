@@ -123,7 +123,9 @@ describe('compiled SQL', () => {
   });
 
   const others = (Object.keys(WAREHOUSES) as OtherWarehouse[]).flatMap((kind) =>
-    (['mirror-keyed', 'profiles-mirror', 'lookup'] as const).map((name) => [name, kind] as const),
+    (['mirror-keyed', 'profiles-mirror', 'lookup', ...(kind === 'bigquery' ? (['append'] as const) : [])] as const).map(
+      (name) => [name, kind] as const,
+    ),
   );
   test.each(others)('%s on %s', async (name, kind) => {
     const of = async (files: Readonly<Record<string, string>>, options = {}) =>

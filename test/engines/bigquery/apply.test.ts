@@ -462,15 +462,19 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       'syncline.yml': fleet
         .project(bigquery(', staging: refused_staging'), server.port)
         .replace(/ttl: \w+/, 'ttl: 60s'),
-      'syncs/all.yml': `syncs:\n${syncs.join('')}`,
+      'syncs/all.yml': `syncs:\n${syncs.join('')}  - { name: appended, kind: events, mode: append, source: { relation: refused.log }, time: seen, insert_time: seen, event: Appended }\n`,
     });
     dirs.push(dir);
+    const logged = (from: number, to: number, day: string): string =>
+      `insert into refused.log select i, timestamp '${day} 00:00:00+00' from unnest(generate_array(${from}, ${to})) as i`;
     const some = (from: number, to: number): string =>
       `insert into refused.items select i, datetime '2024-01-01 00:00:00', 'u', 0 from unnest(generate_array(${from}, ${to})) as i`;
     await query(
       'create schema refused',
       'create table refused.items (id int64, t datetime, u string, v int64)',
       some(1, 40),
+      'create table refused.log (id int64, seen timestamp) partition by timestamp_trunc(seen, day)',
+      logged(1, 5, '2024-01-01'),
     );
     await done(dir, 'lock');
     await done(dir, 'setup', '--execute');
@@ -481,8 +485,12 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       "update refused.items set u = 'w' where id > 10 and id <= 20",
       'delete from refused.items where id > 30',
       some(101, 110),
+      logged(6, 25, '2024-02-01'),
     );
-    for (let i = 0; i < 2; i++) expect(await done(dir, 'apply')).toMatch(/ refused/);
+    for (let i = 0; i < 2; i++) {
+      expect(await done(dir, 'apply')).toMatch(/ refused/);
+      await query(logged(26 + i, 26 + i, `2024-03-0${i + 1}`));
+    }
     const [ledger] = (await query(
       'select count(insert_id) as shown, count(*) - count(insert_id) as missing from refused_staging.keyed__ledger',
     )) as { shown: number; missing: number }[];
@@ -490,7 +498,12 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(ledger?.missing).toBeGreaterThan(0);
     isRefusing = false;
     await done(dir, 'apply');
-    expect((await done(dir, 'apply')).match(/nothing changed/g)).toHaveLength(2);
+    expect((await done(dir, 'apply')).match(/nothing changed/g)).toHaveLength(3);
+    // What was refused lies before the window by then, and is read while it waits.
+    const appended = await sandbox.query("select properties ->> 'id' as id from events where event = 'Appended'");
+    expect(appended.map((r) => Number(r['id'])).sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 27 }, (_, i) => i + 1),
+    );
     const rows = (await query(
       "select cast(id as string) || '|' || u || '|' || cast(v as string) as line from refused.items",
     )) as { line: string }[];
