@@ -192,7 +192,14 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
     /^purchases: failed .*Next: syncline plan -s purchases\n {2}state-missing: /,
   );
   told(await cli(dir, 'setup', '--execute'), 0, 'Set up');
-  told(await cli(dir, 'apply'), 0, '3 inserts');
+  // Its runs are numbered on: a run of its new life is none of those that are on record.
+  const [last] = await db(dir, 'select max(run)::int as run from mixpanel.runs');
+  told(await cli(dir, 'apply'), 0, '3 inserts, 0 updates, 0 deletes');
+  const runs = await db(
+    dir,
+    'select run::int as run, accepted_deletes::int as d from mixpanel.runs order by run desc limit 1',
+  );
+  expect(runs).toEqual([{ run: Number(last!['run']) + 1, d: 0 }]);
 });
 
 test('destroy --data of profiles, and what cannot be taken back', async () => {

@@ -13,6 +13,7 @@ const RIGHTS = ', grantee: "serviceAccount:sync@acme.iam.gserviceaccount.com", l
 /** What is made before it is read, and dropped after. */
 const RANKS: readonly (readonly [RegExp, number])[] = [
   [/create_schema/, 0],
+  [/create_runs/, 0.5],
   [/create_/, 1],
   [/drop_|rename_outbox|rename_state|rename_ledger|rename_rejects|rename_seen/, 3],
 ];

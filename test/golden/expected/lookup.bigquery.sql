@@ -169,7 +169,8 @@ where strpos(o.name, 'items__outbox_') = 1
 -- with its one row at once: there is no transaction that could make both
 create table if not exists `mixpanel.items__state` as
 select
-  cast(0 as int64) as version,
+  -- runs are numbered on from those of an earlier life, which stay on record
+  coalesce((select max(r.run) from `mixpanel.runs` as r where r.project = 'shop' and r.target = 'dev' and r.sync = 'items'), 0) as version,
   cast(null as string) as holder,
   cast(0 as int64) as lease_until,
   cast(0 as int64) as quiet_until,
