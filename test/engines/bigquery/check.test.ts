@@ -154,7 +154,7 @@ onEngine(missing(), 'GoogleSQL', () => {
     const errors: string[] = [];
     const files = Object.keys(plan.statements)
       .filter((file) => EACH.test(file) || /create_|preview|no_part|explain|excess|check_twin|shown/.test(file))
-      .filter((file) => type === 'DATE' || EACH.test(file) || /create_(?:state|outbox|rejects|ledger)/.test(file))
+      .filter((file) => type === 'DATE' || EACH.test(file) || /create_(?:runs|state|outbox|rejects|ledger)/.test(file))
       .filter((file) => !file.endsWith('/create_snapshot.sql'))
       .sort((a, b) => rank(a) - rank(b));
     for (const file of [...files.filter((f) => rank(f) < 3), ...files.filter((f) => rank(f) === 3)]) {
