@@ -6,7 +6,7 @@ await withSandbox(async (port) => {
   const file = 'lookup.duckdb';
   await db(file, (c) =>
     c.run(
-      `create table products as select i::integer as id, 'product ' || md5(i::varchar) || ', category ' || lpad((i % 97)::varchar, 2, '0') || ', made in country ' || lpad((i % 211)::varchar, 11, '0') as about from range(1000000) as t(i)`,
+      `create table products as select i::integer as id, 'product ' || md5(i::varchar) || ', category ' || lpad((i % 97)::varchar, 2, '0') || ', made in country ' || lpad((i % 211)::varchar, 11, '0') as about from range(1, 1000001) as t(i)`,
     ),
   );
   project(
