@@ -121,7 +121,8 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   const [unfit] = unfitRows(sync, counted);
   if (unfit) throw unfit;
   const expected = tally(counted);
-  const retried = sync.mode === 'full' ? [] : state.rejects.filter((r) => r.payload !== null);
+  const earlier = sync.mode === 'full' ? [] : state.rejects;
+  const retried = earlier.filter((r) => r.payload !== null);
   emit({
     type: 'captured',
     sync: sync.name,
@@ -143,7 +144,7 @@ async function attempt(run: DirectRun, runner: Runner, state: FileState): Promis
   const result = await deliverRows(
     run,
     isDone ? nothing() : runner.stream(sync.deliver.read, values),
-    retried,
+    earlier,
     expected.sent + retried.length,
   );
   if (run.stop.aborted)
@@ -234,11 +235,11 @@ interface Delivered {
   readonly rejects: readonly FileReject[];
 }
 
-/** Sends rows as they come, in batches; what was refused before goes first. */
+/** Sends rows as they come, in batches; of the earlier records those that can be sent go first. */
 async function deliverRows(
   run: DirectRun,
   pieces: AsyncIterable<readonly Row[]>,
-  retried: readonly FileReject[],
+  earlier: readonly FileReject[],
   total: number,
 ): Promise<Delivered> {
   const { sync, mixpanel, emit, stop } = run;
@@ -305,8 +306,11 @@ async function deliverRows(
     bytes[to] = (bytes[to] ?? 0) + Buffer.byteLength(record.payload ?? '');
     if (queues[to].length >= limits.records || bytes[to] >= limits.bytes) await flush(to);
   };
+  // An invalid row that is not read again is still not in Mixpanel; one that is read again is judged again.
+  const unread = new Map(earlier.filter((r) => r.payload === null).map((r) => [nameOf(r), r]));
   const again = new Set<string>();
-  for (const record of retried) {
+  for (const record of earlier) {
+    if (record.payload === null) continue;
     again.add(rowOf(record, again));
     await add(record);
   }
@@ -315,6 +319,7 @@ async function deliverRows(
     if (failure !== undefined || stop.aborted) break;
     for (const row of rows) {
       const record = recordOf(row);
+      unread.delete(nameOf(record));
       if (row['reason'] === null) {
         if (record.companion !== 1) tallied.rows++;
         await add(record);
@@ -334,9 +339,11 @@ async function deliverRows(
     refused: lost,
     invalid: invalid.size,
     billable: tallied.billable,
-    rejects,
+    rejects: [...unread.values(), ...rejects],
   };
 }
+
+const nameOf = (record: FileReject): string => `${record.change} ${record.row_key}`;
 
 const recordOf = (row: Row): FileReject => ({
   also: Number(row['also'] ?? 0),

@@ -92,6 +92,10 @@ test('without write access: every mode but mirror, from a file that nobody may w
   const guarded = await cli(dir, 'apply', '-s', 'log');
   expect([guarded.code, guarded.err]).toEqual([1, expect.stringContaining('The guard max_changes')]);
   expect((await cli(dir, 'apply', '-s', 'log', '--allow', 'log.max_changes=60000')).code).toBe(0);
+  // What no run reads again is still not in Mixpanel; two invalid rows of one run are two.
+  await duck(file, `insert into log values (11, '1960-01-01', '2024-01-04'), (12, '1960-01-01', '2024-01-04')`);
+  expect((await cli(dir, 'apply', '-s', 'log')).err).toContain('log: run 4 done: 0 inserts');
+  expect((await cli(dir, 'rejects', 'log')).out.match(/time-before-1971/g)).toHaveLength(3);
 
   // A state file without a sync, as a state in a warehouse; what no run writes is none.
   const syncs = path.join(dir, 'syncs/s.yml');
