@@ -32,37 +32,37 @@ export function withHash(
 ): Plan {
   const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
   const hash = createHash('sha256');
-  let waiting = '';
-  const say = (content: string): void => {
-    waiting += `${content}\n`;
-    // The whole is large, and most of it is of no use afterwards.
-    if (waiting.length < 65_536) return;
-    hash.update(waiting);
-    waiting = '';
+  // The whole is large, and most of it is of no use afterwards: it is said in pieces of some hundred values.
+  let waiting: unknown[] = [plan];
+  const say = (...content: readonly unknown[]): void => {
+    waiting.push(content);
+    if (waiting.length > 500) flush();
+  };
+  const flush = (): void => {
+    hash.update(JSON.stringify(waiting));
+    waiting = [];
   };
   // Templates and contexts are shared: each is said where it is first met, and named by its place from there.
   const templateOf = (text: string): number => {
-    const place = templates.get(text) ?? templates.size;
-    if (place === templates.size) say(JSON.stringify(text));
-    templates.set(text, place);
-    return place;
+    const known = templates.get(text);
+    if (known !== undefined) return known;
+    say(text);
+    templates.set(text, templates.size);
+    return templates.size - 1;
   };
   const contextOf = (context: Context): number => {
     const known = contexts.get(context);
     if (known !== undefined) return known;
-    const under = context.under ? contextOf(context.under) : null;
-    say(`${under} ${JSON.stringify(context.own)}`);
+    say(context.under ? contextOf(context.under) : null, context.own);
     contexts.set(context, contexts.size);
     return contexts.size - 1;
   };
-  say(JSON.stringify(plan));
   for (const file in statements) {
     const { origin, returns, expect, failure, repeatable } = statements[file] as Rendered;
-    const made = `${templateOf(origin.template)} ${contextOf(origin.context)} ${repeatable}`;
-    const more = returns || expect || failure !== undefined ? JSON.stringify([returns, expect, failure]) : '';
-    say(`${file} ${made} ${more}`);
+    say(file, templateOf(origin.template), contextOf(origin.context), repeatable, returns, expect, failure);
   }
-  return { ...plan, statements, hash: hash.update(waiting).digest('hex') };
+  flush();
+  return { ...plan, statements, hash: hash.digest('hex') };
 }
 
 /**
