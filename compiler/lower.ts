@@ -17,7 +17,7 @@ import { mappedColumns, sourceOf } from './mapping/wire.ts';
 import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import { whyOf } from './project/strategy.ts';
-import type { Context, LateName, Rendered, Renderer, Values } from './render.ts';
+import type { Context, LateName, Renderer, Statements, Values } from './render.ts';
 import { LATE, bound, hole } from './render.ts';
 import type { Grants } from './grants.ts';
 import { handedTo, ownerContext } from './shared.ts';
@@ -45,8 +45,6 @@ export interface Place {
   readonly grants: Grants | null;
 }
 
-/** Statements by file; lowering adds to them. */
-type Statements = Record<string, Rendered>;
 /**
  * Renders a statement and names its file. When none is given, the template's name is the statement's own, and the
  * context the sync's; `values` are a context of their own.
@@ -73,7 +71,7 @@ function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, 
     const file = `${sync.name}/${statement}.sql`;
     const values = options.values ? renderer.context(options.values) : (options.context ?? context);
     const made = renderer.render(options.template ?? statement, values, options);
-    statements[file] = made;
+    statements.set(file, made);
     if (made.overrides.length > 0) overridden.push(statement);
     return file;
   };

@@ -26,10 +26,7 @@ const digest = (text: string): string => createHash('sha256').update(text).diges
  * Names the plan by its content: what every statement is made of and what the runtime does with it. The texts
  * themselves need not be made for that: they are a function of a template and the values of its context.
  */
-export function withHash(
-  statements: Readonly<Record<string, Rendered>>,
-  plan: Omit<Plan, 'hash' | 'statements'>,
-): Plan {
+export function withHash(statements: ReadonlyMap<string, Rendered>, plan: Omit<Plan, 'hash' | 'statements'>): Plan {
   const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
   const hash = createHash('sha256');
   // The whole is large, and most of it is of no use afterwards: it is said in pieces of some hundred values.
@@ -57,12 +54,18 @@ export function withHash(
     contexts.set(context, contexts.size);
     return contexts.size - 1;
   };
-  for (const file in statements) {
-    const { origin, returns, expect, failure, repeatable } = statements[file] as Rendered;
+  for (const [file, { origin, returns, expect, failure, repeatable }] of statements)
     say(file, templateOf(origin.template), contextOf(origin.context), repeatable, returns, expect, failure);
-  }
   flush();
-  return { ...plan, statements, hash: hash.digest('hex') };
+  let record: Plan['statements'] | undefined;
+  return {
+    ...plan,
+    hash: hash.digest('hex'),
+    // A dictionary of so many names takes a while, too.
+    get statements() {
+      return (record ??= Object.fromEntries(statements));
+    },
+  };
 }
 
 /**
@@ -121,13 +124,13 @@ const GIVEN = {
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
  * @returns one sentence a violation, with its statement
  */
-export function lint(plan: Plan, statements: Readonly<Record<string, Rendered>>): { file: string; text: string }[] {
+export function lint(plan: Plan, statements: ReadonlyMap<string, Rendered>): { file: string; text: string }[] {
   const problems: { file: string; text: string }[] = [];
   const linterOf = ({ name: sync }: { readonly name: string }) => {
     // What statements of the run return, in the run's order.
     const returned: string[] = [];
     const check = (part: keyof typeof GIVEN, file: string, ...more: readonly string[]): void => {
-      const statement = statements[file];
+      const statement = statements.get(file);
       if (!statement) return void problems.push({ file, text: `${sync}: statement ${file} does not exist` });
       const isGiven = (name: string): boolean =>
         GIVEN[part].has(name) ||

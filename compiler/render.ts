@@ -383,6 +383,9 @@ function isKnown(piece: Piece, context: Values): boolean {
   return true;
 }
 
+/** Statements by file; lowering adds to them. */
+export type Statements = Map<string, Rendered>;
+
 /** A statement whose text is made when it is first read: most commands read few of a project's statements. */
 export class Rendered implements Statement {
   readonly #dialect: Dialect;

@@ -4,7 +4,7 @@ import { sql } from './dialects/dialect.ts';
 import { grantSteps, projectContext } from './grants.ts';
 import type { Place } from './lower.ts';
 import type { ResolvedSync } from './project/resolve.ts';
-import type { Rendered, Renderer, Values } from './render.ts';
+import type { Renderer, Statements, Values } from './render.ts';
 
 const steps = (run: readonly string[]): SqlStep => ({ kind: 'sql', run: [...run], atomic: false });
 
@@ -14,7 +14,7 @@ export function lowerShared(
   renderer: Renderer,
   place: Place,
   syncs: readonly ResolvedSync[],
-  statements: Record<string, Rendered>,
+  statements: Statements,
 ) {
   const isStaged = place.staging !== 'none';
   const runs = dialect.relation([place.staging, 'runs']);
@@ -24,7 +24,7 @@ export function lowerShared(
     const context = renderer.context(values);
     return (name: string): string => {
       const file = `shared/${name}.sql`;
-      statements[file] = renderer.render(name, context);
+      statements.set(file, renderer.render(name, context));
       return file;
     };
   };

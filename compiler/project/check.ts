@@ -252,16 +252,16 @@ const naming =
 /** Rules over one locked column, one entry a rule. */
 const LOCKED: readonly ((c: LockedColumn) => Diagnostic | undefined)[] = [
   ({ name, span }) =>
-    name.toLowerCase().startsWith('syncline_') ? diagnostic('column-reserved', { column: name }, span) : undefined,
-  ({ name, isReserved, span }) => (isReserved ? diagnostic('property-reserved', { column: name }, span) : undefined),
+    name.toLowerCase().startsWith('syncline_') ? diagnostic('column-reserved', { column: name }, span()) : undefined,
+  ({ name, isReserved, span }) => (isReserved ? diagnostic('property-reserved', { column: name }, span()) : undefined),
   ({ name, property, span }) =>
     isControl(name)
-      ? diagnostic('control-character', { key: `column \`${name}\``, hint: 'rename it in a view' }, span)
+      ? diagnostic('control-character', { key: `column \`${name}\``, hint: 'rename it in a view' }, span())
       : isControl(property ?? '')
-        ? diagnostic('control-character', { key: `property \`${property ?? ''}\`` }, span)
+        ? diagnostic('control-character', { key: `property \`${property ?? ''}\`` }, span())
         : undefined,
   ({ name, native, type, isRead, span }) =>
-    isRead && type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span) : undefined,
+    isRead && type === undefined ? diagnostic('column-type-unknown', { column: name, native }, span()) : undefined,
 ];
 
 interface LockedColumn {
@@ -273,7 +273,8 @@ interface LockedColumn {
   readonly isReserved: boolean;
   /** False for what is excluded: no statement names it. */
   readonly isRead: boolean;
-  readonly span: Span;
+  /** Where the source is declared. */
+  readonly span: () => Span;
 }
 
 /**
@@ -378,7 +379,7 @@ export function joinLock(
     report(diagnostic('insert-time-not-partition', { column: insertTime.name, source }, sync.locate(['insert_time'])));
   // While a role's column is not found, its twin here would be taken for a property.
   if (failures > 0) return undefined;
-  const span = sync.locate(['source']);
+  const span = (): Span => sync.locate(['source']);
   const names = propertyNames(joined);
   const roles = new Set([...mappedColumns(joined), ...(joined.key ?? [])]);
   const owners = new Map<string, string>();
@@ -401,23 +402,27 @@ export function joinLock(
             native,
             wants: 'plain values: exclude it, or set `types:` to string',
           },
-          span,
+          span(),
         ),
       );
     const other = owners.get(property);
-    if (other !== undefined) fail(diagnostic('property-twice', { name: property, columns: [other, name] }, span));
+    if (other !== undefined) fail(diagnostic('property-twice', { name: property, columns: [other, name] }, span()));
     owners.set(property, name);
   }
   if (sync.kind === 'lookup_table' && names.size === 0)
     fail(
-      diagnostic('wrong-value', { text: `a lookup table needs a second column, and ${source} has only its id` }, span),
+      diagnostic(
+        'wrong-value',
+        { text: `a lookup table needs a second column, and ${source} has only its id` },
+        span(),
+      ),
     );
   if ((sync.kind === 'user_profiles' || sync.kind === 'group_profiles') && names.size === 0)
     fail(
       diagnostic(
         'wrong-value',
         { text: `a profile needs a property, and none of ${source} is left besides what names it` },
-        span,
+        span(),
       ),
     );
   return failures === 0 ? { ...joined, strategy: chosen(joined, dialect) } : undefined;

@@ -66,10 +66,12 @@ function parseSyncs(file: string, text: string, into: Diagnostic[]): readonly So
   }));
 }
 
+const OPTIONS = { prettyErrors: false, uniqueKeys: true } as const;
+
 /** A file of YAML, positions kept; undefined after a report. */
 export function parseFile(file: string, text: string, into: Diagnostic[]): Source | undefined {
   const counter = new LineCounter();
-  const document = parseDocument(text, { lineCounter: counter, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { ...OPTIONS, lineCounter: counter });
   const span = (start: number, end: number): Span => ({
     file,
     start: counter.linePos(start),
@@ -90,13 +92,15 @@ export function parseFile(file: string, text: string, into: Diagnostic[]): Sourc
     );
     return undefined;
   }
-  const root = document.contents;
+  // Few places are ever asked for, and the nodes of a file are large: they are read again for the first one.
+  let root: Node | null | undefined;
+  const rootOf = (): Node | null => (root ??= parseDocument(text, OPTIONS).contents);
   try {
     // The library throws for a file that unfolds into a very large one.
     const value = document.toJS() as unknown;
     // An alias inside its own anchor makes a value without end; this throws.
     if (text.includes('*')) JSON.stringify(value);
-    return { file, value, locate: (path, what) => span(...rangeOf(root, path, what)) };
+    return { file, value, locate: (path, what) => span(...rangeOf(rootOf(), path, what)) };
   } catch {
     into.push(diagnostic('yaml-syntax', { text: 'an alias makes the file endless, or very large' }, span(0, 0)));
     return undefined;
