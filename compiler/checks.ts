@@ -157,18 +157,14 @@ export function checksOf(
     });
   const allowed = (name: LateName, limit: string): string => allowedOr(dialect, name, limit);
 
+  const rows = context.with({
+    unnamed: dialect.text(UNNAMED),
+    max_bytes: MAX_LOOKUP_BYTES,
+    bytes: dialect.bytes(sql('payload')),
+  });
   const checks = [
     ...probe,
-    ...rowChecks(sync).map(({ name, message }) =>
-      add(name, {
-        context: context.with({
-          unnamed: dialect.text(UNNAMED),
-          max_bytes: MAX_LOOKUP_BYTES,
-          bytes: dialect.bytes(sql('payload')),
-        }),
-        expect: none('check-failed', message),
-      }),
-    ),
+    ...rowChecks(sync).map(({ name, message }) => add(name, { context: rows, expect: none('check-failed', message) })),
   ];
   const { maxChanges, maxRejects, onEmptySource } = sync.guard;
   const deletes = deletesOf(sync);

@@ -1,34 +1,30 @@
 import type { DirectPlan, Expect, Late, SqlStep, SyncPlan } from '../schemas/types.ts';
 import { declaredOf } from './project/declared.ts';
 import { checksOf, foretold, guardsOf, probeChecks, rowChecks } from './checks.ts';
+import { contextOf, mappingContext, recordContext, talliesContext } from './contexts.ts';
 import type { Dialect, Sql } from './dialects/dialect.ts';
 import { sql } from './dialects/dialect.ts';
 import { eventId, mapEvents } from './mapping/events.ts';
-import { closings, historyColumns, historyRows, mapHistory } from './mapping/history.ts';
+import { historyColumns, mapHistory } from './mapping/history.ts';
 import { lookupHeader, mapLookup } from './mapping/lookup.ts';
 import type { Mapping } from './mapping/mapping.ts';
-import { joined } from './mapping/mapping.ts';
 import { keyOf } from './mapping/key.ts';
 import { mappingList } from './mapping/list.ts';
 import type { Earlier } from './mapping/profiles.ts';
 import { mapProfiles } from './mapping/profiles.ts';
 import type { Source } from './mapping/wire.ts';
-import { mappedColumns, sourceOf } from './mapping/wire.ts';
+import { sourceOf } from './mapping/wire.ts';
 import { conditionOf, partitioningOf } from './partitions.ts';
 import type { ResolvedSync } from './project/resolve.ts';
 import { whyOf } from './project/strategy.ts';
 import type { Context, LateName, Renderer, Statements, Values } from './render.ts';
-import { LATE, bound, hole } from './render.ts';
+import { LATE, bound } from './render.ts';
 import type { Grants } from './grants.ts';
 import { handedTo, ownerContext } from './shared.ts';
 import { destroyOf, renameOf } from './removal.ts';
-import { createSnapshot, ofSnapshot, oldSide, snapshotContext, snapshotOf } from './snapshot.ts';
-import type { StagingTables } from './tables.ts';
+import { createSnapshot, ofSnapshot, oldSide, snapshotOf } from './snapshot.ts';
 import { stagingTables } from './tables.ts';
-import { windowContext } from './window.ts';
 
-/** Version of the staging tables' layout. A newer one in the warehouse is refused. */
-export const LAYOUT = 1;
 /** Limits of one delivered batch: Mixpanel takes 2,000 records and 10 MB a request (documentation: Import Events). */
 export const BATCH_RECORDS = 2000;
 /** Bytes in a batch before its last record; with that record (at most 1 MB) a batch stays within 8 MB. */
@@ -117,10 +113,13 @@ export function lowerSync(
   const isLookup = sync.kind === 'lookup_table';
   const tables = stagingTables(dialect, renderer, known, { hasPosition: sync.lateWindowMs !== null, hasSnapshot });
   const context = contextOf(dialect, renderer, place, sync, source, known, tables);
-  const initial = context.with({
-    ...(sync.kind === 'events' ? { insert_id: first.image.insertId } : mappingContext(dialect, first)),
+  const initially: Values = {
+    ...(sync.kind === 'events'
+      ? { insert_id: first.image.insertId }
+      : { ...recordContext(first), ...mappingContext(dialect, first) }),
     initial: true,
-  });
+  };
+  const initial = context.with(initially);
   // What a run captures is read from the snapshot that it makes; what is previewed, from the table as it is.
   const captured = hasSnapshot ? ofSnapshot(context) : context;
 
@@ -277,7 +276,10 @@ export function lowerSync(
     record: { write: record, read: add('run_read') },
     excess: renderer.has('excess') ? add('excess', { values: excessOf(dialect, sync) }) : '',
     preview: {
-      initial: add('preview_initial', { template: 'preview', context: counting(initial, first) }),
+      initial: add('preview_initial', {
+        template: 'preview',
+        context: preview.with({ ...initially, ...talliesContext(first) }),
+      }),
       changes: add('preview', { context: preview }),
       forward: mayForward
         ? add('preview_forward', { template: 'preview', context: preview.with({ forward: true }) })
@@ -405,142 +407,3 @@ function mappingOf(
       return mapLookup(dialect, sync, source);
   }
 }
-
-/** What the templates of a sync share, whatever its mapping. */
-function contextOf(
-  dialect: Dialect,
-  renderer: Renderer,
-  place: Place,
-  sync: ResolvedSync,
-  source: Source,
-  mapping: Mapping,
-  tables: StagingTables,
-): Context {
-  const bind = (n: LateName): Sql => bound(dialect, n);
-  const name = (suffix: string): Sql => dialect.relation([place.staging, `${sync.name}__${suffix}`]);
-  const relation = dialect.relation(sync.relation);
-  // A late value that stands for the end of a name, inside its quotes.
-  const ending = (name: string, late: LateName): Sql =>
-    sql(dialect.relation([place.staging, name]).replace(/0(.)$/, (_, quote: string) => hole(late) + quote));
-  const outbox = ending(`${sync.name}__outbox_0`, 'run');
-  const insertTime = sync.insertTime === null ? null : source.column(sync.insertTime);
-  const rowsOf = (columns: readonly { readonly name: string }[], properties: readonly string[]): Sql =>
-    historyRows(dialect, sync, source, dialect.rowsOf(relation, columns, conditionOf(dialect, sync)), properties);
-  // In layers: wide objects that are put together of others are slow to make and to read.
-  const common = renderer.context({
-    sync: dialect.text(sync.name),
-    former: dialect.text(sync.renamedFrom ?? sync.name),
-    project: dialect.text(place.project),
-    target: dialect.text(place.target),
-    id_space: dialect.text(sync.name),
-    layout: LAYOUT,
-    source_text: dialect.text(sync.relation.join('.')),
-    relation,
-    state: name('state'),
-    ledger: name('ledger'),
-    rejects: name('rejects'),
-    seen: name('seen'),
-    runs: dialect.relation([place.staging, 'runs']),
-    outbox,
-    tables: dialect.tablesEnding(place.staging, ''),
-    outbox_prefix: dialect.text(`${sync.name}__outbox_`),
-    source: rowsOf(
-      source.columns,
-      source.properties.map((p) => p.column.name),
-    ),
-    // What is excluded by now may be part of the old checksum.
-    old_source: rowsOf(
-      sync.columns,
-      sync.columns.map((c) => c.name).filter((n) => !mappedColumns(sync).has(n)),
-    ),
-    checksum: dialect.checksum(historyColumns(sync, source)),
-    key: keyOf(dialect, sync, source),
-    mirror: sync.mode === 'mirror',
-    twins: sync.kind === 'events' && sync.key === null && !sync.history,
-    other_id: dialect.md5(
-      joined(dialect, [sql('n.syncline_named_id'), sql(`cast(${bind('run')} as ${dialect.types.text})`)]),
-    ),
-    inlined: dialect.inlined,
-    forward: false,
-    old_checksum: hole('old_checksum'),
-    old_key: hole('old_key'),
-    windowed: sync.mode === 'append',
-    pruned: sync.mode === 'append' && sync.kind === 'events',
-    newest: sync.mode === 'append' && sync.kind !== 'events' && !sync.history,
-    history: sync.history !== null,
-    // Its row keys are lists, which the runtime says in words.
-    composed: sync.history !== null || (sync.key?.length ?? 0) > 1,
-    closings: closings(sql('row_key')),
-    once: sync.mode === 'one_time',
-    lookup: sync.kind === 'lookup_table',
-    late: sync.lateWindowMs !== null,
-    ledger_columns: tables.ledger.get('columns'),
-    identity_names: sql(mapping.identity.map((c) => c.name).join(', ')),
-    identity_nulls: sql(mapping.identity.map(() => 'null').join(', ')),
-    payload_bytes: dialect.bytes(sql('j.payload')),
-    // History sends to two endpoints: each has its own batches.
-    batch_of: sql(
-      (sync.history ? `partition by ${String(mapping.billable)} ` : '') +
-        (sync.history || dialect.ordersTotals ? 'order by j.row_key, j.insert_id ' : ''),
-    ),
-    batch_records: place.limits.records,
-    batch_bytes: place.limits.bytes,
-    lines: dialect.lines(sql('payload'), sql('ordinal')),
-    digest: dialect.digest(sql('syncline_checksum'), sql('syncline_key, syncline_checksum')),
-    outbox_digest: dialect.digest(sql('row_checksum'), sql('row_key, row_checksum')),
-    refusal: dialect.jsonAt(bind('refusals'), sql('n.position')),
-    columns_query: dialect.columns(sync.relation),
-    state_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__state`)),
-    ledger_exists: dialect.tableExists(place.staging, dialect.text(`${sync.name}__ledger`)),
-    runs_exists: dialect.tableExists(place.staging, sql("'runs'")),
-    initial: false,
-  });
-  const read = common
-    .with(snapshotContext(dialect, place, sync, source, ending))
-    .with(mappingContext(dialect, mapping));
-  return insertTime ? read.with(windowContext(dialect, sync, insertTime)) : read;
-}
-
-function mappingContext(dialect: Dialect, m: Mapping): Values {
-  return {
-    identity: m.identity.map((c) => ({ name: sql(c.name), type: dialect.types[c.type], sql: c.sql })),
-    insert_id: m.image.insertId,
-    image_payload: m.image.payload,
-    image_change: m.image.change,
-    has_partial: m.partial !== null,
-    partial: m.partial ? { when: m.partial.when, insert_id: m.partial.insertId, payload: m.partial.payload } : {},
-    has_vanished: m.vanished !== null,
-    vanished: m.vanished
-      ? {
-          when: m.vanished.when,
-          insert_id: m.vanished.insertId,
-          old_insert_id: m.vanished.oldInsertId,
-          payload: m.vanished.payload,
-        }
-      : {},
-    has_leftovers: m.leftovers !== null,
-    leftovers: m.leftovers ?? sql(''),
-    billable: {
-      all: m.billable === true,
-      some: typeof m.billable === 'string',
-      when: typeof m.billable === 'string' ? m.billable : sql(''),
-    },
-    rules: m.rules,
-    has_rules: m.rules.length > 0,
-    marks: named(m.marks),
-    tallies: [],
-    clock_reasons: m.clockReasons,
-    companion: m.commit.companion,
-    shown_image: m.commit.shown,
-    removed: m.commit.removed,
-    unknown: m.commit.unknown,
-  };
-}
-
-const named = (all: Mapping['marks']) => all.map((m) => ({ name: sql(m.name), sql: m.sql }));
-
-/** What a preview counts besides records, too. */
-const talliesContext = (m: Mapping): Values => ({
-  marks: named([...m.marks, ...m.tallies]),
-  tallies: named(m.tallies),
-});

@@ -115,19 +115,19 @@ function areAlike(a: TemplateValue, b: TemplateValue): boolean {
     return typeof a !== 'object' && typeof b !== 'object' && latesIn(a) === latesIn(b);
   if (isList(a) || isList(b))
     return isList(a) && isList(b) && a.length === b.length && a.every((v, i) => areAlike(v, b[i] as TemplateValue));
-  return haveAlike(a, b) && countOf(a) === countOf(b);
+  return haveNamed(a, b, areAlike);
 }
 
 type Named = Readonly<Record<string, TemplateValue>>;
-function haveAlike(a: Named, b: Named): boolean {
+/** True when both have the same names, and of each name values that are equal in that sense. */
+function haveNamed(a: Named, b: Named, areEqual: (a: TemplateValue, b: TemplateValue) => boolean): boolean {
   for (const name in a) {
     const other = b[name];
-    if (other === undefined || !areAlike(a[name] as TemplateValue, other)) return false;
+    if (other === undefined || !areEqual(a[name] as TemplateValue, other)) return false;
   }
+  for (const name in b) if (a[name] === undefined) return false;
   return true;
 }
-
-const countOf = (values: Named): number => Object.keys(values).length;
 
 /** True for equal values. */
 function isSame(a: TemplateValue | undefined, b: TemplateValue | undefined): boolean {
@@ -135,8 +135,7 @@ function isSame(a: TemplateValue | undefined, b: TemplateValue | undefined): boo
   if (typeof a !== 'object' || typeof b !== 'object') return false;
   if (isList(a) || isList(b))
     return isList(a) && isList(b) && a.length === b.length && a.every((v, i) => isSame(v, b[i]));
-  for (const name in a) if (!isSame(a[name], b[name])) return false;
-  return countOf(a) === countOf(b);
+  return haveNamed(a, b, isSame);
 }
 
 /** The late values in a text, each once. */
@@ -163,8 +162,7 @@ export class Shape {
 
   /** The shape of contexts with such values over those of this shape. */
   with(own: Values): Shape {
-    const count = countOf(own);
-    const known = this.#over.find(({ example }) => haveAlike(own, example) && countOf(example) === count);
+    const known = this.#over.find(({ example }) => haveNamed(own, example, areAlike));
     if (known) return known.shape;
     const shape = new Shape();
     this.#over.push({ example: own, shape });
@@ -181,6 +179,7 @@ export class Context {
   readonly shape: Shape;
   readonly under: Context | undefined;
   #pieces: Map<string, readonly Piece[]> | undefined;
+  #recent: Context[] | undefined;
 
   constructor(own: Values, shape: Shape, under?: Context) {
     this.own = own;
@@ -196,6 +195,17 @@ export class Context {
     const own: Record<string, TemplateValue> = {};
     for (const name in values) if (!isSame(this.#find(name), values[name])) own[name] = values[name] as TemplateValue;
     return new Context(own, this.shape.with(own), this);
+  }
+
+  /** The same, as one context for all that give the same values. */
+  sharing(values: Values): Context {
+    this.#recent ??= [];
+    const known = this.#recent.find(({ own }) => isSame(own, values));
+    if (known) return known;
+    const made = new Context(values, this.shape.with(values), this);
+    // Values that hardly two syncs have in common are not looked for among all of them.
+    if (this.#recent.push(made) > 16) this.#recent.shift();
+    return made;
   }
 
   /** The value of that name, which must be there. */
