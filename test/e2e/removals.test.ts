@@ -212,6 +212,7 @@ test('destroy --data of profiles, and what cannot be taken back', async () => {
   await cli(dir, 'apply', '-q');
   const count = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from profiles'))[0]!['n'];
   expect(await count()).toBe(3);
+  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 2, 'purchases sends no events, and --new-epoch gives');
   told(await cli(dir, 'destroy', 'purchases', '--data', '-y'), 0, 'Its profiles are taken back');
   expect(await count()).toBe(0);
 
