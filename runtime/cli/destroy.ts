@@ -7,8 +7,8 @@ import { notRenamedYet } from '../setup.ts';
 import { toState } from '../state.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
-import { confirmed } from './confirm.ts';
-import type { CommonOptions } from './context.ts';
+import { insisted } from './confirm.ts';
+import type { CommonOptions, Loaded } from './context.ts';
 import { connection, err, FoundBefore, load, noSync, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { reporter } from './report.ts';
@@ -37,13 +37,12 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     );
   const { plan, project, dir } = loaded;
   const what = options.data === true ? ', and what it put into Mixpanel' : '';
-  if (options.yes !== true) {
-    if (!process.stdin.isTTY || !process.stderr.isTTY)
-      throw new FoundBefore('destroy asks before it drops anything, and nobody can be asked here: say --yes.');
-    if (!(await confirmed(`Destroy the staging tables of ${sync.name} in ${plan.staging} (${plan.target})${what}?`))) {
-      err('Nothing was changed.');
-      return 1;
-    }
+  // That there is nothing of that name is told before anything is asked.
+  if (!isDeclared) await lookFor(loaded, sync, options);
+  const question = `Destroy the staging tables of ${sync.name} in ${plan.staging} (${plan.target})${what}?`;
+  if (options.yes !== true && !(await insisted('destroy', question))) {
+    err('Nothing was changed.');
+    return 1;
   }
   const settings = connection(project);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: false });
@@ -77,6 +76,11 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     `${sync.name}: destroyed. ${rest} ${isDeclared ? 'Remove it from the project; declared' : 'Declared'} again it needs \`syncline setup --execute\`, and sends the whole table.`,
   );
   return 0;
+}
+
+async function lookFor({ dir, project, plan }: Loaded, sync: SyncPlan, options: CommonOptions): Promise<void> {
+  const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
+  await mixpanelOfState(plan, sync, { warehouse, isDeclared: false }).finally(() => warehouse.close());
 }
 
 async function mixpanelOfState(

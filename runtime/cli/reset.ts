@@ -1,7 +1,7 @@
 import type { SyncPlan } from '../../schemas/types.ts';
 import { resetSync } from '../reset.ts';
 import { realWorld } from '../world.ts';
-import { confirmed } from './confirm.ts';
+import { insisted } from './confirm.ts';
 import type { CommonOptions } from './context.ts';
 import { connection, err, FoundBefore, load, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
@@ -18,7 +18,11 @@ export async function reset(
       `${sync.name} sends no events, and --new-epoch gives new ids to events only: reset it without.`,
     );
   const question = `Forget what Mixpanel shows for ${sync.name} (${loaded.plan.target})? ${nextOf(sync)}`;
-  if (loaded.project.target.protected && !options.yes && !(await confirmed(question))) {
+  if (
+    loaded.project.target.protected &&
+    options.yes !== true &&
+    !(await insisted('reset of a protected target', question))
+  ) {
     err('Nothing was changed.');
     return 1;
   }

@@ -120,12 +120,14 @@ describe.concurrent('what was reviewed', () => {
         const ran = await onTerminal(dir, { answer }, 'apply');
         expect([ran.code, ran.text]).toEqual([code, expect.stringContaining(said)]);
         expect(ran.text).toContain('Apply 1 sync to dev (purchases)? (yes/no)');
+        expect(ran.text.includes('Only `yes` goes on.')).toBe(answer === 'y\n');
       }
       for (const flag of ['-y', '--yes']) {
         const ran = await onTerminal(dir, {}, 'apply', flag);
         expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
         expect(ran.text).not.toContain('(yes/no)');
       }
+      told(await cli(dir, 'reset', 'purchases'), 2, 'reset of a protected target asks', 'say --yes');
       const unset = await onTerminal(dir, { answer: 'no\n' }, 'reset', 'purchases');
       expect([unset.code, unset.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
       expect(unset.text).toContain(

@@ -171,6 +171,7 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, 'purchases has no state');
   await cli(dir, 'apply', '-q');
   told(await cli(dir, 'destroy', 'purchases'), 2, 'nobody can be asked here: say --yes');
+  told(await cli(dir, 'destroy', 'nope'), 1, 'nope is not declared and has no state in mixpanel');
   await db(dir, `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline`);
   const interrupted = 'purchases has an interrupted run. Run `syncline apply -s purchases` first';
   told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, interrupted);
