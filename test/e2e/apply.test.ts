@@ -152,7 +152,7 @@ describe('apply', () => {
     expect((await cli(dir, 'apply')).err).toContain('A key column is NULL');
     await duck(warehouse(dir), 'delete from orders where order_id is null', 'alter table orders drop column amount');
     const drifted = await cli(dir, 'apply');
-    expect(drifted.err).toContain('column amount is missing');
+    expect(drifted.err).toContain('column `amount` is missing');
     expect(await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events_raw')).toEqual([
       { n: 0 },
     ]);

@@ -22,7 +22,7 @@ test.concurrent(
     for (const command of ['plan', 'apply'])
       told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', 'item');
     await duck(warehouse(dir), 'alter table orders drop column item');
-    for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column item is missing');
+    for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column `item` is missing');
     expect(await sent(dir)).toBe(3);
     await duck(warehouse(dir), 'drop table orders');
     const said = '(orders does not exist, or may not be read: check `relation:`)';
