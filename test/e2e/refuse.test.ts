@@ -1,7 +1,7 @@
 import { appendFile, cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { cli, duck, sent, shop, told, YML } from './cli.ts';
+import { cli, duck, sent, shop, SYNC, told, YML } from './cli.ts';
 import { onEngine } from '../engines/engine.ts';
 import { missing, onTerminal } from './screen.ts';
 
@@ -28,7 +28,11 @@ test.concurrent(
     const said = '(orders does not exist, or may not be read: check `relation:`)';
     for (const command of ['plan', 'apply'])
       told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', said);
-    told(await cli(dir, 'lock'), 1, 'the source orders does not exist or has no columns. Check `relation:`.');
+    const second = SYNC.replace('syncs:\n', '').replace('purchases', 'sales').replace('orders', 'sold');
+    await appendFile(path.join(dir, 'syncs/shop.yml'), second);
+    const gone = (sync: string, source: string): string =>
+      `${sync}: the source ${source} does not exist or has no columns. Check \`relation:\`.`;
+    told(await cli(dir, 'lock'), 1, gone('purchases', 'orders'), gone('sales', 'sold'));
   },
 );
 
