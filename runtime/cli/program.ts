@@ -133,7 +133,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       selecting(
         command(
           'rejects',
-          'records that were not sent or were refused, with reasons',
+          'records that were not sent or were refused, with reasons: the first 200 of each sync',
           async () => (await import('./rejects.ts')).rejects,
         ),
       ),

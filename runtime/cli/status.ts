@@ -15,6 +15,7 @@ import { load, manifestFile, openWarehouse, orphansOf, out, stateFile, warnOfOrp
 import type { Health, Known } from './health.ts';
 import { healthOf } from './health.ts';
 import { count, describeCounts } from './report.ts';
+import { REJECTS } from './rejects.ts';
 
 /** `status --output json`, one sync. */
 interface Status extends Health {
@@ -192,9 +193,6 @@ function text(s: Status, now: number): string {
   }
   return lines.join('\n');
 }
-
-/** As many as the statement of `rejects` reads. */
-const REJECTS = 200;
 
 function sent(counts: RunCounts): string {
   const { accepted_inserts, accepted_updates, accepted_deletes, refused, invalid } = counts;
