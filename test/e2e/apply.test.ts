@@ -111,7 +111,7 @@ describe('apply', () => {
     expect(named.out).toMatch(
       /^purchases {2}key 5 \(event Purchase.*user id .*\) {2}insert invalid: time-missing: its time is NULL, or .*\npurchases {2}key 6 \(time 20\d\d-.*Z, event Purchase.*, user id undefined\) {2}insert invalid: user-banned: .*\n$/,
     );
-    told(await cli(dir, 'rejects', 'nobody'), 2, 'No sync matches --select and --exclude.');
+    told(await cli(dir, 'rejects', 'nobody'), 2, 'No sync matches nobody. `syncline ls`');
     expect((await cli(dir, 'apply')).err).toContain('nothing changed');
     await duck(
       warehouse(dir),
