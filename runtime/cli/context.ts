@@ -148,9 +148,10 @@ function listed(syncs: readonly ResolvedSync[], terms: readonly string[]): strin
 }
 
 /** The target's connection settings, with environment variables rendered. */
-export function connection(project: ResolvedProject, profiles?: Profiles) {
+export async function connection(dir: string, project: ResolvedProject, profiles?: Profiles) {
   const { value, diagnostics } = renderConnection(project.target, process.env, profiles);
-  report(diagnostics, {}, '.');
+  // A line of a profile may hold a password: it is named by its place only.
+  if (diagnostics.length > 0) report(diagnostics, await readFiles(dir), dir);
   return value;
 }
 
@@ -184,7 +185,8 @@ export async function openWarehouse(
   const lockTimeoutMs = lockTimeoutOf(options);
   const { openWarehouse: open } = await import('../warehouses/open.ts');
   const profiles = await readProfiles(dir, project);
-  return open(realWorld, connection({ ...project, target }, profiles).warehouse, {
+  const { warehouse } = await connection(dir, { ...project, target }, profiles);
+  return open(realWorld, warehouse, {
     dir,
     readOnly: options.readOnly,
     lockTimeoutMs,

@@ -44,7 +44,7 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     err('Nothing was changed.');
     return 1;
   }
-  const settings = connection(project);
+  const settings = await connection(dir, project);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: false });
   try {
     const remote = await openMixpanel(dir, project);

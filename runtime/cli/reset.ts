@@ -37,7 +37,7 @@ export async function reset(
         mixpanel: mixpanelOf(remote.mixpanel, sync),
         concurrency: 1,
         world: realWorld,
-        leaseTtlMs: connection(loaded.project).leaseTtlMs,
+        leaseTtlMs: (await connection(loaded.dir, loaded.project)).leaseTtlMs,
         requestTimeoutMs: remote.requestTimeoutMs,
         emit: () => undefined,
         stop: new AbortController().signal,

@@ -232,6 +232,7 @@ describe('bad input', () => {
     });
     const unset = await cli(dir, 'lock');
     told(unset, 2, 'syncline.yml:5:38: error[env-var-unset]: environment variable SYNCLINE_NOT_SET is not set');
+    expect(unset.err).toMatch(/\n {2}5 \| .*SYNCLINE_NOT_SET.*\n {4}\| {38}\^\n/);
     const other = await project({ 'syncline.yml': YML, 'syncs/shop.yml': sync() });
     expect((await cli(other, 'lock')).code).toBe(1);
     const broken = await project({
