@@ -1,7 +1,9 @@
 import { STAND_IN } from '../../compiler/compile.ts';
 import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { destroySync } from '../destroy.ts';
+import { writing } from '../disk.ts';
 import { RunError } from '../errors.ts';
+import { forgetSync } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { notRenamedYet } from '../setup.ts';
 import { toState } from '../state.ts';
@@ -9,7 +11,7 @@ import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
 import { insisted } from './confirm.ts';
 import type { CommonOptions, Loaded } from './context.ts';
-import { connection, err, FoundBefore, load, noSync, openWarehouse, stagedSync } from './context.ts';
+import { connection, err, FoundBefore, load, manifestFile, noSync, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { reporter } from './report.ts';
 
@@ -60,6 +62,7 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
         ...{ prove: () => remote.check(never), emit: reporter(options.quiet === true), stop: never, mayCreate: false },
       };
       await destroySync(run, options.data === true);
+      await writing('manifest.json', () => forgetSync(realWorld, manifestFile(dir, plan.target), sync.name));
     } finally {
       await remote.close();
     }

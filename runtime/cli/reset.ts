@@ -61,7 +61,8 @@ export async function reset(
   return 0;
 }
 
-const nextOf = ({ adopts }: SyncPlan): string =>
+/** What follows once what Mixpanel shows is forgotten. */
+export const nextOf = ({ adopts }: Pick<SyncPlan, 'adopts'>): string =>
   adopts
     ? 'The next apply takes the table for what Mixpanel shows (initial: skip).'
     : 'The next apply sends the whole table.';
