@@ -121,3 +121,14 @@ export function failuresOf(manifest: RunManifest | undefined): Readonly<Record<s
   );
   return { ...manifest?.earlier, ...Object.fromEntries(own) };
 }
+
+/** Takes a sync out of the manifest: what failed of one that was destroyed is no news of one that is set up anew. */
+export async function forgetSync(world: World, path: string, name: string): Promise<void> {
+  const manifest = await readManifest(world, path);
+  if (!manifest) return;
+  const without = <T>(of: Readonly<Record<string, T>>): Record<string, T> =>
+    Object.fromEntries(Object.entries(of).filter(([sync]) => sync !== name));
+  const { syncs, earlier, ...rest } = manifest;
+  const left = { ...rest, syncs: without(syncs), ...(earlier ? { earlier: without(earlier) } : {}) };
+  await world.writeFileAtomic(path, JSON.stringify(left, null, 2) + '\n');
+}

@@ -51,7 +51,7 @@ export async function ensureState(
 export const stateMissing = ({ staging }: Pick<Plan, 'staging'>, { name }: Pick<SyncPlan, 'name'>): RunError =>
   new RunError(
     'state-missing',
-    `${name} has no state in ${staging}. Run \`syncline setup --execute\` if it never ran or was destroyed; if its state is lost, restore it, because starting anew would resend the table.`,
+    `${name} has no state in ${staging}. Run \`syncline setup --execute\` if it never ran or was destroyed, or remove its declaration; if its state is lost, restore it, because starting anew would resend the table.`,
     { retryable: false },
   );
 

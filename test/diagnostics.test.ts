@@ -74,6 +74,9 @@ test('a connection is rendered with the environment, and judged then', () => {
   expect(render({}).diagnostics).toMatchObject([
     { code: 'env-var-unset', span: { file: 'syncline.yml', start: { line: 5, col: 122 } } },
   ]);
+  expect(load(files(entry('a'), target('sandbx'))).diagnostics).toMatchObject([
+    { message: '`mixpanel` must be sandbox or a map', hint: 'did you mean `sandbox`?', span: { start: { line: 5 } } },
+  ]);
   expect(render({ N: '3', R: 'mars' }).diagnostics.map((d) => d.message)).toEqual(['`region` must be us or eu or in']);
 });
 

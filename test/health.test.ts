@@ -14,6 +14,8 @@ const KNOWN: Known = {
   runsUntilMs: null,
   finishedMs: 600_000,
   rejects: 0,
+  isSetUp: true,
+  forgotten: false,
 };
 const manifest = (record: Partial<SyncRecord>, more: Partial<RunManifest> = {}): RunManifest => ({
   manifestVersion: 1,
@@ -59,6 +61,25 @@ test('failed until a later run is on record, also when other applies came after'
   });
   const later = manifest({}, { syncs: {}, earlier: { a: { at: at(15), ...error } } });
   expect(judge({}, later)).toMatchObject({ status: 'failed', since: at(15), error });
+});
+
+test('a state that is gone, and a failure for want of one that is there now; what was forgotten is applied next', () => {
+  const lost = { code: 'state-missing', message: 'gone', remedy: 'setup --execute' };
+  const { remedy: next, ...error } = lost;
+  const none = { ran: false, finishedMs: null };
+  expect(judge({ ...none, isSetUp: false, lost })).toEqual({ status: 'failed', since: null, error, next: `${next} a` });
+  expect(judge(none, failed('state-missing'))).toEqual({
+    status: 'never run',
+    since: null,
+    error: null,
+    next: 'apply a',
+  });
+  expect(judge({ ...none, isSetUp: false }, failed('state-missing'))).toMatchObject({
+    status: 'failed',
+    next: 'plan a',
+  });
+  expect(judge(none, failed('guard'))).toMatchObject({ status: 'failed' });
+  expect(judge({ ran: false, forgotten: true })).toEqual({ status: 'ok', since: at(10), error: null, next: 'apply a' });
 });
 
 test('interrupted while sending, with the reason where one is known, or before anything was sent', () => {

@@ -51,7 +51,7 @@ export function validate<K extends keyof Shapes>(
   const isOpen = (e: ErrorObject): boolean => input.open.has(e.instancePath) && e.params['type'] !== 'object';
   const found = new Map<string, Diagnostic>();
   for (const error of errors.filter((e) => !isOpen(e))) {
-    const d = describe(error, locate);
+    const d = describe(error, locate, mayBeMap(error, check.errors ?? []));
     if (d) found.set(JSON.stringify(d), d);
   }
   if (found.size === 0 && errors.some(isOpen)) return input.value as Shapes[K];
@@ -85,7 +85,11 @@ const split = (pointer: string): string[] =>
     .slice(1)
     .map((p) => p.replaceAll('~1', '/').replaceAll('~0', '~'));
 
-function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
+/** Whether a map may stand where a word is wrong. */
+const mayBeMap = ({ instancePath }: ErrorObject, errors: readonly ErrorObject[]): boolean =>
+  errors.some((e) => e.instancePath === instancePath && e.keyword === 'type' && e.params['type'] === 'object');
+
+function describe(error: ErrorObject, locate: Locate, orMap: boolean): Diagnostic | undefined {
   const path = split(error.instancePath);
   const key = path.findLast((p) => !/^\d+$/.test(p)) ?? 'it';
   if (error.propertyName !== undefined) {
@@ -108,7 +112,7 @@ function describe(error: ErrorObject, locate: Locate): Diagnostic | undefined {
       return diagnostic('missing-key', { key: String(error.params['missingProperty']) }, locate(path));
     case 'enum':
     case 'const':
-      return describeEnum(error, key, locate(path));
+      return describeEnum(error, key, locate(path), orMap);
     case 'discriminator':
       return describeChoice(error, locate);
     case 'pattern':
@@ -136,12 +140,12 @@ function isRefusedDefault({ parentSchema }: ErrorObject, name: string): boolean 
   return Object.hasOwn(properties, name);
 }
 
-function describeEnum(error: ErrorObject, key: string, span: ReturnType<Locate>): Diagnostic {
+function describeEnum(error: ErrorObject, key: string, span: ReturnType<Locate>, orMap = false): Diagnostic {
   const values = (error.params['allowedValues'] ?? [error.params['allowedValue']]) as unknown[];
   const allowed = values.map(String);
   if (isLaterValue(key, error.data))
     return diagnostic('not-yet-supported', { key: `${key}: ${String(error.data)}`, known: allowed }, span);
-  const text = `\`${key}\` must be ${allowed.join(' or ')}`;
+  const text = `\`${key}\` must be ${[...allowed, ...(orMap ? ['a map'] : [])].join(' or ')}`;
   return typeof error.data === 'string'
     ? diagnostic('wrong-value', { text, given: error.data, allowed }, span)
     : diagnostic('wrong-value', { text }, span);

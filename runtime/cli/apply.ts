@@ -69,7 +69,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
     err('Nothing was sent.');
     return 1;
   }
-  const settings = connection(project);
+  const settings = await connection(dir, project);
   const stop = new AbortController();
   const interrupt = (): void => {
     err('Stopping: batches in flight end, none starts. Press again to end at once.');

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { compile } from '../../compiler/compile.ts';
 import type { Profiles } from '../../compiler/dbt/profiles.ts';
 import type { Diagnostic } from '../../compiler/diagnostics.ts';
+import { nearest } from '../../compiler/diagnostics.ts';
 import { readProject } from '../../compiler/files.ts';
 import type { ResolvedProject, ResolvedSync } from '../../compiler/project/resolve.ts';
 import { renderConnection } from '../../compiler/project/resolve.ts';
@@ -128,18 +129,29 @@ export async function load(options: CommonOptions, destroyed?: string): Promise<
 /** What --select and --exclude leave. @throws FoundBefore when that is nothing */
 export function selected(project: ResolvedProject, options: CommonOptions): readonly ResolvedSync[] {
   const chosen = select(project.syncs, { select: options.select ?? [], exclude: options.exclude ?? [] });
-  if (chosen.length === 0 && project.syncs.length > 0)
-    throw new FoundBefore('No sync matches --select and --exclude. `syncline ls` lists them.');
-  for (const term of (options.select ?? []).flatMap((t) => t.split(/\s+/)).filter((t) => t !== ''))
-    if (select(project.syncs, { select: [term], exclude: [] }).length === 0)
-      err(`warning: --select ${term} matches no sync. \`syncline ls\` lists them.`);
+  const terms = (options.select ?? []).flatMap((t) => t.split(/\s+/)).filter((t) => t !== '');
+  const unmatched = terms.filter((term) => select(project.syncs, { select: [term], exclude: [] }).length === 0);
+  if (chosen.length === 0 && project.syncs.length > 0) {
+    const asked = options.exclude === undefined ? terms.join(' ') : '--select and --exclude';
+    throw new FoundBefore(`No sync matches ${asked}. ${listed(project.syncs, unmatched)}`);
+  }
+  for (const term of unmatched) err(`warning: --select ${term} matches no sync. ${listed(project.syncs, [term])}`);
   return chosen;
 }
 
+/** Which syncs may have been meant, and where all are listed. */
+function listed(syncs: readonly ResolvedSync[], terms: readonly string[]): string {
+  const names = syncs.map((s) => s.name);
+  const near = new Set(terms.flatMap((term) => nearest(term, names) ?? []));
+  const meant = near.size === 0 ? '' : `Did you mean ${[...near].join(' and ')}? `;
+  return `${meant}\`syncline ls\` lists them.`;
+}
+
 /** The target's connection settings, with environment variables rendered. */
-export function connection(project: ResolvedProject, profiles?: Profiles) {
+export async function connection(dir: string, project: ResolvedProject, profiles?: Profiles) {
   const { value, diagnostics } = renderConnection(project.target, process.env, profiles);
-  report(diagnostics, {}, '.');
+  // A line of a profile may hold a password: it is named by its place only.
+  if (diagnostics.length > 0) report(diagnostics, await readFiles(dir), dir);
   return value;
 }
 
@@ -173,7 +185,8 @@ export async function openWarehouse(
   const lockTimeoutMs = lockTimeoutOf(options);
   const { openWarehouse: open } = await import('../warehouses/open.ts');
   const profiles = await readProfiles(dir, project);
-  return open(realWorld, connection({ ...project, target }, profiles).warehouse, {
+  const { warehouse } = await connection(dir, { ...project, target }, profiles);
+  return open(realWorld, warehouse, {
     dir,
     readOnly: options.readOnly,
     lockTimeoutMs,
@@ -205,7 +218,7 @@ export const noSync = (syncs: readonly ResolvedSync[], name: string | undefined)
   new FoundBefore(
     syncs.some((s) => s.name === name)
       ? `${String(name)} says \`enabled: false\`, so the plan does not have it. Enable it first.`
-      : `There is no sync ${String(name)}. \`syncline ls\` lists them.`,
+      : `There is no sync ${String(name)}. ${listed(syncs, name === undefined ? [] : [name])}`,
   );
 
 /** Says so when no sync is declared, or all that was selected is not enabled: nothing would look like nothing to do. */

@@ -1,15 +1,17 @@
 import { STAND_IN } from '../../compiler/compile.ts';
 import type { Plan, SyncPlan } from '../../schemas/types.ts';
 import { destroySync } from '../destroy.ts';
+import { writing } from '../disk.ts';
 import { RunError } from '../errors.ts';
+import { forgetSync } from '../manifest.ts';
 import { Runner } from '../run.ts';
 import { notRenamedYet } from '../setup.ts';
 import { toState } from '../state.ts';
 import type { Warehouse } from '../warehouses/warehouse.ts';
 import { realWorld } from '../world.ts';
-import { confirmed } from './confirm.ts';
-import type { CommonOptions } from './context.ts';
-import { connection, err, FoundBefore, load, noSync, openWarehouse, stagedSync } from './context.ts';
+import { insisted } from './confirm.ts';
+import type { CommonOptions, Loaded } from './context.ts';
+import { connection, err, FoundBefore, load, manifestFile, noSync, openWarehouse, stagedSync } from './context.ts';
 import { mixpanelOf, openMixpanel } from './mixpanel.ts';
 import { reporter } from './report.ts';
 
@@ -37,15 +39,14 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     );
   const { plan, project, dir } = loaded;
   const what = options.data === true ? ', and what it put into Mixpanel' : '';
-  if (options.yes !== true) {
-    if (!process.stdin.isTTY || !process.stderr.isTTY)
-      throw new FoundBefore('destroy asks before it drops anything, and nobody can be asked here: say --yes.');
-    if (!(await confirmed(`Destroy the staging tables of ${sync.name} in ${plan.staging} (${plan.target})${what}?`))) {
-      err('Nothing was changed.');
-      return 1;
-    }
+  // That there is nothing of that name is told before anything is asked.
+  if (!isDeclared) await lookFor(loaded, sync, options);
+  const question = `Destroy the staging tables of ${sync.name} in ${plan.staging} (${plan.target})${what}?`;
+  if (options.yes !== true && !(await insisted('destroy', question))) {
+    err('Nothing was changed.');
+    return 1;
   }
-  const settings = connection(project);
+  const settings = await connection(dir, project);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: false });
   try {
     const remote = await openMixpanel(dir, project);
@@ -61,6 +62,7 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
         ...{ prove: () => remote.check(never), emit: reporter(options.quiet === true), stop: never, mayCreate: false },
       };
       await destroySync(run, options.data === true);
+      await writing('manifest.json', () => forgetSync(realWorld, manifestFile(dir, plan.target), sync.name));
     } finally {
       await remote.close();
     }
@@ -77,6 +79,11 @@ export async function destroy(options: DestroyOptions, [name = '']: readonly str
     `${sync.name}: destroyed. ${rest} ${isDeclared ? 'Remove it from the project; declared' : 'Declared'} again it needs \`syncline setup --execute\`, and sends the whole table.`,
   );
   return 0;
+}
+
+async function lookFor({ dir, project, plan }: Loaded, sync: SyncPlan, options: CommonOptions): Promise<void> {
+  const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
+  await mixpanelOfState(plan, sync, { warehouse, isDeclared: false }).finally(() => warehouse.close());
 }
 
 async function mixpanelOfState(

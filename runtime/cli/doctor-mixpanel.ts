@@ -12,7 +12,7 @@ import { some } from './report.ts';
 
 /** Whether Mixpanel is there, knows the credentials and the project, and has what the syncs need. */
 export async function checkMixpanel(loaded: Loaded, find: Find): Promise<void> {
-  const settings = connection(loaded.project).mixpanel;
+  const settings = (await connection(loaded.dir, loaded.project)).mixpanel;
   const isSandbox = settings === 'sandbox';
   if (isSandbox && !existsSync(path.join(loaded.dir, 'sandbox.duckdb')))
     return find('ok', 'mixpanel', 'The sandbox in this process; `apply` makes its file sandbox.duckdb.');

@@ -1,4 +1,6 @@
+import path from 'node:path';
 import { renderConnection } from '../../compiler/project/resolve.ts';
+import { realWorld } from '../world.ts';
 import { differsFromReviewed } from './compile.ts';
 import type { CommonOptions, Loaded } from './context.ts';
 import { load, out } from './context.ts';
@@ -37,9 +39,13 @@ export async function doctor(options: CommonOptions & { readonly output?: string
 }
 
 async function checkCompiled(loaded: Loaded, find: Find): Promise<void> {
+  const { dir, plan } = loaded;
   const differing = await differsFromReviewed(loaded);
-  if (differing === undefined) find('ok', 'compiled', 'Nothing that was reviewed differs from what would run.');
-  else find('fail', 'compiled', differing);
+  if (differing !== undefined) return find('fail', 'compiled', differing);
+  const isCompiled = (await realWorld.readFile(path.join(dir, 'compiled', plan.target, 'plan.json'))) !== undefined;
+  const same = 'Nothing that was reviewed differs from what would run.';
+  const none = 'Nothing is compiled yet, so nothing was reviewed; `syncline compile` writes what would run.';
+  find('ok', 'compiled', isCompiled ? same : none);
 }
 
 /** @returns which sides can be connected to: the other may be checked where a variable of one is missing */

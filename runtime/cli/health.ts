@@ -15,8 +15,12 @@ export interface Known {
   /** Milliseconds of its last committed run; null when none is on record. */
   readonly finishedMs: number | null;
   readonly rejects: number;
-  /** What says that its state is gone though it ran; undefined otherwise. */
-  readonly lost?: { readonly code: string; readonly message: string } | undefined;
+  /** Whether its tables are there. */
+  readonly isSetUp: boolean;
+  /** Whether it ran, and was reset or set up anew since. */
+  readonly forgotten: boolean;
+  /** What says that its state is gone though it ran, and the command that helps; undefined otherwise. */
+  readonly lost?: { readonly code: string; readonly message: string; readonly remedy: string } | undefined;
 }
 
 export interface Health {
@@ -59,20 +63,27 @@ export function healthOf(
   const { sync, finishedMs } = known;
   const failure = failuresOf(manifest)[sync];
   const record = manifest?.syncs[sync];
-  const failed = failure && !(finishedMs !== null && finishedMs > Date.parse(failure.at)) ? failure : undefined;
+  const isPast =
+    (finishedMs !== null && failure && finishedMs > Date.parse(failure.at)) ||
+    (known.isSetUp && failure?.code === 'state-missing');
+  const failed = isPast ? undefined : failure;
   const error = failed ? { code: failed.code, message: failed.message } : null;
   const again = command('apply', sync);
   // Its own record is not made yet, and what the manifest says may be of an earlier run, or of another machine.
   if (known.runsUntilMs !== null) return { status: 'running', since: null, error: null, next: null };
   if (known.sending || isBroken(known, record))
     return { status: 'interrupted', since: brokenAt(failed, manifest, record), error, next: again };
-  if (known.lost)
-    return { status: 'failed', since: failed?.at ?? null, error: known.lost, next: command('plan', sync) };
+  if (known.lost) {
+    const { code, message, remedy } = known.lost;
+    return { status: 'failed', since: failed?.at ?? null, error: { code, message }, next: command(remedy, sync) };
+  }
   if (failed)
     return { status: 'failed', since: failed.at, error, next: command(REMEDIES[failed.code] ?? 'apply', sync) };
-  const at = finishedMs === null ? (record?.endedAt ?? null) : new Date(finishedMs).toISOString();
+  const ended = record?.status === 'failed' ? null : (record?.endedAt ?? null);
+  const at = finishedMs === null ? ended : new Date(finishedMs).toISOString();
   if (!known.ran && at === null) return { status: 'never run', since: null, error, next: again };
-  return { status: 'ok', since: at, error, next: known.rejects > 0 ? command('rejects', sync) : null };
+  const next = known.forgotten ? again : known.rejects > 0 ? command('rejects', sync) : null;
+  return { status: 'ok', since: at, error, next };
 }
 
 /** Died before it sent anything: the lease is still there, or the manifest has no end. */

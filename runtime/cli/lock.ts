@@ -24,6 +24,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
   if (!project || !dialect) throw new FoundBefore('The project cannot be read.');
   const syncs = selected(project, options).filter((s) => s.enabled);
   const warehouse = await openWarehouse(dir, project, { ...options, readOnly: true });
+  const missing: string[] = [];
   const sources: Record<string, Lock['targets'][string]['sources'][string]> = {};
   try {
     const connection = await warehouse.connect();
@@ -34,12 +35,10 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
         binds: [],
         label: `columns of ${source}`,
       });
-      if (rows.length === 0)
-        throw new RunError(
-          'source-unreadable',
-          `${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`,
-          { retryable: false },
-        );
+      if (rows.length === 0) {
+        missing.push(`${sync.name}: the source ${source} does not exist or has no columns. Check \`relation:\`.`);
+        continue;
+      }
       const [about] = dialect.described
         ? await connection.rows({ sql: dialect.described(sync.relation), binds: [], label: `kind of ${source}` })
         : [];
@@ -55,6 +54,7 @@ export async function lock(options: CommonOptions & { readonly check?: boolean }
       };
     }
     await connection.close();
+    if (missing.length > 0) throw new RunError('source-unreadable', missing.join('\n'), { retryable: false });
   } finally {
     await warehouse.close();
   }

@@ -61,6 +61,6 @@ export function printRefusal(message: string): void {
 function inRepository(d: Diagnostic, dir: string): Finding {
   if (!d.span) return d;
   const root = process.env['GITHUB_WORKSPACE'] ?? process.cwd();
-  const file = path.relative(root, path.join(dir, d.span.file)).replaceAll(path.sep, '/');
+  const file = path.relative(root, path.resolve(dir, d.span.file)).replaceAll(path.sep, '/');
   return { ...d, span: { ...d.span, file } };
 }

@@ -37,7 +37,7 @@ export const appHost = (host: string): string =>
 
 /** Opens the target's Mixpanel project: the in-process sandbox, or a host. */
 export async function openMixpanel(dir: string, project: ResolvedProject): Promise<OpenMixpanel> {
-  const settings = connection(project).mixpanel;
+  const settings = (await connection(dir, project)).mixpanel;
   if (settings === 'sandbox') return inProcess(dir);
   const { retry, requestTimeoutMs, rateLimit } = settings;
   const host = settings.host ?? HOSTS[settings.region ?? 'us'];

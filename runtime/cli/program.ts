@@ -133,7 +133,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       selecting(
         command(
           'rejects',
-          'records that were not sent or were refused, with reasons',
+          'records that were not sent or were refused, with reasons: the first 200 of each sync',
           async () => (await import('./rejects.ts')).rejects,
         ),
       ),
@@ -159,13 +159,13 @@ export async function main(argv: readonly string[]): Promise<number> {
   )
     .argument('<sync>')
     .option('--new-epoch', 'give every event a new id: Mixpanel then has each twice')
-    .option('-y, --yes', 'do not ask before a protected target');
+    .option('-y, --yes', 'do not ask before a protected target; needed there without a terminal');
   connecting(
     command('destroy', 'drop the staging tables of a sync', async () => (await import('./destroy.ts')).destroy),
   )
     .argument('<sync>')
     .option('--data', 'take back what it put into Mixpanel, too')
-    .option('-y, --yes', 'do not ask');
+    .option('-y, --yes', 'do not ask; needed without a terminal');
   connecting(
     command(
       'force-unlock',

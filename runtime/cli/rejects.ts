@@ -7,6 +7,9 @@ import type { CommonOptions } from './context.ts';
 import { explained } from './reasons.ts';
 import { err, load, openWarehouse, out, stateFile } from './context.ts';
 
+/** As many records of a sync as its statement reads. */
+export const REJECTS = 200;
+
 /** Records that were not sent (invalid) or not accepted (refused), with reasons. */
 export async function rejects(
   options: CommonOptions & { readonly output?: string },
@@ -15,6 +18,7 @@ export async function rejects(
   const loaded = await load({ ...options, select: [...(options.select ?? []), ...names] });
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const result = [];
+  const cut: string[] = [];
   try {
     const runner = await Runner.open(loaded.plan, warehouse);
     for (const sync of loaded.syncs) {
@@ -24,7 +28,9 @@ export async function rejects(
       const state = row && toState(row);
       const { project, target } = loaded.plan;
       if (state) verifyState(sync.name, state, { project, target, mixpanel: state.mixpanel });
-      for (const row of await runner.rows(sync.rejects)) result.push({ sync: sync.name, ...row });
+      const rows = await runner.rows(sync.rejects);
+      if (rows.length >= REJECTS) cut.push(sync.name);
+      for (const row of rows) result.push({ sync: sync.name, ...row });
     }
     for (const { name } of loaded.direct) {
       const { project, target } = loaded.plan;
@@ -43,6 +49,9 @@ export async function rejects(
   if (options.output === 'json') out(JSON.stringify(result, null, 2));
   else if (result.length === 0 && !options.quiet) err('Nothing is rejected.');
   else for (const r of result) out(line(r));
+  if (!options.quiet)
+    for (const name of cut)
+      err(`${name}: the first ${REJECTS} records are shown, those of the newest run first; there may be more.`);
   return 0;
 }
 

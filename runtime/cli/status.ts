@@ -15,6 +15,8 @@ import { load, manifestFile, openWarehouse, orphansOf, out, stateFile, warnOfOrp
 import type { Health, Known } from './health.ts';
 import { healthOf } from './health.ts';
 import { count, describeCounts } from './report.ts';
+import { REJECTS } from './rejects.ts';
+import { nextOf } from './reset.ts';
 
 /** `status --output json`, one sync. */
 interface Status extends Health {
@@ -32,6 +34,8 @@ interface Status extends Health {
   readonly filter: string | null;
   /** Rows that are invalid or were refused, as many as `rejects` shows. */
   readonly rejects: number;
+  /** True when it ran, and was reset or set up anew since: the next apply takes the whole table. */
+  readonly forgotten: boolean;
   /** With snapshots: when the one that is compared with is dropped, once that is near. */
   readonly expires: string | null;
   /** The name that the state still has, until the next apply. */
@@ -44,6 +48,7 @@ interface Read {
   readonly shown: Omit<Status, keyof Health>;
   /** Whether a run of it was committed. */
   readonly ran: boolean;
+  readonly isSetUp: boolean;
   readonly lost?: Known['lost'];
 }
 
@@ -52,10 +57,10 @@ export async function status(options: CommonOptions & { readonly output?: string
   const loaded = await load(options);
   const manifest = await readManifest(realWorld, manifestFile(loaded.dir, loaded.plan.target));
   const command = commandOf(options);
-  const result = (await readAll(loaded, options)).map(({ shown, ran, lost }): Status => {
-    const { sync, phase, holder, rejects, runs, runsUntil } = shown;
+  const result = (await readAll(loaded, options)).map(({ shown, ran, isSetUp, lost }): Status => {
+    const { sync, phase, holder, rejects, runs, runsUntil, forgotten } = shown;
     const finished = runs[0]?.['finished_ms'] ?? null;
-    const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects, lost };
+    const known = { sync, ran, sending: phase === 'sending', held: holder !== null, rejects, isSetUp, forgotten, lost };
     const runsUntilMs = runsUntil === null ? null : Date.parse(runsUntil);
     return {
       ...shown,
@@ -66,8 +71,9 @@ export async function status(options: CommonOptions & { readonly output?: string
       ),
     };
   });
+  const adopting = new Set(loaded.syncs.filter((s) => s.adopts).map((s) => s.name));
   if (options.output === 'json') out(JSON.stringify(result, null, 2));
-  else for (const s of result) out(text(s, Date.now()));
+  else for (const s of result) out(text(s, Date.now(), adopting.has(s.sync)));
   return 0;
 }
 
@@ -101,6 +107,8 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
   if (state) verifyState(name, state, { project: plan.project, target: plan.target, mixpanel: state.mixpanel });
   // Who can open a database file has it alone: whoever holds a lease there is dead.
   const isRunning = state?.held === true && !plan.embedded;
+  const own = runs.filter((r) => r['sync'] === name).slice(0, 5);
+  const ran = state !== null && state.baseline !== null;
   const shown = {
     sync: sync.name,
     phase: state?.phase ?? ('not set up' as const),
@@ -112,11 +120,15 @@ async function readStaged(runner: Runner, { plan }: Loaded, sync: SyncPlan): Pro
     rejects: has('state_exists') ? (await runner.rows(sync.rejects)).length : 0,
     expires: nearEnd(sync, state?.baseline == null ? null : (JSON.parse(state.baseline) as Baseline), realWorld.now()),
     renamedFrom,
-    runs: runs.filter((r) => r['sync'] === name).slice(0, 5),
+    forgotten: state?.phase === 'idle' && !ran && own.length > 0,
+    runs: own,
   };
-  const isLost = !state && (shown.runs.length > 0 || has('ledger_exists'));
-  const lost = isLost ? stateMissing(plan, sync) : undefined;
-  return { shown, ran: state !== null && state.baseline !== null, lost };
+  const hasLedger = renamedFrom !== null || sync.mode !== 'mirror' || has('ledger_exists');
+  const { code, message } = stateMissing(plan, sync);
+  // Without a ledger either, only its runs are on record: so destroy leaves it, and a set-up may begin anew.
+  const remedy = has('ledger_exists') ? 'plan' : 'setup --execute';
+  const isLost = !state && (own.length > 0 || has('ledger_exists'));
+  return { shown, ran, isSetUp: state !== null && hasLedger, ...(isLost ? { lost: { code, message, remedy } } : {}) };
 }
 
 /** Where the state of a renamed sync is, as long as nothing was applied. */
@@ -140,9 +152,10 @@ async function readDirect({ dir, plan }: Loaded, sync: DirectPlan): Promise<Read
     rejects: state?.rejects.length ?? 0,
     expires: null,
     renamedFrom: null,
+    forgotten: false,
     runs: [],
   };
-  return { shown, ran: state !== undefined && state.baseline !== null };
+  return { shown, ran: state !== undefined && state.baseline !== null, isSetUp: state !== undefined };
 }
 
 /** What `apply --due` would do with a sync: run it, or wait until a time; without a time it must be asked for. */
@@ -163,7 +176,7 @@ function commandOf({ projectDir, target, vars }: CommonOptions): (verb: string, 
   return (verb, sync) => ['syncline', verb, ...flags, ...(verb === 'doctor' ? [] : ['-s', sync])].join(' ');
 }
 
-function text(s: Status, now: number): string {
+function text(s: Status, now: number, adopts: boolean): string {
   const said = {
     ok: s.since === null ? 'ok' : `ok, last run ${when(s.since, now)}`,
     running: `running, until ${minute(s.runsUntil ?? '')} unless its lease is renewed`,
@@ -173,7 +186,9 @@ function text(s: Status, now: number): string {
   }[s.status];
   const rejected =
     s.rejects > 0 ? `; ${count(s.rejects, 'record')}${s.rejects === REJECTS ? ' or more' : ''} rejected` : '';
-  const lines = [`${s.sync}: ${said}${rejected}${s.next === null ? '' : `. Next: ${s.next}`}`];
+  const forgotten = s.forgotten ? `; forgotten since, by reset or a new set-up. ${nextOf({ adopts })}` : '';
+  const next = s.next === null ? '' : `${s.forgotten ? '' : '.'} Next: ${s.next}`;
+  const lines = [`${s.sync}: ${said}${rejected}${forgotten}${next}`];
   if (s.error) lines.push(`  ${s.error.code}: ${s.error.message}`);
   if (s.renamedFrom !== null) lines.push(`  its state is that of ${s.renamedFrom} until the next apply renames it`);
   if (s.status === 'running')
@@ -192,9 +207,6 @@ function text(s: Status, now: number): string {
   }
   return lines.join('\n');
 }
-
-/** As many as the statement of `rejects` reads. */
-const REJECTS = 200;
 
 function sent(counts: RunCounts): string {
   const { accepted_inserts, accepted_updates, accepted_deletes, refused, invalid } = counts;

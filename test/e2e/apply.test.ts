@@ -111,7 +111,7 @@ describe('apply', () => {
     expect(named.out).toMatch(
       /^purchases {2}key 5 \(event Purchase.*user id .*\) {2}insert invalid: time-missing: its time is NULL, or .*\npurchases {2}key 6 \(time 20\d\d-.*Z, event Purchase.*, user id undefined\) {2}insert invalid: user-banned: .*\n$/,
     );
-    told(await cli(dir, 'rejects', 'nobody'), 2, 'No sync matches --select and --exclude.');
+    told(await cli(dir, 'rejects', 'nobody'), 2, 'No sync matches nobody. `syncline ls`');
     expect((await cli(dir, 'apply')).err).toContain('nothing changed');
     await duck(
       warehouse(dir),
@@ -152,7 +152,7 @@ describe('apply', () => {
     expect((await cli(dir, 'apply')).err).toContain('A key column is NULL');
     await duck(warehouse(dir), 'delete from orders where order_id is null', 'alter table orders drop column amount');
     const drifted = await cli(dir, 'apply');
-    expect(drifted.err).toContain('column amount is missing');
+    expect(drifted.err).toContain('column `amount` is missing');
     expect(await duck(path.join(dir, 'sandbox.duckdb'), 'select count(*)::int as n from events_raw')).toEqual([
       { n: 0 },
     ]);
@@ -232,6 +232,7 @@ describe('bad input', () => {
     });
     const unset = await cli(dir, 'lock');
     told(unset, 2, 'syncline.yml:5:38: error[env-var-unset]: environment variable SYNCLINE_NOT_SET is not set');
+    expect(unset.err).toMatch(/\n {2}5 \| .*SYNCLINE_NOT_SET.*\n {4}\| {38}\^\n/);
     const other = await project({ 'syncline.yml': YML, 'syncs/shop.yml': sync() });
     expect((await cli(other, 'lock')).code).toBe(1);
     const broken = await project({

@@ -30,7 +30,7 @@ test('with the sandbox in the process all is well, before the first apply and af
   expect([first.code, first.out, first.err]).toEqual([
     0,
     `ok    project: 1 sync for target dev.
-ok    compiled: Nothing that was reviewed differs from what would run.
+ok    compiled: Nothing is compiled yet, so nothing was reviewed; \`syncline compile\` writes what would run.
 ok    environment: No variable is missing.
 ok    warehouse: warehouse.duckdb opens.
 ok    sources: 1 sync can read what the lock says.
@@ -42,9 +42,11 @@ ok    mixpanel: The sandbox in this process; \`apply\` makes its file sandbox.du
   ]);
   expect([await hash(file), existsSync(path.join(dir, 'sandbox.duckdb'))]).toEqual([before, false]);
   told(await cli(dir, 'apply'), 0);
+  told(await cli(dir, 'compile'), 0);
   const after = await hash(file);
   const second = await cli(dir, 'doctor');
   expect([second.code, trouble(second)]).toEqual([0, []]);
+  expect(second.out).toContain('ok    compiled: Nothing that was reviewed differs from what would run.\n');
   expect(second.out).toMatch(/ok {4}service account: .* knows sandbox as a member of project 1\.\n/);
   expect([await hash(file), await sent(dir)]).toEqual([after, 3]);
   expect(await cli(dir, 'doctor', '--quiet')).toMatchObject({ code: 0, out: '', err: '' });

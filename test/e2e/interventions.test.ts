@@ -164,7 +164,11 @@ test('reset with a new epoch gives every event a new id; without it the ids are 
     'forgotten. The next apply sends the whole table. Events with equal ids are the same events in Mixpanel.',
     vanished,
   );
+  const forgotten = async (): Promise<unknown> =>
+    (JSON.parse((await cli(dir, 'status', '--output', 'json')).out) as { forgotten: unknown }[])[0]!.forgotten;
+  expect(await forgotten()).toBe(true);
   await cli(dir, 'apply', '-q');
+  expect(await forgotten()).toBe(false);
   expect([await events(), await sent(dir)]).toEqual([3, 6]);
   const both = 'Its events get new ids: Mixpanel shows those of before beside them, and counts both.';
   told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 0, both, vanished);

@@ -360,7 +360,7 @@ describe('bad input', () => {
     const fresh = await start(sync('on_new_column: fail'), table);
     await change(fresh, 'alter table p add column late integer');
     const drifted = await cli(fresh, 'apply');
-    expect([drifted.code, drifted.err]).toEqual([1, expect.stringContaining('column late is new')]);
+    expect([drifted.code, drifted.err]).toEqual([1, expect.stringContaining('column `late` is new')]);
 
     const strict = await start(sync('guard: { max_rejects: 2 }'), table);
     await change(strict, `update p set t = '1960-01-01' where id < 3`);

@@ -263,7 +263,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     const { dir, query } = await ready();
     told(await cli(dir, 'apply'), 0);
     await query('alter table orders alter column item type varchar(40)');
-    told(await cli(dir, 'apply'), 1, 'column item is now character varying(40), the lock says text');
+    told(await cli(dir, 'apply'), 1, 'column `item` is now character varying(40), the lock says text');
     await query('alter table orders rename to gone');
     const baseline = () => query('select baseline, phase, run from mixpanel.purchases__state');
     const before = await baseline();
@@ -274,7 +274,7 @@ onEngine(missing(), 'PostgreSQL', () => {
     );
     expect(await baseline()).toEqual(before);
     await query('alter table gone rename to orders', 'alter table orders rename id to other');
-    told(await cli(dir, 'apply'), 1, 'column id is missing');
+    told(await cli(dir, 'apply'), 1, 'column `id` is missing');
     await query(
       'alter table orders rename other to id',
       'alter table orders alter column item type text',

@@ -1,7 +1,7 @@
 import { appendFile, cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { cli, duck, sent, shop, told, YML } from './cli.ts';
+import { cli, duck, sent, shop, SYNC, told, YML } from './cli.ts';
 import { onEngine } from '../engines/engine.ts';
 import { missing, onTerminal } from './screen.ts';
 
@@ -22,13 +22,17 @@ test.concurrent(
     for (const command of ['plan', 'apply'])
       told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', 'item');
     await duck(warehouse(dir), 'alter table orders drop column item');
-    for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column item is missing');
+    for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'column `item` is missing');
     expect(await sent(dir)).toBe(3);
     await duck(warehouse(dir), 'drop table orders');
     const said = '(orders does not exist, or may not be read: check `relation:`)';
     for (const command of ['plan', 'apply'])
       told(await cli(dir, command), 1, 'error[columns-drifted]: purchases:', said);
-    told(await cli(dir, 'lock'), 1, 'the source orders does not exist or has no columns. Check `relation:`.');
+    const second = SYNC.replace('syncs:\n', '').replace('purchases', 'sales').replace('orders', 'sold');
+    await appendFile(path.join(dir, 'syncs/shop.yml'), second);
+    const gone = (sync: string, source: string): string =>
+      `${sync}: the source ${source} does not exist or has no columns. Check \`relation:\`.`;
+    told(await cli(dir, 'lock'), 1, gone('purchases', 'orders'), gone('sales', 'sold'));
   },
 );
 
@@ -120,12 +124,14 @@ describe.concurrent('what was reviewed', () => {
         const ran = await onTerminal(dir, { answer }, 'apply');
         expect([ran.code, ran.text]).toEqual([code, expect.stringContaining(said)]);
         expect(ran.text).toContain('Apply 1 sync to dev (purchases)? (yes/no)');
+        expect(ran.text.includes('Only `yes` goes on.')).toBe(answer === 'y\n');
       }
       for (const flag of ['-y', '--yes']) {
         const ran = await onTerminal(dir, {}, 'apply', flag);
         expect([ran.code, ran.text]).toEqual([0, expect.stringContaining('nothing changed')]);
         expect(ran.text).not.toContain('(yes/no)');
       }
+      told(await cli(dir, 'reset', 'purchases'), 2, 'reset of a protected target asks', 'say --yes');
       const unset = await onTerminal(dir, { answer: 'no\n' }, 'reset', 'purchases');
       expect([unset.code, unset.text]).toEqual([1, expect.stringContaining('Nothing was changed.')]);
       expect(unset.text).toContain(

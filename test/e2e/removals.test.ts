@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { cli, duck, sent, shop, SYNC, told } from './cli.ts';
@@ -171,6 +171,7 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, 'purchases has no state');
   await cli(dir, 'apply', '-q');
   told(await cli(dir, 'destroy', 'purchases'), 2, 'nobody can be asked here: say --yes');
+  told(await cli(dir, 'destroy', 'nope'), 1, 'nope is not declared and has no state in mixpanel');
   await db(dir, `update mixpanel.purchases__state set phase = 'sending', run = 1, pending = baseline`);
   const interrupted = 'purchases has an interrupted run. Run `syncline apply -s purchases` first';
   told(await cli(dir, 'destroy', 'purchases', '--yes'), 1, interrupted);
@@ -182,6 +183,9 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   await db(dir, `update mixpanel.purchases__state set phase = 'idle', run = null, pending = null`);
 
   told(await cli(dir, 'destroy', 'purchases', '--data', '--yes'), 0, '0 inserts, 0 updates, 3 deletes', 'destroyed');
+  const manifest = await readFile(path.join(dir, 'target/syncline/dev/manifest.json'), 'utf8');
+  expect(JSON.parse(manifest)).toMatchObject({ project: 'shop', syncs: {} });
+  expect(manifest).not.toContain('purchases');
   expect(await tables(dir)).toEqual(['runs']);
   const deleted = await mixpanel(dir, `select properties ->> 'syncline_deleted' as d from events`);
   expect(deleted).toEqual([{ d: 'true' }, { d: 'true' }, { d: 'true' }]);
@@ -189,9 +193,15 @@ test('destroy drops the tables of a sync, with --data also what Mixpanel shows; 
   const missing = 'purchases has no state in mixpanel. Run `syncline setup --execute` if it never ran or was destroyed';
   for (const command of ['plan', 'apply']) told(await cli(dir, command), 1, 'error[state-missing]', missing);
   expect((await cli(dir, 'status')).out).toMatch(
-    /^purchases: failed .*Next: syncline plan -s purchases\n {2}state-missing: /,
+    /^purchases: failed .*Next: syncline setup --execute -s purchases\n {2}state-missing: /,
   );
   told(await cli(dir, 'setup', '--execute'), 0, 'Set up');
+  const anew = await cli(dir, 'status');
+  expect(anew.out).toMatch(
+    /^purchases: ok, last run .*; forgotten since, by reset or a new set-up\. The next apply sends/,
+  );
+  expect(anew.out).toContain('the whole table. Next: syncline apply -s purchases\n');
+  expect(anew.out).not.toContain('state-missing');
   // Its runs are numbered on: a run of its new life is none of those that are on record.
   const [last] = await db(dir, 'select max(run)::int as run from mixpanel.runs');
   told(await cli(dir, 'apply'), 0, '3 inserts, 0 updates, 0 deletes');
@@ -212,6 +222,7 @@ test('destroy --data of profiles, and what cannot be taken back', async () => {
   await cli(dir, 'apply', '-q');
   const count = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from profiles'))[0]!['n'];
   expect(await count()).toBe(3);
+  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 2, 'purchases sends no events, and --new-epoch gives');
   told(await cli(dir, 'destroy', 'purchases', '--data', '-y'), 0, 'Its profiles are taken back');
   expect(await count()).toBe(0);
 

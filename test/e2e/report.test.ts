@@ -104,7 +104,7 @@ test.concurrent('on GitHub Actions: annotations with paths of the repository, an
     '| purchases | done | 3 | 0 | 0 | 0 | 0 |',
     '| purchases | done | 0 | 1 | 2 | 0 | 1 |',
     '| purchases | unchanged | 0 | 0 | 0 | 0 | 0 |',
-    expect.stringMatching(/^\| purchases \| failed: [^|]*column item is missing[^|]* \| 0 \| 0 \| 0 \| 0 \| 0 \|$/),
+    expect.stringMatching(/^\| purchases \| failed: [^|]*column `item` is missing[^|]* \| 0 \| 0 \| 0 \| 0 \| 0 \|$/),
   ]);
 
   const file = path.join(dir, 'syncs/shop.yml');

@@ -156,7 +156,7 @@ test.concurrent('checksums: a new column of NULLs, what is written into it, and 
   ]);
 
   await warehouse(dir, 'alter table songs drop column "Genre"');
-  told(await cli(dir, 'apply'), 1, 'column Genre is missing');
+  told(await cli(dir, 'apply'), 1, 'column `Genre` is missing');
   await remap();
   const removed = await checksums();
   expect(removed.filter((sum, i) => sum === tagged[i] || sum === first[i])).toEqual([]);

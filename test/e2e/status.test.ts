@@ -60,6 +60,13 @@ test.concurrent(
     ]);
     told(await cli(dir, 'apply', '--allow', 'purchases.max_deletes=500'), 0);
     expect((await lines())[0]).toMatch(/^purchases: ok, last run just now/);
+
+    const many = `select 'k' || i as row_key, 'x' as insert_id, 'invalid' as kind, 'insert' as change,
+      'time-missing' as reason, 0 as shown, 1 as run from range(210) as c(i)`;
+    await duck(file, `insert into mixpanel.purchases__rejects by name ${many}`);
+    const shown = await cli(dir, 'rejects', 'purchases');
+    told(shown, 0, 'purchases: the first 200 records are shown, those of the newest run first; there may be more.');
+    expect(shown.out.match(/^purchases /gm)).toHaveLength(200);
   },
 );
 

@@ -8,7 +8,7 @@
 
 -- purchases/check_columns.sql
 with source_columns as (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index)
-select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end end as violation
+select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column `' || w.name || case when c.name is null then '` is missing' else '` is now ' || c.native || ', the lock says ' || w.native end end as violation
 from (
   select 'order_id' as name, 'INTEGER' as native union all
   select 'ordered_at' as name, 'TIMESTAMP' as native union all
@@ -33,7 +33,7 @@ from (select * from "main"."orders" where (amount > 0 or note = 'it''s')) as syn
 where 1 = 0
 
 -- purchases/check_new_columns.sql
-select 'column ' || c.name || ' is new' as violation
+select 'column `' || c.name || '` is new' as violation
 from (select column_name as name, data_type as native from duckdb_columns() where lower(table_name) = lower('orders') and lower(schema_name) = lower('main') and database_name = current_database() order by column_index) as c
 where c.name not in ('order_id', 'ordered_at', 'customer_id', 'amount', 'weight', 'gift', 'shipped', 'loaded_at', 'tags', 'raw', 'photo', 'device', 'note')
 

@@ -57,7 +57,7 @@ order by t.name
 
 -- purchases/check_columns.sql
 with source_columns as (select cast(a.attname as text) as name, case t.typtype when 'e' then 'enum ' || format_type(a.atttypid, null) when 'c' then 'composite ' || format_type(a.atttypid, null) when 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(a.atttypid, a.atttypmod) end as native from pg_attribute as a join pg_class as c on c.oid = a.attrelid join pg_namespace as n on n.oid = c.relnamespace join pg_type as t on t.oid = a.atttypid where c.relname = 'orders' and n.nspname = 'main' and c.relkind in ('r', 'v', 'm', 'f', 'p') and a.attnum > 0 and not a.attisdropped order by a.attnum)
-select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end end as violation
+select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column `' || w.name || case when c.name is null then '` is missing' else '` is now ' || c.native || ', the lock says ' || w.native end end as violation
 from (
   select 'order_id' as name, 'integer' as native union all
   select 'ordered_at' as name, 'timestamp without time zone' as native union all

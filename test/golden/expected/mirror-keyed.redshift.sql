@@ -58,7 +58,7 @@ order by t.name
 
 -- purchases/check_columns.sql
 with source_columns as (select cast(c.column_name as varchar(65535)) as name, cast(c.data_type || case when c.data_type = 'numeric' then '(' || cast(c.numeric_precision as varchar(10)) || ',' || cast(c.numeric_scale as varchar(10)) || ')' else '' end as varchar(65535)) as native from svv_columns as c where c.table_name = 'orders' and c.table_schema = 'main' order by c.ordinal_position)
-select case when f.n = 0 then cast('main.orders does not exist, or may not be read: check `relation:`' as varchar(65535)) else 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end end as violation
+select case when f.n = 0 then cast('main.orders does not exist, or may not be read: check `relation:`' as varchar(65535)) else 'column `' || w.name || case when c.name is null then '` is missing' else '` is now ' || c.native || ', the lock says ' || w.native end end as violation
 from (
   select cast('order_id' as varchar(65535)) as name, cast('integer' as varchar(65535)) as native union all
   select cast('ordered_at' as varchar(65535)) as name, cast('timestamp without time zone' as varchar(65535)) as native union all

@@ -8,7 +8,7 @@
 
 -- customers/check_columns.sql
 with source_columns as (select column_name as name, data_type as native, case when is_partitioning_column = 'YES' then 1 else 0 end as is_partition from `main`.INFORMATION_SCHEMA.COLUMNS where table_name = 'orders' and is_hidden = 'NO' order by ordinal_position)
-select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column ' || w.name || case when c.name is null then ' is missing' else ' is now ' || c.native || ', the lock says ' || w.native end end as violation
+select case when f.n = 0 then 'main.orders does not exist, or may not be read: check `relation:`' else 'column `' || w.name || case when c.name is null then '` is missing' else '` is now ' || c.native || ', the lock says ' || w.native end end as violation
 from (
   select 'order_id' as name, 'INT64' as native union all
   select 'ordered_at' as name, 'DATETIME' as native union all
