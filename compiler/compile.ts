@@ -17,8 +17,7 @@ import {
 import { lint, withHash } from './plan.ts';
 import { loadProject } from './project/load.ts';
 import type { ResolvedProject, ResolvedSync } from './project/resolve.ts';
-import type { Rendered, Statements } from './render.ts';
-import { createRenderer } from './render.ts';
+import { createRenderer, Statements } from './render.ts';
 
 export interface CompileInput {
   /** Text by path relative to the project. */
@@ -89,7 +88,7 @@ export function compile(input: CompileInput): Compiled {
     location: project.target.warehouse.location,
     grants: project.target.warehouse.grants,
   };
-  const statements: Statements = new Map();
+  const statements = new Statements();
   const isDirect = place.staging === 'none';
   const enabled = project.syncs
     .filter((s) => s.enabled || s.name === destroyed)
@@ -149,13 +148,13 @@ const named = (sync: ResolvedSync, name: string): ResolvedSync => ({ ...sync, na
 
 /** What the project's templates lack, once a template: names that other statements rely on, and late values. */
 function judge(
-  statements: ReadonlyMap<string, Rendered>,
+  statements: Statements,
   problems: ReturnType<typeof lint>,
   overrides: ReadonlyMap<string, Override>,
 ): readonly Diagnostic[] {
   if (overrides.size === 0) return [];
   const found = new Map<string, Diagnostic>();
-  for (const [file, statement] of statements)
+  for (const [file, statement] of Object.entries(statements.byFile()))
     for (const name of statement.overrides) {
       const override = overrides.get(name);
       if (!override || found.has(name)) continue;

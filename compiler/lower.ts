@@ -64,12 +64,10 @@ const LEASE_LOST: Expect = { affected: 1, otherwise: 'lease-lost' };
 function adding(renderer: Renderer, sync: ResolvedSync, statements: Statements, context: Context) {
   const overridden: string[] = [];
   const add: Add = (statement, options = {}) => {
-    const file = `${sync.name}/${statement}.sql`;
     const values = options.values ? renderer.context(options.values) : (options.context ?? context);
     const made = renderer.render(options.template ?? statement, values, options);
-    statements.set(file, made);
     if (made.overrides.length > 0) overridden.push(statement);
-    return file;
+    return statements.add(sync.name, statement, made);
   };
   return { add, overridden };
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Plan, SqlStep } from '../schemas/types.ts';
-import type { Context, Rendered } from './render.ts';
+import type { Context, Statements } from './render.ts';
 import { statementText } from './render.ts';
 
 /** JSON with sorted keys: same value, same bytes. */
@@ -26,7 +26,7 @@ const digest = (text: string): string => createHash('sha256').update(text).diges
  * Names the plan by its content: what every statement is made of and what the runtime does with it. The texts
  * themselves need not be made for that: they are a function of a template and the values of its context.
  */
-export function withHash(statements: ReadonlyMap<string, Rendered>, plan: Omit<Plan, 'hash' | 'statements'>): Plan {
+export function withHash(statements: Statements, plan: Omit<Plan, 'hash' | 'statements'>): Plan {
   const [templates, contexts] = [new Map<string, number>(), new Map<Context, number>()];
   const hash = createHash('sha256');
   // The whole is large, and most of it is of no use afterwards: it is said in pieces of some hundred values.
@@ -54,8 +54,11 @@ export function withHash(statements: ReadonlyMap<string, Rendered>, plan: Omit<P
     contexts.set(context, contexts.size);
     return contexts.size - 1;
   };
-  for (const [file, { origin, returns, expect, failure, repeatable }] of statements)
-    say(file, templateOf(origin.template), contextOf(origin.context), repeatable, returns, expect, failure);
+  for (const [folder, all] of statements.folders) {
+    say(folder);
+    for (const [name, { origin, returns, expect, failure, repeatable }] of all)
+      say(name, templateOf(origin.template), contextOf(origin.context), repeatable, returns, expect, failure);
+  }
   flush();
   let record: Plan['statements'] | undefined;
   return {
@@ -63,7 +66,7 @@ export function withHash(statements: ReadonlyMap<string, Rendered>, plan: Omit<P
     hash: hash.digest('hex'),
     // A dictionary of so many names takes a while, too.
     get statements() {
-      return (record ??= Object.fromEntries(statements));
+      return (record ??= statements.byFile());
     },
   };
 }
@@ -124,7 +127,7 @@ const GIVEN = {
  * Proves that each late value of each statement is given by the run, by the state or by an earlier step.
  * @returns one sentence a violation, with its statement
  */
-export function lint(plan: Plan, statements: ReadonlyMap<string, Rendered>): { file: string; text: string }[] {
+export function lint(plan: Plan, statements: Statements): { file: string; text: string }[] {
   const problems: { file: string; text: string }[] = [];
   const linterOf = ({ name: sync }: { readonly name: string }) => {
     // What statements of the run return, in the run's order.

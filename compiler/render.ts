@@ -393,8 +393,30 @@ function isKnown(piece: Piece, context: Values): boolean {
   return true;
 }
 
-/** Statements by file; lowering adds to them. */
-export type Statements = Map<string, Rendered>;
+/** Statements by folder and name; lowering adds to them. */
+export class Statements {
+  readonly folders = new Map<string, Map<string, Rendered>>();
+
+  /** @returns its file */
+  add(folder: string, name: string, statement: Rendered): string {
+    let known = this.folders.get(folder);
+    if (!known) this.folders.set(folder, (known = new Map<string, Rendered>()));
+    known.set(name, statement);
+    return `${folder}/${name}.sql`;
+  }
+
+  get(file: string): Rendered | undefined {
+    const end = file.indexOf('/');
+    return this.folders.get(file.slice(0, end))?.get(file.slice(end + 1, -'.sql'.length));
+  }
+
+  byFile(): Readonly<Record<string, Rendered>> {
+    const files: Record<string, Rendered> = {};
+    for (const [folder, all] of this.folders)
+      for (const [name, statement] of all) files[`${folder}/${name}.sql`] = statement;
+    return files;
+  }
+}
 
 /** A statement whose text is made when it is first read: most commands read few of a project's statements. */
 export class Rendered implements Statement {

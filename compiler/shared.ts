@@ -22,11 +22,7 @@ export function lowerShared(
   const grantee = place.grants === null ? undefined : dialect.grantee?.(place.grants.to);
   const adding = (values: Values) => {
     const context = renderer.context(values);
-    return (name: string): string => {
-      const file = `shared/${name}.sql`;
-      statements.set(file, renderer.render(name, context));
-      return file;
-    };
+    return (name: string): string => statements.add('shared', name, renderer.render(name, context));
   };
   const add = adding({
     staging: dialect.ident(place.staging),

@@ -107,12 +107,9 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
   };
 
   const json = sync.jsonProperties === null ? null : source.column(sync.jsonProperties);
-  const columns = source.properties.map((p) => p.name);
-  const kept = {
-    names: [...RESERVED_EVENT, ...columns],
-    prefixes: [...RESERVED_PREFIXES, 'syncline_'],
-  };
-  const flattened = json && dialect.flattened(json, kept);
+  const columns = json === null ? [] : source.properties.map((p) => p.name);
+  const kept = json && { names: [...RESERVED_EVENT, ...columns], prefixes: [...RESERVED_PREFIXES, 'syncline_'] };
+  const flattened = kept && dialect.flattened(json, kept);
   const whole = json && dialect.flattened(json, { names: columns, prefixes: [] });
   const vanished = [
     ...(sync.onDelete === 'ignore' ? [] : [`syncline_change.syncline_row_change = 'delete'`]),
@@ -144,7 +141,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
     },
     leftovers: sql('j.shown = 1'),
     billable: true,
-    ...rules(dialect, sync, source, json && dialect.members(json, kept)),
+    ...rules(dialect, sync, source, kept && dialect.members(json, kept)),
     tallies: [
       ...inexactNumbers(
         source.properties.map((p) => p.column),
