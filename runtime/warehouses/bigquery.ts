@@ -15,6 +15,7 @@ const ATTEMPTS = 5;
 const READERS = 8;
 /** Answers about one job that may fail to arrive, one after the other. */
 const UNANSWERED = 5;
+const GRANTING = 'bigquery.tables.setIamPolicy';
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 
 export type BigQueryWorld = Pick<World, 'sleep' | 'random' | 'randomId' | 'readFile'>;
@@ -202,6 +203,13 @@ class BigQueryConnection implements Connection {
     const [job] = await this.#answered(query, () => this.#client.createQueryJob(options));
     const { statistics } = job.metadata as Metadata;
     return Number(statistics?.totalBytesProcessed ?? 0);
+  }
+
+  /** What an owner of a table may do and an editor may not (documentation: tables.testIamPermissions; IAM roles). */
+  async mayGrant(schema: string, table: string): Promise<boolean> {
+    const asked = this.#client.dataset(schema).table(table).testIamPermissions(GRANTING);
+    const [{ permissions = [] }] = await asked.catch((): [{ permissions?: string[] }] => [{}]);
+    return permissions.includes(GRANTING);
   }
 
   close(): Promise<void> {
