@@ -448,6 +448,33 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(shown).toEqual([{ n: 0 }]);
   });
 
+  test('a staging dataset whose tables end by themselves: what is known lasts, and a run that was interrupted is finished', async () => {
+    const day = 86_400_000;
+    const dir = await start(bigquery(', staging: brief_staging'), ITEMS('brief').replace('checksum', 'snapshot'));
+    await query('create schema brief_staging');
+    engine.metadata.outlives('acme.brief_staging', day);
+    await items('brief');
+    for (const args of [['lock'], ['setup', '--execute']]) await done(dir, ...args);
+    engine.interference.onRequest = ({ sql }) =>
+      sql?.includes('records not accounted for') === true ? new Refusal('invalidQuery', 'not now') : undefined;
+    expect((await cli(dir, 'apply')).err).toContain('not now');
+    delete engine.interference.onRequest;
+    // Somebody else's table goes.
+    await query('create table brief_staging.other (a int64)');
+    await engine.metadata.pass('acme.brief_staging', 19 * day);
+    expect(await done(dir, 'apply')).toContain('finishing interrupted run');
+    const tables = (await query(
+      'select table_name as name from brief_staging.INFORMATION_SCHEMA.TABLES order by 1',
+    )) as { name: string }[];
+    expect(tables.map(({ name }) => name.replace(/\d+$/, 'n'))).toEqual([
+      'brief__ledger',
+      'brief__rejects',
+      'brief__snapshot_n',
+      'brief__state',
+      'runs',
+    ]);
+  });
+
   test('what Mixpanel refused is compared with what it shows, and not with the snapshot', async () => {
     let isRefusing = false;
     const refuse = ({ insert_id }: { insert_id: string }): string | undefined =>
