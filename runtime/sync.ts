@@ -269,12 +269,14 @@ type Story = SyncRun &
   Held & { readonly onUnanswered: (startedAt: number) => void; readonly onStatement: (file: string) => void };
 
 /**
- * Run numbers whose outboxes may be there: those that the state names, and those of processes that made one after they
- * had been paused past their lease, which no state names.
+ * Run numbers whose outboxes and snapshots may be there: those that the state names, and those of processes that made
+ * one after they had been paused past their lease, or whose job ended that late, which no state names.
  */
 export async function outboxesOf(runner: Runner, { state: { outboxes } }: SyncPlan, state: State): Promise<number[]> {
   const found = outboxes === '' ? [] : await runner.rows(outboxes);
-  const strays = found.flatMap((row) => /__outbox_(\d+)$/.exec(String(row['name']))?.[1] ?? []).map(Number);
+  const strays = found
+    .flatMap((row) => /__(?:outbox|snapshot)_(\d+)(?:_partitions)?$/.exec(String(row['name']))?.[1] ?? [])
+    .map(Number);
   return [...new Set([...state.names, ...strays.filter((n) => n < state.version)])];
 }
 
