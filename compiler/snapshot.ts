@@ -44,6 +44,7 @@ export function snapshotContext(
     has_before: true,
     snapshot_days: DAYS,
     snapshot_table: table,
+    snapshot_prefix: dialect.text(`${sync.name}__snapshot_`),
     snapshot_rows: rowsOf(table, sourceColumns),
     // What is excluded by now may be part of the old checksum.
     snapshot_old_rows: rowsOf(table, sync.columns),

@@ -13,6 +13,10 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
   const column = dialect.ident(insertTime.name);
   const [from, to] = [fromText(bind('watermark_from')), fromText(bind('watermark_to'))];
   const lateMs = sync.lateWindowMs;
+  // The first and a last moment, whatever time zone a session has.
+  const [least, most] = ['0001-01-01', '9999-12-31'].map((day) =>
+    dialect.text(insertTime.type === 'timestamp_utc' ? `${day} 00:00:00+00` : day),
+  );
   const [since, seen] = [bind('watermark_from'), bind('seen_from')];
   const after = (stamp: string, bound: Sql, limit: Sql): string => `(${bound} is null or ${stamp} > ${limit})`;
   const partsOf = (row: string) => {
@@ -40,7 +44,9 @@ export function windowContext(dialect: Dialect, sync: ResolvedSync, insertTime: 
     in_window_t: inWindow('syncline_source'),
     // Whether older rows are read is asked before, where a bound that is known then leaves partitions of them unread.
     asks_older: dialect.readsPartitions,
-    older_from: fromText(sql(`case when ${bind('older')} = 1 then '0001-01-01' else '9999-12-31' end`)),
+    older_from: fromText(sql(`case when ${bind('older')} = 1 then ${least} else ${most} end`)),
+    // What was read before stays read: partitions of it are not looked at for a newer insert time.
+    reached_from: fromText(sql(`coalesce(${bind('watermark_from')}, ${least})`)),
     // What is read at all: plain comparisons of the column where only such leave blocks of a table unread.
     parts: (dialect.prunesPlainly
       ? [`not ${isBackfill} and ${next}`, `${isBackfill} and ${again}`, `syncline_source.${column} is null`]

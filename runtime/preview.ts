@@ -129,14 +129,20 @@ export async function previewSync(runner: Runner, plan: Plan, sync: SyncPlan, ba
   };
 }
 
+/** What has all of a table read, where less of it is: other partitions than those that changed, or those outside the window of an append. */
+function widerThan(values: Values, everything: string | undefined, isWindow: boolean): Values | undefined {
+  if (everything !== undefined && values['partitions'] !== everything) return { partitions: everything };
+  const isInWindow = isWindow && values['watermark_from'] != null && values['older'] !== 1;
+  return isInWindow ? { older: 1 } : undefined;
+}
+
 /** What the planner expects, as the first line of its plan ends (documentation of PostgreSQL and Redshift: EXPLAIN). */
 async function readsOf(runner: Runner, { preview, snapshot }: SyncPlan, values: Values): Promise<Preview['reads']> {
   if (preview.explain === '') return null;
   const estimated = await runner.estimate(preview.explain, values);
   if (estimated !== undefined) {
-    const everything = snapshot?.partitions?.everything;
-    const isPart = everything !== undefined && values['partitions'] !== everything;
-    const whole = isPart ? await runner.estimate(preview.explain, { ...values, partitions: everything }) : undefined;
+    const wider = widerThan(values, snapshot?.partitions?.everything, preview.older !== '');
+    const whole = wider && (await runner.estimate(preview.explain, { ...values, ...wider }));
     return { rows: null, bytes: estimated, whole: whole ?? null };
   }
   const [first] = await runner.rows(preview.explain, values);

@@ -45,6 +45,11 @@ export class Runner {
     return this.#connection.estimate?.(toQuery(this.#statement(file), values, file));
   }
 
+  /** Whether who connects may give others rights on a table of the staging schema; false where the warehouse does not say. */
+  async mayGrant(table: string): Promise<boolean> {
+    return (await this.#connection.mayGrant?.(this.#plan.staging, table)) ?? false;
+  }
+
   /** The rows of a statement as they come, in pieces. */
   stream(file: string, values: Values = {}): AsyncIterable<readonly Row[]> {
     return this.#connection.stream(toQuery(this.#statement(file), values, file));

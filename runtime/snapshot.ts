@@ -73,6 +73,25 @@ export async function probeSnapshot(
   return probed;
 }
 
+/**
+ * Work after the probe: where something is not found by then, it may be the snapshot, whose time ended in between.
+ * @throws RunError which says so, or what the work threw
+ */
+export async function unlessGone<T>(
+  runner: Runner,
+  sync: SyncPlan,
+  baseline: Baseline | null,
+  values: Values,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof RunError && error.code === 'not-found') await probeSnapshot(runner, sync, baseline, values);
+    throw error;
+  }
+}
+
 /** Who may not read when the table was written has it compared in each run. */
 async function modified(runner: Runner, file: string, values: Values): Promise<Values> {
   return runner.statement(file, values).catch((error: unknown) => {

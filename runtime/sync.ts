@@ -9,7 +9,7 @@ import { isStale, routeOf, staleDecisions } from './mapping.ts';
 import type { Mixpanel } from './mixpanel/import.ts';
 import { Readers, Runner } from './run.ts';
 import { ensureState, recordOf } from './setup.ts';
-import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf } from './snapshot.ts';
+import { dropRun, isQuiet, probeSnapshot, prolonged, snapshotsOf, unlessGone } from './snapshot.ts';
 import type { Baseline, State } from './state.ts';
 import { baselineOf, markOf, packed, toState, valuesOf, verifyState } from './state.ts';
 import type { Values } from './values.ts';
@@ -269,12 +269,14 @@ type Story = SyncRun &
   Held & { readonly onUnanswered: (startedAt: number) => void; readonly onStatement: (file: string) => void };
 
 /**
- * Run numbers whose outboxes may be there: those that the state names, and those of processes that made one after they
- * had been paused past their lease, which no state names.
+ * Run numbers whose outboxes and snapshots may be there: those that the state names, and those of processes that made
+ * one after they had been paused past their lease, or whose job ended that late, which no state names.
  */
 export async function outboxesOf(runner: Runner, { state: { outboxes } }: SyncPlan, state: State): Promise<number[]> {
   const found = outboxes === '' ? [] : await runner.rows(outboxes);
-  const strays = found.flatMap((row) => /__outbox_(\d+)$/.exec(String(row['name']))?.[1] ?? []).map(Number);
+  const strays = found
+    .flatMap((row) => /__(?:outbox|snapshot)_(\d+)(?:_partitions)?$/.exec(String(row['name']))?.[1] ?? [])
+    .map(Number);
   return [...new Set([...state.names, ...strays.filter((n) => n < state.version)])];
 }
 
@@ -339,11 +341,10 @@ async function fresh(story: Story): Promise<void> {
     const seen = purge ? known : await runner.steps(sync.probe, known, story.onStatement);
     const probed = await probeSnapshot(runner, sync, baseline, seen);
     const isSame = !purge && !route.forward && isQuiet(sync, baseline, probed);
-    if (isSame && sync.snapshot)
-      return { isSame, values: await runner.steps(sync.snapshot.quiet, probed, story.onStatement) };
     const bounds = backfill ? { ...probed, ...backfillOf(sync, baseline, backfill) } : probed;
-    const values = await runner.steps(fill, bounds, story.onStatement);
-    if (!purge) await runner.steps(sync.capture.checks, values, story.onStatement);
+    const steps = isSame && sync.snapshot ? sync.snapshot.quiet : fill;
+    const values = await unlessGone(runner, sync, baseline, seen, () => runner.steps(steps, bounds, story.onStatement));
+    if (!purge && !isSame) await runner.steps(sync.capture.checks, values, story.onStatement);
     return { isSame, values };
   });
   let { values } = filled;

@@ -138,6 +138,12 @@ async function checkEstimated(runner: Runner, { plan, syncs }: Loaded, find: Fin
       `${sync.name} compares table snapshots, and the account may make none in ${plan.staging}: it needs roles/bigquery.dataOwner on that dataset, and dataViewer on ${sync.source}. \`syncline setup\` prints the SQL that gives both; with \`strategy: checksum\` no snapshot is made.`,
     );
   }
+  // Only whoever makes snapshots owns the dataset; all else is written by an editor.
+  if (asked.every((sync) => sync.snapshot === null) && (await runner.mayGrant('runs')))
+    tell(
+      'warn',
+      `The account that syncline connects as may give others rights on the tables of ${plan.staging}, and no run needs that: without table snapshots roles/bigquery.dataEditor on that dataset is enough. Give it that role in place of the one it has.`,
+    );
   if (found === 0) find('ok', 'privileges', 'The account may do what a run needs, and no more of what was looked at.');
 }
 

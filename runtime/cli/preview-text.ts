@@ -138,7 +138,13 @@ const LARGE_BYTES = 10e9;
 
 function readBy({ rows, bytes: read, whole }: NonNullable<Preview['reads']>, sync: SyncPlan | undefined): string[] {
   const source = sync?.source ?? 'the source';
-  const of = whole === null ? '' : ` of ${bytes(whole)}: partitions that did not change stay unread`;
+  const unread = sync?.mode === 'append' ? 'partitions outside its window' : 'partitions that did not change';
+  const of =
+    whole === null
+      ? ''
+      : sync?.mode === 'append' && read >= whole
+        ? ', all of it'
+        : ` of ${bytes(whole)}: ${unread} stay unread`;
   const line = `  reads about ${rows === null ? '' : `${count(rows, 'row')} of `}${source}, ${bytes(read)}${of}, as the warehouse's planner expects`;
   // Only where reading is what is paid for are bytes told and rows are not.
   const isWhole = sync?.mode === 'mirror' && rows === null && read >= LARGE_BYTES && !sync.snapshot?.partitions;

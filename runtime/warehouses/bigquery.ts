@@ -15,6 +15,7 @@ const ATTEMPTS = 5;
 const READERS = 8;
 /** Answers about one job that may fail to arrive, one after the other. */
 const UNANSWERED = 5;
+const GRANTING = 'bigquery.tables.setIamPolicy';
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 
 export type BigQueryWorld = Pick<World, 'sleep' | 'random' | 'randomId' | 'readFile'>;
@@ -140,6 +141,12 @@ interface Page {
   readonly next: string | undefined;
 }
 
+interface Running {
+  readonly job: Job;
+  /** True once a person stopped it. */
+  isStopped: boolean;
+}
+
 class BigQueryConnection implements Connection {
   readonly #world: BigQueryWorld;
   readonly #client: BigQuery;
@@ -148,7 +155,8 @@ class BigQueryConnection implements Connection {
   /** Ids of this connection's jobs are its own: whoever sends one again means the same execution. */
   readonly #id: string;
   #count = 0;
-  #running: Job | undefined;
+  /** The job of the statement that runs, from before its start is asked for. */
+  #running: Running | undefined;
 
   constructor(world: BigQueryWorld, client: BigQuery, settings: BigQuerySettings, name: string) {
     this.#world = world;
@@ -160,7 +168,9 @@ class BigQueryConnection implements Connection {
 
   /** Ends the job that runs; what it has not written by then it does not write (documentation: jobs.cancel). */
   interrupt(): void {
-    void this.#running?.cancel().catch(() => undefined);
+    if (this.#running === undefined) return;
+    this.#running.isStopped = true;
+    cancel(this.#running.job);
   }
 
   async execute(query: Query): Promise<number> {
@@ -195,6 +205,13 @@ class BigQueryConnection implements Connection {
     return Number(statistics?.totalBytesProcessed ?? 0);
   }
 
+  /** What an owner of a table may do and an editor may not (documentation: tables.testIamPermissions; IAM roles). */
+  async mayGrant(schema: string, table: string): Promise<boolean> {
+    const asked = this.#client.dataset(schema).table(table).testIamPermissions(GRANTING);
+    const [{ permissions = [] }] = await asked.catch((): [{ permissions?: string[] }] => [{}]);
+    return permissions.includes(GRANTING);
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -223,13 +240,17 @@ class BigQueryConnection implements Connection {
   async #run(query: Query): Promise<readonly [Job, Page]> {
     const id = `syncline_${idOf(query.label)}_${query.run ?? 0}_${this.#id}_${++this.#count}`;
     for (let attempt = 1; ; attempt++) {
+      const job = this.#client.job(`${id}_${attempt}`, this.#place());
+      const running: Running = { job, isStopped: false };
+      this.#running = running;
       try {
-        const job = await this.#start(query, `${id}_${attempt}`);
-        this.#running = job;
-        return [job, await this.#end(job)];
+        const started = await this.#start(query, job.id ?? '');
+        // What was not on record when it was cancelled is by now.
+        if (running.isStopped) cancel(started);
+        return [started, await this.#end(started)];
       } catch (error) {
         const failure = failureOf(error);
-        if (attempt === ATTEMPTS || !(error instanceof JobFailed) || !isPassing(failure))
+        if (attempt === ATTEMPTS || !(error instanceof JobFailed) || !isPassing(failure) || running.isStopped)
           throw this.#failed(query, failure);
         await this.#pause(attempt);
       } finally {
@@ -255,7 +276,7 @@ class BigQueryConnection implements Connection {
         );
         if (missing === undefined) return this.#client.job(jobId, this.#place());
         // Not on record, or nobody says: the same id makes it the same job.
-        if (tries === UNANSWERED) throw error;
+        if (tries === UNANSWERED || this.#running?.isStopped === true) throw error;
         await this.#pause(tries);
       }
     }
@@ -325,6 +346,9 @@ class JobFailed extends Error {
     this.failure = failure;
   }
 }
+
+/** Asks for a job's end; one that nobody knows, or that is done, stays as it is. */
+const cancel = (job: Job): void => void job.cancel().catch(() => undefined);
 
 /** A page of a job's rows, once it is done. */
 function pageOf(job: Job, pageToken?: string): Promise<Page> {

@@ -30,6 +30,8 @@ export interface Connection {
   stream(query: Query): AsyncIterable<readonly Row[]>;
   /** Bytes that a statement would read, where the warehouse says so without running it. */
   estimate?(query: Query): Promise<number>;
+  /** Whether who connects may give others rights on a table, where the warehouse tells; false where there is none. */
+  mayGrant?(schema: string, table: string): Promise<boolean>;
   close(): Promise<void>;
 }
 

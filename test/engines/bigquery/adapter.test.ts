@@ -246,6 +246,54 @@ test('interrupting cancels the job that runs', async () => {
   expect(bodies.some((b) => b.call === 'jobs.cancel')).toBe(true);
 });
 
+/** An answer that a test gives later. */
+function held() {
+  const given: ((answer: Answer) => void)[] = [];
+  const answer = new Promise<Answer>((resolve) => given.push(resolve));
+  return { answer, give: (as: Answer) => given.forEach((resolve) => resolve(as)) };
+}
+
+test('interrupting while a start is under way cancels that job by its id, at once and when it is on record', async () => {
+  const start = held();
+  bodies = [];
+  server = await startScripted((asked) => {
+    bodies.push(asked);
+    return asked.call === 'jobs.insert' ? start.answer : undefined;
+  });
+  const until = async (call: string, n: number): Promise<void> => {
+    while (bodies.filter((b) => b.call === call).length < n) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const connection = await opened();
+  const ended = errorOf(connection.execute(query));
+  await until('jobs.insert', 1);
+  connection.interrupt?.();
+  await until('jobs.cancel', 1);
+  // Nobody knew it yet. It would end by itself after a while.
+  start.give({ runs: 100, then: { affected: 1 } });
+  expect((await ended).message).toContain('cancelled');
+  const cancelled = bodies.filter((b) => b.call === 'jobs.cancel').map((b) => b.id);
+  expect(cancelled).toEqual([ids()[0], ids()[0]]);
+});
+
+test('a statement that was interrupted before its start arrived is not started again', async () => {
+  const start = held();
+  bodies = [];
+  server = await startScripted((asked) => {
+    bodies.push(asked);
+    if (asked.call !== 'jobs.insert') return undefined;
+    return ids().length === 1 ? start.answer : { affected: 1 };
+  });
+  const connection = await opened();
+  const ended = errorOf(connection.execute(query));
+  while (ids().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  connection.interrupt?.();
+  start.give('cut');
+  expect((await ended).code).toBe('warehouse-unavailable');
+  expect(ids()).toHaveLength(1);
+  // The next statement is not the one that was stopped.
+  expect(await connection.execute(query)).toBe(1);
+});
+
 test('an estimate runs nothing', async () => {
   const connection = await connect([{ bytes: 123_456 }]);
   expect(await connection.estimate?.(query)).toBe(123_456);

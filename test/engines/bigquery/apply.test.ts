@@ -396,7 +396,13 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
     expect(quiet.filter((sql) => /create snapshot table|syncline_changes/.test(sql))).toEqual([]);
     expect(quiet.filter((sql) => sql.includes('set options (expiration_timestamp'))).toHaveLength(1);
     await query('delete from life.items where id = 2');
+    // As the job of a dead process leaves them that ends after its successor looked: no state names them.
+    await query(
+      'create snapshot table life_staging.life__snapshot_1 clone life.items',
+      'create table life_staging.life__snapshot_1_partitions as select 1 as one',
+    );
     expect(await done(dir, 'apply')).toContain('0 inserts, 0 updates, 1 delete');
+    expect(await snapshots('life_staging')).toEqual(['life']);
 
     // The old side is read as it was sent, whatever is declared now.
     await declare(', properties: { rename: { v: value } }');
@@ -446,6 +452,33 @@ onEngine(missing(), 'every kind and mode on the BigQuery emulator', () => {
       `select count(*)::int as n from events where (properties ->> 'syncline_deleted') is null`,
     );
     expect(shown).toEqual([{ n: 0 }]);
+  });
+
+  test('a staging dataset whose tables end by themselves: what is known lasts, and a run that was interrupted is finished', async () => {
+    const day = 86_400_000;
+    const dir = await start(bigquery(', staging: brief_staging'), ITEMS('brief').replace('checksum', 'snapshot'));
+    await query('create schema brief_staging');
+    engine.metadata.outlives('acme.brief_staging', day);
+    await items('brief');
+    for (const args of [['lock'], ['setup', '--execute']]) await done(dir, ...args);
+    engine.interference.onRequest = ({ sql }) =>
+      sql?.includes('records not accounted for') === true ? new Refusal('invalidQuery', 'not now') : undefined;
+    expect((await cli(dir, 'apply')).err).toContain('not now');
+    delete engine.interference.onRequest;
+    // Somebody else's table goes.
+    await query('create table brief_staging.other (a int64)');
+    await engine.metadata.pass('acme.brief_staging', 19 * day);
+    expect(await done(dir, 'apply')).toContain('finishing interrupted run');
+    const tables = (await query(
+      'select table_name as name from brief_staging.INFORMATION_SCHEMA.TABLES order by 1',
+    )) as { name: string }[];
+    expect(tables.map(({ name }) => name.replace(/\d+$/, 'n'))).toEqual([
+      'brief__ledger',
+      'brief__rejects',
+      'brief__snapshot_n',
+      'brief__state',
+      'runs',
+    ]);
   });
 
   test('what Mixpanel refused is compared with what it shows, and not with the snapshot', async () => {

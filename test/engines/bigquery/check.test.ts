@@ -171,4 +171,43 @@ onEngine(missing(), 'GoogleSQL', () => {
     expect(errors).toEqual([]);
     expect(files.length).toBeGreaterThan(6);
   });
+
+  test.each([
+    ['loaded_at', 'timestamp'],
+    ['ordered_at', 'datetime'],
+    ['shipped', 'date'],
+  ])(
+    'the position of an append by %s, a %s, is looked for from where it is on, and never goes back',
+    async (by, type) => {
+      const written = (yml: string): string => yml.replace('insert_time: loaded_at', `insert_time: ${by}`);
+      const [made] = await compiledOn('bigquery', '', ['append'], undefined, { written });
+      // East of Greenwich the first day of the first year begins before there are times.
+      const engine = await googlesql({ zone: 'Asia/Tokyo' });
+      const textOf = (file: string): string => statementText(made?.plan.statements[`purchases/${file}.sql`]?.sql ?? []);
+      const probe = textOf('probe').replaceAll(
+        /\(select [^()]* from `main\.orders` as syncline_source\)/g,
+        '(select * from t)',
+      );
+      const found = (from: string | null, ...days: readonly string[]): unknown => {
+        const rows = ['2999-01-01', ...days].map((day) => `select cast('${day}' as ${type}) as ${by}`);
+        const own = probe.replaceAll('@watermark_from', from === null ? 'null' : `'${from}'`);
+        const [row] = engine.evaluateQuery(own, { t: rows.join(' union all ') });
+        return [String(row?.['watermark_to']).slice(0, 10), row?.['waiting']];
+      };
+      expect(found(null)).toEqual(['null', 1]);
+      expect(found(null, '2024-01-01', '2024-01-03')).toEqual(['2024-01-03', 1]);
+      expect(found('2024-01-03', '2024-01-01', '2024-01-03', '2024-01-05')).toEqual(['2024-01-05', 1]);
+      // Nothing is newer; rows were deleted; the table is empty.
+      for (const days of [['2024-01-01', '2024-01-03'], ['2024-01-01'], []])
+        expect(found('2024-01-03', ...days)).toEqual(['2024-01-03', 1]);
+      // What keeps partitions unread is a comparison with a value that is known before.
+      expect(probe).toContain(`\`${by}\` >= cast(coalesce(cast(@watermark_from as string), '0001-01-01`);
+      for (const older of [0, 1]) {
+        const [bound = ''] =
+          /cast\(case when [^()]*cast\(@older as int64\) = 1 [^()]* end as \w+\)/.exec(textOf('capture')) ?? [];
+        const value = engine.evaluate(`cast(${bound.replace('@older', String(older))} as string)`);
+        expect(value).toMatch(older === 1 ? /^"0001-01-01/ : /^"9999-12-31/);
+      }
+    },
+  );
 });

@@ -44,6 +44,49 @@ test('doctor names rights that lack and rights that no run needs, by estimates, 
   }
 });
 
+test.each([
+  ['checksum', ['bigquery.tables.setIamPolicy'], true],
+  ['checksum', [], false],
+  ['snapshot', ['bigquery.tables.setIamPolicy'], false],
+] as const)(
+  'doctor tells that an account owns the staging tables where no run makes snapshots: %s, %j',
+  async (strategy, permissions, isTold) => {
+    const tested: unknown[] = [];
+    const server = await startScripted(({ call, sql = '', body }) => {
+      if (call.endsWith(':testIamPermissions')) {
+        tested.push([call, body]);
+        return { resource: { permissions } };
+      }
+      if (call !== 'jobs.insert') return undefined;
+      if (sql.includes('INFORMATION_SCHEMA.TABLES') && sql.includes('table_type'))
+        return { rows: [{ type: 'BASE TABLE' }] };
+      if (sql.includes('INFORMATION_SCHEMA.COLUMNS') && !sql.includes('violation')) return { rows: COLUMNS };
+      return sql.includes('delete from') ? { refused: new Refusal('accessDenied', 'Access Denied') } : { bytes: 10 };
+    });
+    const warehouse = `{ type: bigquery, project: acme, method: oauth-secrets, token: t, api_endpoint: "${server.endpoint}" }`;
+    const yml = YML.replace('{ type: duckdb, path: warehouse.duckdb }', warehouse);
+    const syncs = SYNCS.replace('mode: mirror', `mode: mirror, strategy: ${strategy}`);
+    const dir = await project({ 'syncline.yml': yml, 'syncs/all.yml': syncs });
+    try {
+      expect((await cli(dir, 'lock')).code).toBe(0);
+      const { out } = await cli(dir, 'doctor');
+      const told = out.split('\n').filter((line) => line.includes('privileges'));
+      expect(told).toEqual([
+        isTold
+          ? 'warn  privileges: The account that syncline connects as may give others rights on the tables of mixpanel, and no run needs that: without table snapshots roles/bigquery.dataEditor on that dataset is enough. Give it that role in place of the one it has.'
+          : 'ok    privileges: The account may do what a run needs, and no more of what was looked at.',
+      ]);
+      const call = 'datasets/mixpanel/tables/runs:testIamPermissions';
+      expect(tested).toEqual(
+        strategy === 'snapshot' ? [] : [[call, { permissions: ['bigquery.tables.setIamPolicy'] }]],
+      );
+    } finally {
+      await server.stop();
+      await rm(dir, { recursive: true, force: true });
+    }
+  },
+);
+
 test('doctor names the role that makes table snapshots, where they are compared', async () => {
   const made: string[] = [];
   const server = await startScripted(({ call, sql = '' }) => {

@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
 import { BigQuery, type Query } from '@google-cloud/bigquery';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { bigquery } from '../../../compiler/dialects/bigquery.ts';
+import type { Column } from '../../../compiler/dialects/dialect.ts';
 import { onEngine } from '../engine.ts';
 import { missing, startEmulator } from './emulator.ts';
 import type { Proxy } from './proxy.ts';
@@ -336,5 +339,33 @@ onEngine(missing(), 'the BigQuery emulator behind its proxy', () => {
     const [cancelled] = await client.createQueryJob({ query: 'insert into faults.t values (4)', jobId: 'cancelled' });
     await cancelled.cancel();
     expect(await refused(cancelled.getQueryResults())).toMatchObject({ errors: [{ reason: 'stopped' }] });
+  });
+
+  // The reference evaluator has no GEOGRAPHY. Here it is DuckDB's, whose bytes are OGC's, as those of BigQuery are
+  // documented to be; its text has a blank before the bracket that BigQuery's has not.
+  test('the checksum of a GEOGRAPHY is that of its bytes, and its payload its text', async () => {
+    const c: Column = { name: 'c', native: 'GEOGRAPHY', type: 'geo' };
+    const { rows } = await run(
+      `select n, ${bigquery.checksum([c])} as checksum, ${String(bigquery.jsonValue(c))} as payload
+       from (select 1 as n, st_geogpoint(2.5, 48.25) as c union all select 2, st_geogfromtext('LINESTRING(0 0, 1 1)') union all select 3, null) order by n`,
+    );
+    const bytes = (kind: number, ...numbers: readonly (readonly [value: number, as: 'count' | 'place'])[]): string => {
+      const made = Buffer.alloc(5 + numbers.reduce((n, [, as]) => n + (as === 'count' ? 4 : 8), 0));
+      made.writeUInt8(1, 0);
+      made.writeUInt32LE(kind, 1);
+      let at = 5;
+      for (const [value, as] of numbers)
+        at = as === 'count' ? made.writeUInt32LE(value, at) : made.writeDoubleLE(value, at);
+      return made.toString('hex');
+    };
+    const digest = (text: string): string => createHash('md5').update(text).digest('hex');
+    const of = (hex: string): string => digest(`${hex.length}:${hex};`);
+    const place = (value: number): readonly [number, 'place'] => [value, 'place'];
+    expect(rows.map((row) => row['checksum'])).toEqual([
+      of(bytes(1, place(2.5), place(48.25))),
+      of(bytes(2, [2, 'count'], ...[0, 0, 1, 1].map(place))),
+      digest(''),
+    ]);
+    expect(rows.map((row) => row['payload'])).toEqual(['"POINT (2.5 48.25)"', '"LINESTRING (0 0, 1 1)"', null]);
   });
 });

@@ -148,7 +148,7 @@ onEngine(missing(), 'BigQuery', () => {
     );
     expect(wrong).toEqual([]);
     // One snapshot is kept, and the state knows no other: one more is there only where the job of a dead holder made it
-    // after its successor had dropped it, and that one ends by itself.
+    // after its last successor had looked, and the next one would drop it.
     const kept = await query(
       "select table_name as name from mixpanel.INFORMATION_SCHEMA.TABLES where table_name like 'purchases__snapshot%'",
     );

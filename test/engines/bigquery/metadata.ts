@@ -83,6 +83,8 @@ export class Metadata {
   readonly #query: Query;
   readonly #tables = new Map<string, Table>();
   readonly #own = new Set<string>();
+  /** How long tables of a dataset live, by its name. */
+  readonly #lives = new Map<string, number>();
   #lastMs = 0;
   #viewed = 0;
 
@@ -228,8 +230,10 @@ export class Metadata {
     this.#tables.delete(name);
     const made = this.#known(name);
     const { expiresMs, others } = await this.#optionsOf(name, about.options);
+    // An option that is NULL is none (documentation: CREATE TABLE), and then the dataset's word counts.
+    const lifeMs = this.#lives.get(name.slice(0, name.lastIndexOf('.')));
     Object.assign(made, {
-      expiresMs,
+      expiresMs: expiresMs ?? (lifeMs === undefined ? undefined : Date.now() + lifeMs),
       options: others,
       clusterBy: about.clusterBy,
       partitioned: partitionedBy(about.partitionBy),
@@ -255,6 +259,20 @@ export class Metadata {
   async expire(name: string): Promise<void> {
     this.#known(name).expiresMs = 0;
     await this.#expire(name);
+  }
+
+  /** Tables that are made in the dataset from now on end after so many milliseconds, where nothing says otherwise. */
+  outlives(dataset: string, ms: number): void {
+    this.#lives.set(dataset, ms);
+  }
+
+  /** Tables of the dataset are so many milliseconds nearer to their end. */
+  async pass(dataset: string, ms: number): Promise<void> {
+    for (const [name, table] of [...this.#tables])
+      if (name.startsWith(`${dataset}.`) && table.expiresMs !== undefined) {
+        table.expiresMs -= ms;
+        await this.#expire(name);
+      }
   }
 
   /** Rows under the condition are in the streaming buffer from now on: queries see them, snapshots do not. Undefined: none is. */

@@ -39,8 +39,8 @@ export type Answer =
   /** As it stands: for tables.get and datasets.get. */
   | { readonly resource: Json };
 
-/** @returns undefined: the usual answer, a job that is done and has no rows; 404 for tables and datasets */
-export type Script = (asked: Asked) => Answer | undefined;
+/** @returns undefined: the usual answer, a job that is done and has no rows; 404 for tables and datasets. Until a promise of an answer is kept nothing of the request is done */
+export type Script = (asked: Asked) => Answer | undefined | Promise<Answer | undefined>;
 
 export interface Scripted {
   readonly endpoint: string;
@@ -130,8 +130,8 @@ export async function startScripted(script: Script): Promise<Scripted> {
   };
 
   /** @returns what is answered, or undefined where the connection ends */
-  const serve = (request: Asked, project: string): Json | Refusal | undefined => {
-    const said = script(request);
+  const serve = async (request: Asked, project: string): Promise<Json | Refusal | undefined> => {
+    const said = await script(request);
     if (said === 'cut') return undefined;
     const isLost = said !== undefined && 'lost' in said;
     const answer = isLost ? said.lost : said;
@@ -176,7 +176,7 @@ export async function startScripted(script: Script): Promise<Scripted> {
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
+    const end = async (): Promise<void> => {
       const text = Buffer.concat(chunks).toString();
       const body = text.startsWith('{') ? (JSON.parse(text) as Json) : {};
       const url = new URL(request.url ?? '/', 'http://scripted');
@@ -194,7 +194,7 @@ export async function startScripted(script: Script): Promise<Scripted> {
         (body['configuration'] as { query?: { query?: string } } | undefined)?.query?.query ??
         (body['query'] as string | undefined);
       asked.push(`${call} ${id}`);
-      const answer = serve(
+      const answer = await serve(
         { call, id, sql: query, body, search: url.searchParams, authorization: request.headers.authorization },
         project,
       );
@@ -203,7 +203,8 @@ export async function startScripted(script: Script): Promise<Scripted> {
       const status = isRefusal ? statusOf(answer.reason) : 200;
       const json = isRefusal ? errorOf(answer) : answer;
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
-    });
+    };
+    request.on('end', () => void end());
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

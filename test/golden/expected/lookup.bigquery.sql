@@ -72,6 +72,8 @@ create table `mixpanel.items__outbox_${run}` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by batch, ordinal
+-- a run that is interrupted is finished from it, also where somebody gave the dataset a time after which its tables end
+options (expiration_timestamp = timestamp_add(current_timestamp(), interval 3650 day))
 
 -- items/run_record.sql
 insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
@@ -186,7 +188,9 @@ select
   cast('dev' as string) as target,
   cast('' as string) as mixpanel,
   cast('' as string) as source,
-  cast('' as string) as names
+  cast('' as string) as names;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.items__state` set options (expiration_timestamp = null)
 
 -- items/create_rejects.sql
 create table if not exists `mixpanel.items__rejects` (
@@ -200,6 +204,9 @@ create table if not exists `mixpanel.items__rejects` (
   shown int64,
   run int64
 )
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.items__rejects` set options (expiration_timestamp = null)
 
 -- items/probe.sql
 select to_hex(md5(coalesce(string_agg(syncline_checksum, '' order by syncline_key, syncline_checksum), ''))) as content

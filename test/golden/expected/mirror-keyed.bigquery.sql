@@ -23,6 +23,9 @@ create table if not exists `mixpanel.runs` (
   invalid int64,
   billable int64
 )
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.runs` set options (expiration_timestamp = null)
 
 -- shared/runs.sql
 select sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable
@@ -138,6 +141,8 @@ create table `mixpanel.purchases__outbox_${run}` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by batch, ordinal
+-- a run that is interrupted is finished from it, also where somebody gave the dataset a time after which its tables end
+options (expiration_timestamp = timestamp_add(current_timestamp(), interval 3650 day))
 
 -- purchases/run_record.sql
 insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
@@ -252,7 +257,9 @@ select
   cast('dev' as string) as target,
   cast('' as string) as mixpanel,
   cast('' as string) as source,
-  cast('' as string) as names
+  cast('' as string) as names;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.purchases__state` set options (expiration_timestamp = null)
 
 -- purchases/create_ledger.sql
 create table if not exists `mixpanel.purchases__ledger` (
@@ -266,6 +273,9 @@ create table if not exists `mixpanel.purchases__ledger` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by row_key
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.purchases__ledger` set options (expiration_timestamp = null)
 
 -- purchases/create_rejects.sql
 create table if not exists `mixpanel.purchases__rejects` (
@@ -282,6 +292,9 @@ create table if not exists `mixpanel.purchases__rejects` (
   shown int64,
   run int64
 )
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.purchases__rejects` set options (expiration_timestamp = null)
 
 -- purchases/capture.sql
 -- the source is read here and nowhere else: what follows names the rows that changed several times

@@ -1,6 +1,8 @@
 -- create_partitions
 -- read before the snapshot: the next run compares with what a partition was then at the latest, so that whatever is written later differs
-create table `mixpanel.purchases__snapshot_${run}_partitions` as
+create table `mixpanel.purchases__snapshot_${run}_partitions`
+options (expiration_timestamp = timestamp_add(current_timestamp(), interval 3650 day))
+as
 select p.partition_id, sum(p.total_rows) as total_rows, max(unix_micros(p.last_modified_time)) as modified_us,
   max(t.made_us) as made_us, max(t.partitioning) as partitioning, max(unix_micros(current_timestamp())) as read_us
 from `main`.INFORMATION_SCHEMA.PARTITIONS as p

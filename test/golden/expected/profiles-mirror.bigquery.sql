@@ -91,6 +91,8 @@ create table `mixpanel.customers__outbox_${run}` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by batch, ordinal
+-- a run that is interrupted is finished from it, also where somebody gave the dataset a time after which its tables end
+options (expiration_timestamp = timestamp_add(current_timestamp(), interval 3650 day))
 
 -- customers/run_record.sql
 insert into `mixpanel.runs` (project, target, sync, run, finished_ms, captured_inserts, captured_updates, captured_deletes, attempted_inserts, attempted_updates, attempted_deletes, accepted_inserts, accepted_updates, accepted_deletes, refused, invalid, billable)
@@ -211,7 +213,9 @@ select
   cast('dev' as string) as target,
   cast('' as string) as mixpanel,
   cast('' as string) as source,
-  cast('' as string) as names
+  cast('' as string) as names;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.customers__state` set options (expiration_timestamp = null)
 
 -- customers/create_ledger.sql
 create table if not exists `mixpanel.customers__ledger` (
@@ -222,6 +226,9 @@ create table if not exists `mixpanel.customers__ledger` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by row_key
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.customers__ledger` set options (expiration_timestamp = null)
 
 -- customers/create_rejects.sql
 create table if not exists `mixpanel.customers__rejects` (
@@ -235,6 +242,9 @@ create table if not exists `mixpanel.customers__rejects` (
   shown int64,
   run int64
 )
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.customers__rejects` set options (expiration_timestamp = null)
 
 -- customers/capture.sql
 -- the source is read here and nowhere else: what follows names the rows that changed several times
