@@ -49,6 +49,8 @@ test('CI runs the README’s test command and the static checks, each once, and 
   const run = read('.ci/run');
   for (const command of ['node test/gen.mjs --check', 'npm run typecheck', 'npm run lint', 'npm test'])
     expect(run.split('\n').filter((line) => line === command)).toHaveLength(1);
+  // Node 20 and the newest of 24 run the unit and golden tests.
+  expect(run).toMatch(/^\.cache\/node-24\/\S+\/node \S+\/vitest\.mjs run --project unit --project golden$/m);
   const retry = run.split('\n').find((line) => line.startsWith('retry() {')) ?? '';
   const tried = spawnSync('bash', ['-c', `sleep() { :; }\n${retry}\nfail() { echo tried; false; }\nretry fail`]);
   expect([tried.status, tried.stdout.toString()]).toEqual([1, 'tried\n'.repeat(4)]);
