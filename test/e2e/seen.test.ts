@@ -268,6 +268,18 @@ const LINES: Lines = {
     await s.apply('nothing changed');
     expect(await s.events()).toHaveLength(5);
   },
+  'events, append: a row changes, late_window': async () => {
+    for (const [key, copies] of [
+      ['', 4],
+      [', key: id', 3],
+    ] as const) {
+      const s = await log(`, late_window: 1h${key}`);
+      // Only the last one lies within the window.
+      await s.change(`update t set v = 'other'`);
+      await s.apply(key === '' ? '1 insert' : 'nothing changed');
+      expect(await s.events()).toHaveLength(copies);
+    }
+  },
   'events, one_time': async () => {
     const s = await events('mode: one_time');
     expect(await s.events()).toEqual(['E 1 a u 01', 'E 2 b u 02']);
