@@ -141,7 +141,8 @@ export function lowerSync(
       values: { table: context.get(name), state: context.get('state') },
     });
 
-  const hasSeen = sync.lateWindowMs !== null;
+  // Made without a window, too: one may be declared when the sync has run for long.
+  const hasSeen = sync.kind === 'events' && sync.mode === 'append';
   const owned = (['state', 'ledger', 'rejects', 'seen'] as const).filter(
     (t) => (t !== 'ledger' || mirror) && (t !== 'seen' || hasSeen),
   );
@@ -263,7 +264,7 @@ export function lowerSync(
               ]
             : []),
           ...(isAtomic ? [add('rejects_remove'), add('rejects_insert')] : [add('rejects_merge')]),
-          ...(hasSeen ? [add('seen_insert'), add('seen_remove')] : []),
+          ...(sync.lateWindowMs !== null ? [add('seen_insert'), add('seen_remove')] : []),
           record,
           add('state_commit', { expect: LEASE_LOST, repeatable: false }),
         ],

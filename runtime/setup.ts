@@ -30,6 +30,7 @@ export async function ensureState(
     const isAsked = run.anew === true;
     const mayCreate = run.mayCreate && (plan.embedded || isAsked);
     if (!mayCreate || has('ledger_exists') || (recorded && !isAsked)) throw stateMissing(plan, sync);
+    if (recorded) await refuseTaken(runner, plan, sync);
     if (run.stop) await run.prove?.(run.stop);
     // Syncs that start at once would create the same schema at once.
     const last = settingUp.get(run.warehouse) ?? Promise.resolve();
@@ -44,6 +45,20 @@ export async function ensureState(
     await mine;
   } finally {
     await runner.close();
+  }
+}
+
+/** A sync that was renamed goes on with the ids of its first name: another one of that name would give the same ones. */
+async function refuseTaken(runner: Runner, plan: Plan, sync: SyncPlan): Promise<void> {
+  for (const other of plan.syncs) {
+    const [found] = other === sync ? [] : await runner.rowsIfThere(other.state.exists);
+    const [row] = Number(found?.['state_exists'] ?? 0) === 1 ? await runner.rows(other.state.read) : [];
+    if (row && toState(row).idSpace === sync.name)
+      throw new RunError(
+        'check-failed',
+        `${other.name} was called ${sync.name} before, and its events keep the ids of that name: those of both could be taken for one another. Give this sync a name of its own.`,
+        { retryable: false },
+      );
   }
 }
 

@@ -15,6 +15,7 @@ import {
   load,
   manifestFile,
   openWarehouse,
+  refuseStateFiles,
   stateFile,
   warnOfDisabled,
 } from './context.ts';
@@ -58,6 +59,7 @@ export async function apply(options: ApplyOptions, [given]: readonly string[] = 
   const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   const allowed = parseAllowed(options.allow ?? [], [...loaded.syncs, ...loaded.direct]);
   await refuseUnreviewed(loaded);
+  await refuseStateFiles(loaded);
   const { plan, project, dir } = loaded;
   const preview = given === undefined ? undefined : await previewFor(given, loaded, options);
   const marks = new Map(preview?.syncs.map((p) => [p.sync, p.state]));

@@ -263,6 +263,19 @@ async function stateFiles(dir: string, target: string): Promise<readonly string[
   return files.flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []).sort();
 }
 
+/**
+ * With staging tables a sync that ran without them would begin anew: what it sent is known by its file only.
+ * @throws FoundBefore while there is such a file
+ */
+export async function refuseStateFiles({ plan: { target }, syncs, dir }: Loaded): Promise<void> {
+  const files = new Set(await stateFiles(dir, target));
+  const sync = syncs.find((s) => files.has(s.name));
+  if (sync)
+    throw new FoundBefore(
+      `${sync.name} ran without staging tables, and syncline.state/${target}/${sync.name}.json says how far. With staging tables it would send everything again: say \`staging: none\` as before, or remove that file if everything shall be sent.`,
+    );
+}
+
 /** Says what to do about each. */
 export function warnOfOrphans({ staging, target }: Plan, orphans: readonly Orphan[]): void {
   for (const { name, hasState } of orphans)

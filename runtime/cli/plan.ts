@@ -19,6 +19,7 @@ import {
   openWarehouse,
   orphansOf,
   out,
+  refuseStateFiles,
   stateFile,
   warnOfDisabled,
   warnOfOrphans,
@@ -51,6 +52,7 @@ export async function planCommand(options: PlanOptions): Promise<number> {
   warnOfDisabled(loaded);
   const backfill = options.backfill === undefined ? undefined : parseRange(options.backfill, loaded);
   if (options.scan === false) return withoutScan(loaded, options);
+  await refuseStateFiles(loaded);
   const warehouse = await openWarehouse(loaded.dir, loaded.project, { ...options, readOnly: true });
   const all: Told[] = [];
   let orphans: readonly Orphan[];

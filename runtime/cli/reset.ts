@@ -1,5 +1,5 @@
 import type { SyncPlan } from '../../schemas/types.ts';
-import { resetSync } from '../reset.ts';
+import { resetSync, sendsEvents } from '../reset.ts';
 import { realWorld } from '../world.ts';
 import { insisted } from './confirm.ts';
 import type { CommonOptions } from './context.ts';
@@ -66,5 +66,3 @@ export const nextOf = ({ adopts }: Pick<SyncPlan, 'adopts'>): string =>
   adopts
     ? 'The next apply takes the table for what Mixpanel shows (initial: skip).'
     : 'The next apply sends the whole table.';
-
-const sendsEvents = ({ deliver }: SyncPlan): boolean => deliver.endpoint === 'import' || deliver.also !== null;

@@ -325,5 +325,15 @@ test('a state file in use, foreign or unreadable is refused', async () => {
   expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('Restore it from a backup');
   await writeFile(state, text.replace('"layout": 1', '"layout": 2'));
   expect((await cli(dir, 'apply', '-s', 'customers')).err).toContain('newer syncline');
+
+  // With staging tables it would begin anew.
+  const yml = await readFile(path.join(dir, 'syncline.yml'), 'utf8');
+  await writeFile(path.join(dir, 'syncline.yml'), yml.replace('staging: none', 'staging: mixpanel'));
+  for (const command of ['plan', 'apply'])
+    told(
+      await cli(dir, command, '-s', 'customers'),
+      2,
+      'customers ran without staging tables, and syncline.state/dev/customers.json says how far',
+    );
   await rm(dir, { recursive: true, force: true });
 });

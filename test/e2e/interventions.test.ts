@@ -153,6 +153,25 @@ test.each([
   }
 });
 
+test('a changed mapping is decided before a reset, which would leave events of before under other ids', async () => {
+  const dir = await shop();
+  await cli(dir, 'apply', '-q');
+  await declare(dir, SYNC.replace('event: Purchase', 'event: Bought'));
+  const refused = await cli(dir, 'reset', 'purchases');
+  told(refused, 1, 'error[mapping-changed]: ', 'its event', '`apply --resend purchases` sends every row, too');
+  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 inserts, 0 updates, 3 deletes');
+  told(await cli(dir, 'reset', 'purchases'), 0, 'forgotten');
+  told(await cli(dir, 'apply'), 0, '3 inserts');
+  const [shown] = await mixpanel(
+    dir,
+    `select count(*)::int as n, count(distinct event)::int as names from events where properties ->> 'syncline_deleted' is null`,
+  );
+  expect(shown).toEqual({ n: 3, names: 1 });
+  // Those of before are to stay.
+  await declare(dir, SYNC);
+  told(await cli(dir, 'reset', 'purchases', '--new-epoch'), 0, 'new ids');
+});
+
 test('reset with a new epoch gives every event a new id; without it the ids are the same', async () => {
   const dir = await shop();
   const events = async (): Promise<unknown> => (await mixpanel(dir, 'select count(*)::int as n from events'))[0]!['n'];
@@ -312,6 +331,6 @@ test('what the README says of a lost state and of a restored database: equal ids
   await copyFile(`${file}.backup`, file);
   told(await cli(dir, 'apply'), 0, 'nothing changed');
   expect(await events()).toEqual({ n: 3, gone: 1 });
-  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 updates');
+  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 inserts, 0 updates, 3 deletes');
   expect(await events()).toEqual({ n: 3, gone: 0 });
 });

@@ -306,6 +306,38 @@ describe('events', () => {
     expect(rows).toHaveLength(27);
   });
 
+  test('late_window declared when the sync has run, and again under another name: what was sent is not sent again', async () => {
+    const log = (name: string, more = ''): string =>
+      `  - { name: ${name}, kind: events, mode: append, source: { relation: log }, event: E, time: t, insert_time: loaded${more} }\n`;
+    const window = ', late_window: 6h';
+    const dir = await start(
+      log('log'),
+      `create table log as select i as n, timestamp '2024-01-01' as t, timestamp '2024-01-01' + to_hours(i::integer) as loaded from range(24) as t(i)`,
+    );
+    const declare = (text: string): Promise<void> => writeFile(path.join(dir, 'syncs/s.yml'), `syncs:\n${text}`);
+    const insert = (n: number, time: string): Promise<unknown> =>
+      change(dir, `insert into log values (${n}, '2024-01-01', '2024-01-${time}')`);
+    expect(await apply(dir)).toContain('24 inserts');
+    await declare(log('log', window));
+    expect((await cli(dir, 'plan')).out).toContain('log (changes): 0 inserts');
+    expect(await apply(dir)).toContain('nothing changed');
+    await insert(24, '02 04:00');
+    expect(await apply(dir)).toContain('1 insert');
+    await insert(25, '02 03:00');
+    expect(await apply(dir)).toContain('1 insert');
+    await declare(log('log'));
+    expect(await apply(dir)).toContain('nothing changed');
+    await declare(log('later', ', renamed_from: log'));
+    expect(await apply(dir)).toContain('renamed from log');
+    await declare(log('later', window));
+    expect(await apply(dir)).toContain('nothing changed');
+    await insert(26, '02 05:00');
+    expect(await apply(dir)).toContain('1 insert');
+    await insert(27, '02 04:30');
+    expect(await apply(dir)).toContain('1 insert');
+    expect(await shown(dir, 'select count(*)::int as n from events_raw')).toEqual([{ n: 28 }]);
+  });
+
   test('guards: their defaults, and a ceiling for one run', async () => {
     const dir = await start(
       `  - { name: p, kind: events, mode: mirror, source: { relation: p }, event: E, time: t, key: id }\n`,

@@ -64,6 +64,15 @@ test('a renamed sync goes on with its state, its ledger and its ids', async () =
   expect(after.out).not.toContain('renamed');
   expect(after.err).not.toContain('does not declare');
   told(await cli(dir, 'apply'), 0, 'nothing changed');
+  // The name is not free: equal rows of another sync would get the ids of these.
+  await declare(dir, `${SYNC.replace('purchases', 'sales')}${SYNC.replace('syncs:\n', '')}`);
+  await cli(dir, 'compile', '-q');
+  told(
+    await cli(dir, 'setup', '--execute'),
+    1,
+    'sales was called purchases before',
+    'Give this sync a name of its own',
+  );
 });
 
 test('a renamed append, one_time and history go on where they were', async () => {

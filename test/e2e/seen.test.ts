@@ -268,6 +268,28 @@ const LINES: Lines = {
     await s.apply('nothing changed');
     expect(await s.events()).toHaveLength(5);
   },
+  'events, append: a row that Mixpanel would refuse': async () => {
+    const s = await log();
+    await s.change(`insert into t values (13, 'a', null, timestamp '2024-01-01 13:00:00')`);
+    await s.apply('1 invalid');
+    await s.change(`update t set time = timestamp '2024-01-01' where id = 13`);
+    await s.apply('0 inserts');
+    expect(await s.events()).toHaveLength(3);
+    expect((await cli(s.dir, 'apply', '-s', 's', '--backfill', '2024-01-01..2024-01-02')).err).toContain('4 inserts');
+    expect(await s.events()).toEqual(['E 10 a 01', 'E 11 a 01', 'E 12 a 01', 'E 13 a 01']);
+  },
+  'events, append: a row changes, late_window': async () => {
+    for (const [key, copies] of [
+      ['', 4],
+      [', key: id', 3],
+    ] as const) {
+      const s = await log(`, late_window: 1h${key}`);
+      // Only the last one lies within the window.
+      await s.change(`update t set v = 'other'`);
+      await s.apply(key === '' ? '1 insert' : 'nothing changed');
+      expect(await s.events()).toHaveLength(copies);
+    }
+  },
   'events, one_time': async () => {
     const s = await events('mode: one_time');
     expect(await s.events()).toEqual(['E 1 a u 01', 'E 2 b u 02']);

@@ -42,6 +42,14 @@ select case when exists (select 1 from `mixpanel.purchases__rejects` as j where 
 
 -- purchases/create_rejects.sql: as in mirror-keyed
 
+-- purchases/create_seen.sql
+create table if not exists `mixpanel.purchases__seen` (
+  row_key string,
+  position string
+)
+-- what a run looks up by: a page of the outbox reads its batches, not all of it
+cluster by row_key
+
 -- purchases/probe.sql
 -- rows whose insert time is not reached yet wait for a later run
 select
@@ -360,5 +368,9 @@ where (not cast(@backfill as int64) = 1 and (cast(@watermark_from as string) is 
 -- purchases/rejects.sql: as in mirror-keyed
 
 -- purchases/reset_rejects.sql: as in mirror-keyed
+
+-- purchases/reset_seen.sql
+delete from `mixpanel.purchases__seen`
+where exists (select 1 from `mixpanel.purchases__state` as f where f.version = cast(@version as int64) and f.holder = cast(@holder as string))
 
 -- purchases/reset_state.sql: as in mirror-keyed

@@ -36,6 +36,12 @@
 
 -- purchases/create_rejects.sql: as in mirror-keyed
 
+-- purchases/create_seen.sql
+create table "mixpanel"."purchases__seen" (
+  row_key varchar,
+  position varchar
+)
+
 -- purchases/state_insert.sql: as in mirror-keyed
 
 -- purchases/probe.sql
@@ -294,5 +300,9 @@ order by row_change, change, reason
 -- purchases/rejects.sql: as in mirror-keyed
 
 -- purchases/reset_rejects.sql: as in mirror-keyed
+
+-- purchases/reset_seen.sql
+delete from "mixpanel"."purchases__seen"
+where exists (select 1 from "mixpanel"."purchases__state" as f where f.version = cast($version as bigint) and f.holder = cast($holder as varchar))
 
 -- purchases/reset_state.sql: as in mirror-keyed
