@@ -224,7 +224,8 @@ export const postgres: Dialect = {
   logicalType(native) {
     if (postgres.isList(native) || native.startsWith('composite ')) return 'nested';
     if (native.startsWith('enum ')) return 'text';
-    const name = native.replace(/\s*\([^)]*\)/, '').trim();
+    // An interval may name its fields: `interval day to second(3)`.
+    const name = native.startsWith('interval ') ? 'interval' : native.replace(/\s*\([^)]*\)/, '').trim();
     return Object.hasOwn(TYPES, name) ? TYPES[name] : undefined;
   },
   ident,

@@ -181,6 +181,8 @@ onEngine(missing(), 'PostgreSQL', () => {
       { name: 'a', native: 'text[]' },
       { name: "O'Hara", native: 'timestamp(3) without time zone' },
     ]);
+    const intervals = ['interval day to second(3)', 'interval year to month', 'interval(2)'];
+    expect(intervals.map((native) => postgres.logicalType(native))).toEqual(Array(3).fill('interval'));
     expect(found.map((c) => postgres.logicalType(String(c['native'])))).toEqual([
       'integer',
       'decimal',
