@@ -306,6 +306,13 @@ function failed(name: string, { label }: Query, error: unknown, isLost: boolean)
         false,
         'Give the role that syncline connects as this right: `syncline setup` prints what it needs.',
       );
+    // No such table or column: what the source was asked for was there a moment ago.
+    case '42P01':
+    case '42703':
+      return failure(
+        true,
+        'If a table was just made anew or altered, run the same command again when that is done; if it stays so, run `syncline lock`.',
+      );
     case '57014':
       return failure(true, 'If it took too long, raise `statement_timeout` of the target or of the role.');
     case '53100':
