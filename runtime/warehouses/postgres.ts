@@ -310,7 +310,7 @@ function failed(name: string, { label }: Query, error: unknown, isLost: boolean)
     case '42P01':
     case '42703':
       return failure(
-        true,
+        false,
         'If a table was just made anew or altered, run the same command again when that is done; if it stays so, run `syncline lock`.',
       );
     case '57014':
