@@ -244,6 +244,13 @@ const printable = (text: string): string =>
     (c < ' ' && c !== '\t') || c === '\u007f' ? `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}` : c,
   ).join('');
 
+/**
+ * A line below `targets:` may hold a password, also under a misspelt key, and logs of CI are read by many: it is named
+ * by its place only. @param lines of the file, up to the one in question
+ */
+const mayHoldSecrets = (file: string, lines: readonly string[]): boolean =>
+  file === 'syncline.yml' && /^(targets|["'{?])/.test(lines.filter((l) => /^[^\s#}]/.test(l)).at(-1) ?? '');
+
 /** `file:line:col: error[code]: message`, the line with a mark under it, and the hint. */
 export function formatText(d: Diagnostic, sources: Readonly<Record<string, string>>): string {
   const head = `${d.severity}[${d.code}]: ${d.message}`;
@@ -252,8 +259,9 @@ export function formatText(d: Diagnostic, sources: Readonly<Record<string, strin
     const { file } = d.span;
     const { line, col } = d.span.start;
     lines.push(`${file}:${line}:${col}: ${head}`);
-    const source = sources[file]?.split(/\r?\n/)[line - 1];
-    if (source !== undefined) {
+    const above = sources[file]?.split(/\r?\n/).slice(0, line) ?? [];
+    const source = above.at(-1);
+    if (source !== undefined && !mayHoldSecrets(file, above)) {
       const number = String(line);
       lines.push(
         `  ${number} | ${printable(source)}`,

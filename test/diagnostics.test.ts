@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { diagnostic } from '../compiler/diagnostics.ts';
+import { diagnostic, formatText } from '../compiler/diagnostics.ts';
 import { canonicalRelation, diffLock, parseLock, writeLock } from '../compiler/lock.ts';
 import { loadProject } from '../compiler/project/load.ts';
 import { parseRelation, renderConnection } from '../compiler/project/resolve.ts';
@@ -38,6 +38,39 @@ const found = (input: Files): string[] =>
 
 test('control characters are shown, not sent', () =>
   expect(diagnostic('bad-relation', { relation: 'a\u001b[2J' }).message).toBe('cannot read the relation a\\x1b[2J'));
+
+test('a line below targets is named by its place only: it may hold a password', () => {
+  const shown = (project: string, syncs = ''): string => {
+    const input = files(entry('a', syncs), project);
+    return load(input)
+      .diagnostics.map((d) => formatText(d, input))
+      .join('\n');
+  };
+  const dev = PROJECT.slice(PROJECT.indexOf('targets:'));
+  const wrong = dev.replace('path: w.duckdb', 'path: w.duckdb, pasword: hunter2');
+  for (const project of [PROJECT.replace(dev, wrong), PROJECT.replace(dev, wrong.replace('targets', '"targets"'))])
+    expect(shown(project)).toMatch(/^syncline.yml:5:\d+: error\[unknown-key\]: unknown key `pasword`$/);
+  expect(shown(`${PROJECT}vors: { a: b }\n`)).toContain('  6 | vors: { a: b }');
+  expect(shown(PROJECT, '    kye: x\n')).toContain('  9 |     kye: x');
+});
+
+test('host and database are names: a connection string, with its password, would be shown by each error', () => {
+  const to = (host: string, dbname = 'd'): string =>
+    PROJECT.replace(
+      '{ type: duckdb, path: w.duckdb }',
+      `{ type: postgres, host: "${host}", dbname: "${dbname}", user: u }`,
+    );
+  const codes = (project: string): string[] =>
+    found(files(entry('a'), project)).filter((d) => d.includes('wrong-value'));
+  for (const host of ['postgres://u:hunter2@db/x', 'u:hunter2@db'])
+    expect(codes(to(host))).toEqual([expect.stringMatching(/wrong-value: `host` must be the name of a server alone/)]);
+  expect(codes(to('db', 'postgres://u:hunter2@db/x'))).toEqual([expect.stringContaining('`dbname` must be the name')]);
+  for (const host of ['db.example.com', '/var/run/postgresql', '::1']) expect(codes(to(host, 'a@b'))).toEqual([]);
+  // Where only the environment says it, too.
+  const { project } = load(files(entry('a'), to("{{ env_var('H') }}")));
+  const { diagnostics } = renderConnection(project!.target, { H: 'postgres://u:hunter2@db/x' });
+  expect(diagnostics.map((d) => d.code)).toEqual(['wrong-value']);
+});
 
 test('a key that stands twice is named', () => {
   const twice = entry('a', '    decisions: { a123456: resend }\n    decisions: { b123456: forward }\n');

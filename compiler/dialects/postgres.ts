@@ -67,6 +67,10 @@ export const isDated = (column: Column): string =>
     ? inCalendar(inUtc(column), 'timestamp')
     : inCalendar(col(column), column.type === 'date' ? 'date' : 'timestamp');
 
+/** A text by its bytes: columns of other collations cannot be compared, and some take different texts for equal. */
+const textOf = (column: Column): Sql =>
+  sql(column.type === 'text' ? `(cast(${col(column)} as text) collate "C")` : `cast(${col(column)} as text)`);
+
 function keyText(column: Column): Sql {
   const c = col(column);
   switch (column.type) {
@@ -76,7 +80,7 @@ function keyText(column: Column): Sql {
     case 'nested':
       return sql(`cast(to_json(${c}) as text)`);
     default:
-      return sql(`cast(${c} as text)`);
+      return textOf(column);
   }
 }
 
@@ -105,7 +109,7 @@ function plainText(column: Column): Sql {
     case 'nested':
       return sql(`replace(cast(to_json(${c}) as text), chr(10), ' ')`);
     default:
-      return sql(`cast(${c} as text)`);
+      return textOf(column);
   }
 }
 
@@ -220,7 +224,8 @@ export const postgres: Dialect = {
   logicalType(native) {
     if (postgres.isList(native) || native.startsWith('composite ')) return 'nested';
     if (native.startsWith('enum ')) return 'text';
-    const name = native.replace(/\s*\([^)]*\)/, '').trim();
+    // An interval may name its fields: `interval day to second(3)`.
+    const name = native.startsWith('interval ') ? 'interval' : native.replace(/\s*\([^)]*\)/, '').trim();
     return Object.hasOwn(TYPES, name) ? TYPES[name] : undefined;
   },
   ident,

@@ -70,7 +70,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
       type: 'text',
       sql:
         event && 'column' in event
-          ? text(dialect.ident(event.column))
+          ? dialect.keyText(source.column(event.column))
           : dialect.typed(dialect.text(event?.literal ?? '')),
     },
     { name: 'user_id', type: 'text', sql: id(sync.userId) },

@@ -9,6 +9,14 @@ import type { Expanded } from './expressions.ts';
 import { isLater, isLaterValue } from './later.ts';
 import type { Locate } from './parse.ts';
 
+/** What a key must be, where a pattern says it. */
+const PATTERNS: Readonly<Record<string, string>> = {
+  max_deletes: 'must be a number of rows, or 0% to 100%',
+  // Errors name host and database: a connection string would bring its password along.
+  host: 'must be the name of a server alone: `user`, `password`, `port` and `dbname` are keys of their own',
+  dbname: 'must be the name of a database alone, and no connection string',
+};
+
 /** What the schemas describe. */
 export interface Shapes {
   readonly Project: Project;
@@ -116,13 +124,11 @@ function describe(error: ErrorObject, locate: Locate, orMap: boolean): Diagnosti
     case 'discriminator':
       return describeChoice(error, locate);
     case 'pattern':
-      if (key === 'max_deletes')
-        return diagnostic(
-          'wrong-value',
-          { text: '`max_deletes` must be a number of rows, or 0% to 100%' },
-          locate(path),
-        );
-      return diagnostic('wrong-value', { text: `\`${key}\` ${error.message ?? 'is wrong'}` }, locate(path));
+      return diagnostic(
+        'wrong-value',
+        { text: `\`${key}\` ${PATTERNS[key] ?? error.message ?? 'is wrong'}` },
+        locate(path),
+      );
     case 'anyOf':
     case 'propertyNames':
       return undefined;

@@ -72,8 +72,8 @@ async function configOf(
     host: settings.host,
     port: settings.port ?? 5432,
     user: settings.user,
-    // An empty one keeps the driver from looking for a password of its own in the environment.
-    password: settings.password ?? '',
+    // An empty text would not do: the driver then looks for a password of its own, which no error would hide.
+    password: () => settings.password ?? '',
     database: settings.dbname,
     ssl: await tlsOf(world, settings, dir),
     application_name: 'syncline',
@@ -81,7 +81,7 @@ async function configOf(
     keepAlive: true,
     keepAliveInitialDelayMillis: (settings.keepalives_idle ?? 30) * 1000,
     options: Object.entries(parameters)
-      .map(([name, value]) => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`)
+      .map(([name, value]) => `-c ${name}=${value.replace(/[\\\s]/g, '\\$&')}`)
       .join(' '),
   };
 }
@@ -272,7 +272,8 @@ function unreachable(name: string, error: unknown): RunError {
     return unavailable(
       `The warehouse ${name} does not prove who it is: ${message}. Give the file of its certificate authority as \`sslrootcert\`, and the host as its certificate names it.`,
     );
-  if (code.startsWith('28'))
+  // The driver itself refuses an empty password, without a code.
+  if (code.startsWith('28') || message.includes('client password'))
     return unavailable(`The warehouse ${name} refuses the login: ${message}. Check \`user\` and \`password\`.`);
   if (code === '3D000') return unavailable(`The warehouse ${name} has no such database. Check \`dbname\`.`);
   return unavailable(`The warehouse ${name} refuses a connection: ${message}.`, true);
@@ -304,6 +305,13 @@ function failed(name: string, { label }: Query, error: unknown, isLost: boolean)
       return failure(
         false,
         'Give the role that syncline connects as this right: `syncline setup` prints what it needs.',
+      );
+    // No such table or column: what the source was asked for was there a moment ago.
+    case '42P01':
+    case '42703':
+      return failure(
+        false,
+        'If a table was just made anew or altered, run the same command again when that is done; if it stays so, run `syncline lock`.',
       );
     case '57014':
       return failure(true, 'If it took too long, raise `statement_timeout` of the target or of the role.');

@@ -33,8 +33,8 @@ export async function openRedshift(
   const secrets = (): readonly string[] =>
     [settings.password, settings.secret_access_key, known?.password].filter((s) => s !== undefined);
   const login = async (): Promise<Pick<ClientConfig, 'user' | 'password'>> => {
-    // An empty password keeps the driver from looking for one of its own in the environment.
-    if (settings.method !== 'iam') return { user: settings.user ?? '', password: settings.password ?? '' };
+    // An empty text would not do: the driver then looks for a password of its own, which no error would hide.
+    if (settings.method !== 'iam') return { user: settings.user ?? '', password: () => settings.password ?? '' };
     if (known === undefined || known.until - MARGIN_MS < world.now())
       known = await temporary(settings).catch((error: unknown) => {
         throw error instanceof RunError ? masked(error, secrets()) : error;

@@ -1,3 +1,5 @@
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -77,6 +79,34 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(raised.message).toBe('x: as ***');
     await opened.close();
     expect(JSON.stringify([mixedUp, raised])).not.toContain(password);
+  });
+
+  test('a role is one value whatever blanks it has, and no password is taken from elsewhere', async () => {
+    const role = 'no\t-c\napplication_name=other x';
+    const opened = await openPostgres(realWorld, { ...settings, role }, { dir: '.', readOnly: false });
+    expect((await failure(opened.connect())).message).toContain(`role "${role}" does not exist`);
+    // Who gives none has none: the driver's own would be in no list of what errors must not show.
+    const asked = new Set<string>();
+    const before = { PGPASSWORD: process.env['PGPASSWORD'] };
+    const server = createServer((socket) => {
+      socket.on('data', (data) => {
+        // The start of a session is answered by a request for the password in plain text.
+        if (asked.size === 0) socket.write(Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 3]));
+        else socket.destroy();
+        asked.add(data.toString('latin1'));
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    process.env['PGPASSWORD'] = 'of-the-environment';
+    try {
+      await failure((await openPostgres(realWorld, { ...settings, port }, { dir: '.', readOnly: false })).connect());
+    } finally {
+      if (before.PGPASSWORD === undefined) delete process.env['PGPASSWORD'];
+      else process.env['PGPASSWORD'] = before.PGPASSWORD;
+      server.close();
+    }
+    expect([...asked].at(-1)).toBe('p\0\0\0\u0005\0');
   });
 
   test('a warehouse forgets a connection that was closed, and one that the server ended', async () => {
@@ -181,6 +211,8 @@ onEngine(missing(), 'PostgreSQL', () => {
       { name: 'a', native: 'text[]' },
       { name: "O'Hara", native: 'timestamp(3) without time zone' },
     ]);
+    const intervals = ['interval day to second(3)', 'interval year to month', 'interval(2)'];
+    expect(intervals.map((native) => postgres.logicalType(native))).toEqual(Array(3).fill('interval'));
     expect(found.map((c) => postgres.logicalType(String(c['native'])))).toEqual([
       'integer',
       'decimal',
@@ -295,7 +327,17 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await value('select count(*) as n from counted')).toBe(0);
     await run(begin);
     await run('insert into counted values (1)');
-    await expect(run('select broken')).rejects.toThrow('x: column "broken" does not exist');
+    // As where the source is dropped or altered between two statements.
+    const anew = { hint: expect.stringContaining('run the same command again') as string };
+    await expect(run('select broken')).rejects.toMatchObject({ message: 'x: column "broken" does not exist', ...anew });
+    await run(rollback);
+    await expect(run('select from gone')).rejects.toMatchObject({
+      message: 'x: relation "gone" does not exist',
+      ...anew,
+    });
+    await run(begin);
+    await run('insert into counted values (1)');
+    await expect(run('select broken')).rejects.toThrow('broken');
     await run(rollback);
     await run(begin);
     await run('insert into counted values (1)');

@@ -315,6 +315,36 @@ onEngine(missing(), 'PostgreSQL', () => {
     expect(await query(`select 1 from pg_tables where tablename like 'pxxx%'`)).toEqual([]);
   });
 
+  test('texts are told apart by their bytes, whatever collations their columns have', async () => {
+    const columns = (...of: readonly string[]): string =>
+      ['id', 'who', 'device', 'what'].map((name, i) => `${name} text collate "${of[i]!}"`).join(', ');
+    const rows = `values ('a', 'U', 'd', 'x"y', timestamp '2024-01-01'), ('A', 'u', 'D', 'X"y', '2024-01-01')`;
+    const tables = [
+      `create collation folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+      `create table mixed (${columns('C', 'en-x-icu', 'de-x-icu', 'fr-x-icu')}, t timestamp)`,
+      `create table folded (${columns('folded', 'folded', 'folded', 'folded')}, t timestamp)`,
+      `insert into mixed ${rows}`,
+      `insert into folded ${rows}`,
+    ];
+    const of = (table: string): string =>
+      [
+        'kind: events, mode: mirror, key: [id, who], event: { column: what }, time: t, user_id: who, device_id: device',
+        'kind: events, mode: mirror, event: { column: what }, time: t, user_id: who, device_id: device',
+        'kind: user_profiles, mode: append, user_id: id, insert_time: t',
+        'kind: user_profiles, mode: mirror, user_id: who, history: { start_time: t }',
+        `kind: lookup_table, mode: full, id: id, lookup_table_id: ${table}`,
+      ]
+        .map((sync, i) => `  - { name: ${table}_${i}, source: { relation: public.${table} }, ${sync} }\n`)
+        .join('');
+    const { dir } = await ready({ tables, syncs: `syncs:\n${of('mixed')}${of('folded')}` });
+    const applied = await cli(dir, 'apply');
+    told(applied, 0);
+    // Of a history the event of each version, and its profile.
+    for (const table of ['mixed', 'folded'])
+      for (const [i, inserts] of [2, 2, 2, 4, 2].entries())
+        expect(applied.err).toContain(`${table}_${i}: run 1 done: ${inserts} inserts`);
+  });
+
   test('text is no JSON column, because the server could not say so without failing', async () => {
     const { dir } = await locked();
     writeFileSync(path.join(dir, 'syncs/shop.yml'), SYNC.replace('key: id', 'key: id, json_properties: item'));

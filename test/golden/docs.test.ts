@@ -38,7 +38,7 @@ test('the README’s project compiles for both of its targets', async () => {
     const compiled = await compileFiles(shared, { target });
     expect(compiled.diagnostics.map((d) => d.code)).toEqual(['default-unmatched']);
     expect(compiled.plan?.syncs.map((s) => [s.tags, s.frequency])).toEqual([
-      [['nightly'], 'hourly'],
+      [['orders', 'nightly'], 'hourly'],
       ...Array<unknown>(5).fill([['nightly'], 'daily']),
     ]);
     expect(compiled.project?.syncs.map((s) => s.onDelete)).toEqual([

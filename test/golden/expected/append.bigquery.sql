@@ -49,6 +49,9 @@ create table if not exists `mixpanel.purchases__seen` (
 )
 -- what a run looks up by: a page of the outbox reads its batches, not all of it
 cluster by row_key
+;
+-- it lasts, also where somebody gave the dataset a time after which its tables end
+alter table `mixpanel.purchases__seen` set options (expiration_timestamp = null)
 
 -- purchases/probe.sql
 -- rows whose insert time is not reached yet wait for a later run

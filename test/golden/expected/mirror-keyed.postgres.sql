@@ -222,7 +222,7 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length((cast("customer_id" as text) collate "C")) || ':' || (cast("customer_id" as text) collate "C") || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length((cast("device" as text) collate "C")) || ':' || (cast("device" as text) collate "C") || ';', '~'), coalesce(octet_length((cast("note" as text) collate "C")) || ':' || (cast("note" as text) collate "C") || ';', '~')], ''), '~')) as syncline_checksum
   from "main"."orders" as syncline_source
 ),
 newer as (
@@ -267,7 +267,7 @@ identified as (
   select syncline_change.*,
     case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
-    cast("customer_id" as text) as syncline_user_id,
+    (cast("customer_id" as text) collate "C") as syncline_user_id,
     cast(null as text) as syncline_device_id
   from changes as syncline_change
   where syncline_change.syncline_row_change in ('insert', 'update')
@@ -478,7 +478,7 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('time-in-future') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length((cast("customer_id" as text) collate "C")) || ':' || (cast("customer_id" as text) collate "C") || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length((cast("device" as text) collate "C")) || ':' || (cast("device" as text) collate "C") || ';', '~'), coalesce(octet_length((cast("note" as text) collate "C")) || ':' || (cast("note" as text) collate "C") || ';', '~')], ''), '~')) as syncline_checksum
   from "main"."orders" as syncline_source
 ),
 newer as (
@@ -523,7 +523,7 @@ identified as (
   select syncline_change.*,
     case when "ordered_at" between timestamp '0001-01-01' and timestamp '9999-12-31 23:59:59.999999' then cast(floor(extract(epoch from "ordered_at") * 1000) as bigint) end as syncline_time_ms,
     'Purchase Completed' as syncline_event,
-    cast("customer_id" as text) as syncline_user_id,
+    (cast("customer_id" as text) collate "C") as syncline_user_id,
     cast(null as text) as syncline_device_id
   from changes as syncline_change
   where syncline_change.syncline_row_change in ('insert', 'update')

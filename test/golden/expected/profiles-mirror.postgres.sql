@@ -39,7 +39,7 @@ where c.name is null or c.native <> w.native
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
+  from (select (cast("customer_id" as text) collate "C") as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -177,11 +177,11 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length((cast("customer_id" as text) collate "C")) || ':' || (cast("customer_id" as text) collate "C") || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length((cast("device" as text) collate "C")) || ':' || (cast("device" as text) collate "C") || ';', '~'), coalesce(octet_length((cast("note" as text) collate "C")) || ':' || (cast("note" as text) collate "C") || ';', '~')], ''), '~')) as syncline_checksum
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, cast("customer_id" as text) as syncline_key
+  select syncline_row.*, (cast("customer_id" as text) collate "C") as syncline_key
   from source_rows as syncline_row
 ),
 
@@ -217,7 +217,7 @@ changes as (
 ,
 identified as (
   select syncline_change.*,
-    cast("customer_id" as text) as syncline_profile_id
+    (cast("customer_id" as text) collate "C") as syncline_profile_id
   from changes as syncline_change
   where syncline_change.syncline_row_change in ('insert', 'update')
 ),
@@ -404,11 +404,11 @@ with known as (
   where j.kind = 'invalid' and j.reason not in ('') and cast($1 as bigint) = 0
 ),
 source_rows as (
-  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length(cast("customer_id" as text)) || ':' || cast("customer_id" as text) || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length(cast("device" as text)) || ':' || cast("device" as text) || ';', '~'), coalesce(octet_length(cast("note" as text)) || ':' || cast("note" as text) || ';', '~')], ''), '~')) as syncline_checksum
+  select syncline_source.*, md5(rtrim(array_to_string(array[coalesce(octet_length(cast("order_id" as text)) || ':' || cast("order_id" as text) || ';', '~'), coalesce(octet_length(cast("ordered_at" as text)) || ':' || cast("ordered_at" as text) || ';', '~'), coalesce(octet_length((cast("customer_id" as text) collate "C")) || ':' || (cast("customer_id" as text) collate "C") || ';', '~'), coalesce(octet_length(cast("amount" as text)) || ':' || cast("amount" as text) || ';', '~'), coalesce(octet_length(cast("weight" as text)) || ':' || cast("weight" as text) || ';', '~'), coalesce(octet_length(cast("gift" as text)) || ':' || cast("gift" as text) || ';', '~'), coalesce(octet_length(cast("shipped" as text)) || ':' || cast("shipped" as text) || ';', '~'), coalesce(octet_length(cast("loaded_at" as text)) || ':' || cast("loaded_at" as text) || ';', '~'), coalesce(octet_length(cast(to_json("tags") as text)) || ':' || cast(to_json("tags") as text) || ';', '~'), coalesce(octet_length(cast("raw" as text)) || ':' || cast("raw" as text) || ';', '~'), coalesce(octet_length(encode("photo", 'hex')) || ':' || encode("photo", 'hex') || ';', '~'), coalesce(octet_length((cast("device" as text) collate "C")) || ':' || (cast("device" as text) collate "C") || ';', '~'), coalesce(octet_length((cast("note" as text) collate "C")) || ':' || (cast("note" as text) collate "C") || ';', '~')], ''), '~')) as syncline_checksum
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, cast("customer_id" as text) as syncline_key
+  select syncline_row.*, (cast("customer_id" as text) collate "C") as syncline_key
   from source_rows as syncline_row
 ),
 
@@ -444,7 +444,7 @@ changes as (
 ,
 identified as (
   select syncline_change.*,
-    cast("customer_id" as text) as syncline_profile_id
+    (cast("customer_id" as text) collate "C") as syncline_profile_id
   from changes as syncline_change
   where syncline_change.syncline_row_change in ('insert', 'update')
 ),
@@ -526,7 +526,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as text) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as text) as syncline_key from "main"."orders" as syncline_source) as n
+  from (select (cast("customer_id" as text) collate "C") as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
