@@ -204,6 +204,7 @@ export const bigquery: Dialect = {
   text,
   typed: (literal) => literal,
   exact: (value) => value,
+  bytewise: (value) => value,
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   // Only columns that are named are read and billed. GoogleSQL reads the name of a table, or of its alias, as its whole

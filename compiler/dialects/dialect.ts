@@ -138,6 +138,8 @@ export interface Dialect {
   typed(literal: Sql): Sql;
   /** A text that differs from another one's exactly when the texts do, also where comparing ignores trailing blanks. */
   exact(text: Sql): Sql;
+  /** The text, compared by its bytes where its column may have a collation that takes other texts for equal. */
+  bytewise(text: Sql): Sql;
   /** The texts one after the other; null where one is, or where a text of the warehouse holds no so long one. */
   concat(texts: readonly Sql[]): Sql;
   /** A condition that a text has more bytes than that, or that it could not be made because it has too many. */

@@ -189,6 +189,8 @@ export const duckdb: Dialect = {
   text,
   typed: (literal) => literal,
   exact: (value) => value,
+  // Documentation: Collations. The catalog does not say which columns have one.
+  bytewise: (value) => sql(`(${value} collate "C")`),
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   rowsOf: (source, _, condition) =>

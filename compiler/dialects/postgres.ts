@@ -233,6 +233,8 @@ export const postgres: Dialect = {
   text,
   typed: (literal) => literal,
   exact: (value) => value,
+  // Its texts for keys say so themselves.
+  bytewise: (value) => value,
   concat: (texts) => sql(texts.join(' || ')),
   oversized: (value, bytes) => sql(`${sizeOf(value)} > ${bytes}`),
   rowsOf: (source, _, condition) =>

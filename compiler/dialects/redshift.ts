@@ -241,6 +241,7 @@ export const redshift: Dialect = {
   // Comparing ignores trailing blanks (documentation: Character types). A long text is named by its digest, so that
   // what is made of several keys fits a text; no digest ends with the mark.
   exact: (value) => sql(`case when octet_length(${value}) <= 255 then ${value} || '|' else md5(${value}) end`),
+  bytewise: (value) => value,
   concat: (texts) => put(texts.flatMap(piecesOf)),
   oversized: (value, bytes) => sql(`(${value} is null or ${sizeOf(value)} > ${bytes})`),
   rowsOf: (source, _, condition) =>

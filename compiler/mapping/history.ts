@@ -35,7 +35,7 @@ export function historyRows(
   if (!history) return relation;
   const [id, start] = [dialect.ident(idOf(sync)), dialect.ident(history.startTime)];
   const column = source.column(idOf(sync));
-  const who = column.type === 'text' ? dialect.exact(dialect.keyText(column)) : id;
+  const who = column.type === 'text' ? dialect.exact(dialect.bytewise(dialect.keyText(column))) : id;
   const end = history.endTime === null ? null : dialect.ident(history.endTime);
   const nowOf = (name: string): Sql => dialect.watermark(source.column(name)).now;
   const ended = end && `(v.${end} is not null and v.${end} <= ${nowOf(history.endTime ?? '')})`;

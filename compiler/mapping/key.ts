@@ -14,7 +14,7 @@ export function keyOf(
 ): Sql {
   const text = (name: string | null): Sql => dialect.keyText(source.column(name));
   const single = (column: Column): Sql =>
-    column.type === 'text' ? dialect.exact(dialect.keyText(column)) : dialect.keyText(column);
+    column.type === 'text' ? dialect.exact(dialect.bytewise(dialect.keyText(column))) : dialect.keyText(column);
   const twins = sql(
     `${checksum} || ':' || cast(row_number() over (partition by ${checksum}) as ${dialect.types.text})`,
   );

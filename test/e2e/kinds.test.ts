@@ -523,3 +523,37 @@ describe('history', () => {
     expect(await apply(dir)).toContain('nothing changed');
   });
 });
+
+test('ids are told apart by their bytes, whatever collation their column has', async () => {
+  const of = (name: string, kind: string): string => `  - { name: ${name}, source: { relation: people }, ${kind} }\n`;
+  const rest = 'insert_time: loaded, properties: { exclude: [t] }';
+  const dir = await start(
+    of(
+      'mirrored',
+      `kind: group_profiles, mode: mirror, group_key: m, group_id: id, properties: { exclude: [t, loaded] }`,
+    ) +
+      of('appended', `kind: user_profiles, mode: append, user_id: id, ${rest}`) +
+      of(
+        'versions',
+        `kind: group_profiles, mode: append, group_key: h, group_id: id, insert_time: loaded, history: { start_time: t }`,
+      ) +
+      of('events', `kind: events, mode: mirror, event: E, time: t, key: id, properties: { exclude: [loaded] }`) +
+      of(
+        'looked_up',
+        `kind: lookup_table, mode: full, lookup_table_id: l, id: id, properties: { exclude: [t, loaded] }`,
+      ),
+    `create table people as select id collate nocase as id, v, timestamp '2024-01-01' as t, timestamp '2024-01-02' as loaded from (values ('a', 1), ('A', 2)) as v(id, v)`,
+    'alter table people alter id set data type varchar collate nocase',
+  );
+  expect(await change(dir, `select count(*)::int as n from people where id = 'A'`)).toEqual([{ n: 2 }]);
+  await apply(dir);
+  const both = [{ v: '1' }, { v: '2' }];
+  for (const from of [
+    `groups where group_key = 'm'`,
+    'profiles',
+    `groups where group_key = 'h'`,
+    `events where event = 'E'`,
+    'lookup_rows',
+  ])
+    expect([from, await shown(dir, `select properties ->> 'v' as v from ${from} order by 1`)]).toEqual([from, both]);
+});

@@ -199,7 +199,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then (cast("customer_id" as varchar) collate "C") end, '~' || syncline_checksum) as syncline_key
   from source_rows as syncline_row
 ),
 ranked as (
@@ -395,7 +395,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then (cast("customer_id" as varchar) collate "C") end, '~' || syncline_checksum) as syncline_key
   from source_rows as syncline_row
 ),
 ranked as (

@@ -200,7 +200,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then (cast("customer_id" as varchar) collate "C") end, '~' || syncline_checksum) as syncline_key
   from source_rows as syncline_row
 ),
 changes as (
@@ -382,7 +382,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then cast("customer_id" as varchar) end, '~' || syncline_checksum) as syncline_key
+  select syncline_row.*, coalesce(case when trim(cast("customer_id" as varchar)) <> '' then (cast("customer_id" as varchar) collate "C") end, '~' || syncline_checksum) as syncline_key
   from source_rows as syncline_row
 ),
 changes as (

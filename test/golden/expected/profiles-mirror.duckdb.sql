@@ -39,7 +39,7 @@ limit 1
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as varchar) as syncline_key from "main"."orders" as syncline_source) as n
+  from (select (cast("customer_id" as varchar) collate "C") as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from "mixpanel"."customers__outbox_${run}" as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
@@ -243,7 +243,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, cast("customer_id" as varchar) as syncline_key
+  select syncline_row.*, (cast("customer_id" as varchar) collate "C") as syncline_key
   from source_rows as syncline_row
 ),
 
@@ -497,7 +497,7 @@ source_rows as (
   from "main"."orders" as syncline_source
 ),
 newer as (
-  select syncline_row.*, cast("customer_id" as varchar) as syncline_key
+  select syncline_row.*, (cast("customer_id" as varchar) collate "C") as syncline_key
   from source_rows as syncline_row
 ),
 
@@ -615,7 +615,7 @@ from (
 select 'key ' || k.row_key || ' occurs ' || cast(k.occurrences as varchar) || ' times' as violation
 from (
   select n.syncline_key as row_key, count(*) as occurrences
-  from (select cast("customer_id" as varchar) as syncline_key from "main"."orders" as syncline_source) as n
+  from (select (cast("customer_id" as varchar) collate "C") as syncline_key from "main"."orders" as syncline_source) as n
   where exists (select 1 from measured as o where o.row_checksum is not null)
   group by n.syncline_key
   having count(*) > 1
