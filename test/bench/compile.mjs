@@ -54,8 +54,8 @@ const projects = {
 };
 for (const [name, files] of Object.entries(projects)) {
   const texts = Object.entries(files).filter(([file]) => file.endsWith('.yml'));
-  const bare = least(5, () => texts.forEach(([, text]) => parseDocument(text).toJS()));
-  const ours = least(5, () => {
+  const bare = least(12, () => texts.forEach(([, text]) => parseDocument(text).toJS()));
+  const ours = least(12, () => {
     const { plan, diagnostics } = compile({ files, templates });
     if (!plan) throw new Error(JSON.stringify(diagnostics.slice(0, 3)));
   });
