@@ -122,7 +122,7 @@ export function mapEvents(dialect: Dialect, sync: ResolvedSync, source: Source, 
       payload: payload(
         'syncline_',
         'syncline_insert_id',
-        source.properties.map((p) => ({ name: p.name, value: dialect.jsonValue(p.column), optional: true })),
+        source.properties.map(({ name, value }) => ({ name, value, optional: true })),
         flattened ?? undefined,
       ),
       // A changed identity is a new event, and a tombstone for the old one.
@@ -205,9 +205,7 @@ function propertyCount(dialect: Dialect, sync: ResolvedSync, source: Source, mem
   const values = [
     'syncline_user_id',
     ...(sync.deviceId === null ? [] : ['syncline_device_id']),
-    ...source.properties.map(({ column }) =>
-      isSentWheneverThere(column) ? dialect.ident(column.name) : dialect.jsonValue(column),
-    ),
+    ...source.properties.map(({ column, value }) => (isSentWheneverThere(column) ? dialect.ident(column.name) : value)),
   ].map((value) => `case when ${value} is null then 0 else 1 end`);
   return [String(OWN_PROPERTIES), ...values, ...(members === null ? [] : [members])].join(' + ');
 }

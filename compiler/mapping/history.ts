@@ -8,6 +8,7 @@ import { joined, rulesOf } from './mapping.ts';
 import type { Earlier } from './profiles.ts';
 import { mapProfiles } from './profiles.ts';
 import type { Source } from './wire.ts';
+import { propertyOf } from './wire.ts';
 
 /*
  * A table of versions (slowly changing dimension, type 2) as rows of three kinds, which the one change algorithm then
@@ -114,7 +115,7 @@ export function mapHistory(
     {
       ...source,
       properties: isGroup
-        ? [{ name: sync.groupKey ?? '', column: { ...id, sentAs: 'string' } }, ...source.properties]
+        ? [propertyOf(dialect, sync.groupKey ?? '', { ...id, sentAs: 'string' }), ...source.properties]
         : source.properties,
       column: (name) => (name === 'syncline_time' ? time : source.column(name)),
     },

@@ -11,7 +11,7 @@ export function mappingList(
   source: Source,
   mapping: Mapping,
 ): SyncPlan['mapping'] {
-  const names = new Map(source.properties.map((p) => [p.column.name, p.name]));
+  const properties = new Map(source.properties.map((p) => [p.column.name, p]));
   const roles: readonly (readonly [string, string | null | undefined])[] = [
     ['time', sync.time],
     ['start_time', sync.history?.startTime],
@@ -30,16 +30,16 @@ export function mappingList(
     if (name != null) rolesByColumn.set(name, [...(rolesByColumn.get(name) ?? []), role]);
   const rolesOf = (c: Column): readonly string[] => rolesByColumn.get(c.name) ?? [];
   const payloadOf = (c: Column): string => {
-    const property = names.get(c.name);
+    const property = properties.get(c.name);
     const time = c.name === sync.time ? [dialect.epochMs(c)] : [];
-    return [...rolesOf(c), ...time, ...(property === undefined ? [] : [dialect.jsonValue(c)])].join(', ');
+    return [...rolesOf(c), ...time, ...(property === undefined ? [] : [property.value])].join(', ');
   };
   const meansOf = (c: Column): string => {
-    const property = names.get(c.name);
+    const property = properties.get(c.name);
     const zone = c.type === 'timestamp' && sync.timezone !== null ? [`zone ${sync.timezone}`] : [];
     return [
       ...rolesOf(c),
-      ...(property === undefined ? [] : [`property ${JSON.stringify(property)}`]),
+      ...(property === undefined ? [] : [`property ${JSON.stringify(property.name)}`]),
       ...(c.sentAs == null ? [] : [`as ${c.sentAs}`]),
       ...zone,
       c.native,

@@ -46,7 +46,7 @@ export function mapProfiles(dialect: Dialect, sync: ResolvedSync, source: Source
     ]);
   const values = source.properties.map((p) => ({
     name: p.name,
-    value: dialect.jsonValue(p.column),
+    value: p.value,
     quoted: dialect.text(JSON.stringify(p.name)),
   }));
   // Names of earlier, also where taking them away was refused before, by whichever operation.

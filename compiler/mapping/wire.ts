@@ -1,4 +1,4 @@
-import type { Column, Dialect } from '../dialects/dialect.ts';
+import type { Column, Dialect, Sql } from '../dialects/dialect.ts';
 import type { ResolvedSync } from '../project/resolve.ts';
 
 /** Columns with a role of their own: they do not become properties. */
@@ -34,14 +34,27 @@ export function propertyNames(sync: ResolvedSync): ReadonlyMap<string, string> {
   );
 }
 
+export interface Property {
+  readonly name: string;
+  readonly column: Column;
+  /** Its value as JSON. */
+  readonly value: Sql;
+}
+
 /** A sync's columns as a mapping sees them. */
 export interface Source {
   /** Columns that reach Mixpanel, in order: what is excluded is not even read. */
   readonly columns: readonly Column[];
-  readonly properties: readonly { readonly name: string; readonly column: Column }[];
+  readonly properties: readonly Property[];
   /** The column of a role. */
   column(name: string | null): Column;
 }
+
+export const propertyOf = (dialect: Dialect, name: string, column: Column): Property => ({
+  name,
+  column,
+  value: dialect.jsonValue(column),
+});
 
 export function sourceOf(dialect: Dialect, sync: ResolvedSync): Source {
   const all = sync.columns.map((c): Column => ({
@@ -58,7 +71,7 @@ export function sourceOf(dialect: Dialect, sync: ResolvedSync): Source {
     columns: all.filter((c) => names.has(c.name) || roles.has(c.name)),
     properties: all
       .filter((c) => names.has(c.name))
-      .map((column) => ({ name: names.get(column.name) ?? column.name, column })),
+      .map((column) => propertyOf(dialect, names.get(column.name) ?? column.name, column)),
     column(name) {
       const found = all.find((c) => c.name === name);
       if (!found) throw new Error(`column ${name} was not checked against the lock`);

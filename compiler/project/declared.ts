@@ -19,5 +19,7 @@ export function declaredOf(sync: ResolvedSync): Record<string, string> {
     tags: sync.tags.length === 0 ? null : [...sync.tags].sort().join(', '),
     lookup_table_id: sync.lookupTableId,
   };
-  return Object.fromEntries(Object.entries(said).flatMap(([key, v]) => (v === null ? [] : [[key, String(v)]])));
+  const declared: Record<string, string> = {};
+  for (const [key, value] of Object.entries(said)) if (value !== null) declared[key] = String(value);
+  return declared;
 }
