@@ -232,7 +232,8 @@ describe('bad input', () => {
     });
     const unset = await cli(dir, 'lock');
     told(unset, 2, 'syncline.yml:5:38: error[env-var-unset]: environment variable SYNCLINE_NOT_SET is not set');
-    expect(unset.err).toMatch(/\n {2}5 \| .*SYNCLINE_NOT_SET.*\n {4}\| {38}\^\n/);
+    // A line below targets may hold a secret, so its place is all that is shown.
+    expect(unset.err).not.toContain('  5 | ');
     const other = await project({ 'syncline.yml': YML, 'syncs/shop.yml': sync() });
     expect((await cli(other, 'lock')).code).toBe(1);
     const broken = await project({

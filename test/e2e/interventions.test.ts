@@ -331,6 +331,6 @@ test('what the README says of a lost state and of a restored database: equal ids
   await copyFile(`${file}.backup`, file);
   told(await cli(dir, 'apply'), 0, 'nothing changed');
   expect(await events()).toEqual({ n: 3, gone: 1 });
-  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 inserts, 0 updates, 3 deletes');
+  told(await cli(dir, 'apply', '--resend', 'purchases'), 0, '3 updates');
   expect(await events()).toEqual({ n: 3, gone: 0 });
 });
