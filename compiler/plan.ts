@@ -129,6 +129,15 @@ const GIVEN = {
  */
 export function lint(plan: Plan, statements: Statements): { file: string; text: string }[] {
   const problems: { file: string; text: string }[] = [];
+  // Statements of one template share the list of their late values.
+  const asked = new Map<string, Map<readonly string[], readonly string[]>>();
+  const askedFor = (part: keyof typeof GIVEN, lates: readonly string[]): readonly string[] => {
+    const known = asked.get(part) ?? new Map<readonly string[], readonly string[]>();
+    asked.set(part, known);
+    const names = known.get(lates) ?? lates.filter((name) => !GIVEN[part].has(name));
+    known.set(lates, names);
+    return names;
+  };
   const linterOf = ({ name: sync }: { readonly name: string }) => {
     // What statements of the run return, in the run's order.
     const returned: string[] = [];
@@ -136,10 +145,8 @@ export function lint(plan: Plan, statements: Statements): { file: string; text: 
       const statement = statements.get(file);
       if (!statement) return void problems.push({ file, text: `${sync}: statement ${file} does not exist` });
       const isGiven = (name: string): boolean =>
-        GIVEN[part].has(name) ||
-        more.includes(name) ||
-        ((part === 'run' || part === 'direct') && returned.includes(name));
-      for (const name of statement.lates)
+        more.includes(name) || ((part === 'run' || part === 'direct') && returned.includes(name));
+      for (const name of askedFor(part, statement.lates))
         if (!isGiven(name)) problems.push({ file, text: `${file} uses ${name}, which nothing before it gives` });
       for (const result of statement.returns ?? []) returned.push(result.name);
     };
