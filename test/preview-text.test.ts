@@ -70,6 +70,12 @@ test('syncs with nothing to say are counted, and names cannot break the table', 
   expect(markdown({ ...HEAD, project: 'a|b\nc', target: 't' }, [quiet, told('loud')], NONE)).toContain('a\\|b c / t');
 });
 
+test('of a sync that is new to a review some statements are named, and how many more there are', () => {
+  const differing = Array.from({ length: 55 }, (_, i) => `s${i}`);
+  const line = '  SQL that differs from what was reviewed: s0, s1, s2, s3, s4, s5, s6, s7 and 47 more\n';
+  expect(text({ ...told('s'), differing })).toContain(line);
+});
+
 test('a guard that stops, invalid rows, an open decision', () => {
   const guard = { name: 'max_deletes', value: 500, limit: 100, stops: true } as const;
   expect(text(told('s', { guards: [guard], invalid: { 'time-missing': 1200 } }))).toContain(

@@ -59,7 +59,7 @@ export function text(told: Told): string {
   if (p.reads) lines.push(...readBy(p.reads, told.sync));
   if (p.records > 0) lines.push(`  ${sizes(told)}`);
   if (told.differing && told.differing.length > 0)
-    lines.push(`  SQL that differs from what was reviewed: ${told.differing.join(', ')}`);
+    lines.push(`  SQL that differs from what was reviewed: ${some(told.differing, 8)}`);
   if (p.kind === 'events' && p.updates + p.deletes > 0) lines.push(`  ${NO_DELETE}`);
   lines.push(why(p));
   return lines.join('\n');

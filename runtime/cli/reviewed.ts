@@ -80,7 +80,7 @@ function* differences(
     // What a template of the project writes has the meaning that its author gives it.
     const own = files.filter((f) => sync.overridden.includes(f));
     if (own.length > 0) fields.push(`SQL of ${own.join(', ')}, by a template of this project`);
-    if (fields.length === 0 && files.length > 0) fields.push(`SQL of ${files.join(', ')}, with the same meaning`);
+    if (fields.length === 0 && files.length > 0) fields.push(`SQL of ${some(files, 8)}, with the same meaning`);
     if (from !== undefined) fields.unshift(renamedFrom(from));
     if (fields.length > 0) yield `~ ${sync.name}: ${fields.join('; ')}`;
   }
