@@ -90,6 +90,37 @@ describe('compiled SQL', () => {
     });
   }
 
+  // What syncs have in common is made once, and templates are rendered once for contexts that are alike.
+  test('of each sync is the same whatever other syncs there are, in any order', async () => {
+    const staged = Object.entries(CASES).filter(([name]) => !name.startsWith('direct'));
+    const syncs = staged.map(([name, text]) => [name, text.replace(/name: \w+/, `name: ${name.replaceAll('-', '_')}`)]);
+    const compiled = async (some: readonly (readonly string[])[]) => {
+      const files = some.map(([, text], i) => [`syncs/${String(i).padStart(2, '0')}.yml`, text ?? ''] as const);
+      const { plan, diagnostics } = await compileFiles({
+        ...{ 'syncline.yml': PROJECT, 'syncline.lock.json': lock() },
+        ...Object.fromEntries(files),
+      });
+      expect(diagnostics.filter((d) => d.severity === 'error')).toEqual([]);
+      const own = Object.entries(compiledFiles(plan!)).filter(([file]) => !/^(shared\/|plan\.json)/.test(file));
+      return { sql: Object.fromEntries(own), hash: plan!.hash };
+    };
+    const alone = await Promise.all(syncs.map((one) => compiled([one])));
+    const each = Object.fromEntries(alone.flatMap((a) => Object.entries(a.sql)));
+    const [together, reversed] = [await compiled(syncs), await compiled(syncs.toReversed())];
+    expect(together.sql).toEqual(each);
+    expect(reversed.sql).toEqual(each);
+    // Each has a plan of its own name, which is that of what is compiled.
+    const hashes = [...alone, together].map((a) => a.hash);
+    expect(new Set(hashes).size).toBe(hashes.length);
+  });
+
+  test('a plan has another name when only the values of its statements differ', async () => {
+    const files = { 'syncline.yml': PROJECT, 'syncs/shop.yml': CASES['mirror-keyed'], 'syncline.lock.json': lock() };
+    const hashOf = async (options = {}) => (await compileFiles(files, options)).plan!.hash;
+    expect(await hashOf()).toBe(await hashOf());
+    expect(await hashOf({ limits: { records: 7, bytes: 1000 } })).not.toBe(await hashOf());
+  });
+
   test.each(Object.entries(CASES))('%s runs on DuckDB', async (name, text) => {
     const target = name.startsWith('direct') ? PROJECT.replace('duckdb }', 'duckdb, staging: none }') : PROJECT;
     const { plan } = await compileFiles({
